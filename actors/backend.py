@@ -1,0 +1,174 @@
+"""The one file that knows asyncio and trio.
+
+The kernel needs four things of an event loop: a one-shot future that one task may await, the time,
+a way to be called from another thread, and the name of the loop for messages. All else goes through anyio.
+
+Why not anyio's own primitives here: an `anyio.Event` costs 1.7–3 times a bare future in a call's
+round trip, on either loop, and a call is two of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any, Final, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
+
+import sniffio
+import trio
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+Ts = TypeVarTuple("Ts")
+
+_PENDING: Final = 0
+_VALUE: Final = 1
+_ERROR: Final = 2
+_CANCELLED: Final = 3
+
+
+class Future(Protocol[T]):
+    """A one-shot result: set once, awaited by one task. `asyncio.Future` is one."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: T, /) -> None: ...
+    def set_exception(self, exception: BaseException, /) -> None: ...
+    def __await__(self) -> Generator[Any, None, T]: ...
+
+
+class TrioFuture(Generic[T]):
+    """The same on trio: the awaiting task parks itself and is rescheduled by the setter.
+
+    If the awaiting task is cancelled the future counts as done, so that a late setter that asks
+    `done()` first leaves it alone, as with `asyncio.Future`.
+    """
+
+    __slots__ = ("_state", "_task", "_value")
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+        self._state = _PENDING
+        self._value: Any = None
+
+    def __repr__(self) -> str:
+        return f"<TrioFuture {('pending', 'value', 'error', 'cancelled')[self._state]}>"
+
+    def done(self) -> bool:
+        return self._state != _PENDING
+
+    def set_result(self, result: T, /) -> None:
+        self._settle(_VALUE, result)
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        self._settle(_ERROR, exception)
+
+    def _settle(self, state: int, value: Any) -> None:
+        if self._state != _PENDING:
+            raise RuntimeError("this future has been settled already")
+        self._state = state
+        self._value = value
+        task, self._task = self._task, None
+        if task is not None:
+            reschedule(task)
+
+    def _abort(self, _raise_cancel: Any) -> Abort:
+        self._task = None
+        self._state = _CANCELLED
+        return Abort.SUCCEEDED
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self._state == _PENDING:
+            self._task = current_task()
+            yield from wait_task_rescheduled(self._abort).__await__()
+        if self._state == _ERROR:
+            raise self._value
+        return self._value  # type: ignore[no-any-return]
+
+
+class Backend:
+    """The event loop that runs the caller, seen through the kernel's four needs.
+
+    future
+        Makes a `Future`.
+    now
+        The loop's monotonic time in float seconds; virtual under a virtual clock.
+    call_soon_threadsafe
+        Runs a function in the loop's thread, from any thread. Raises `RuntimeError` when the
+        loop is gone.
+    name
+        "asyncio" or "trio" (uvloop is asyncio's).
+    """
+
+    __slots__ = ("call_soon_threadsafe", "future", "name", "now")
+
+    def __init__(
+        self,
+        name: str,
+        future: Callable[[], Future[Any]],
+        now: Callable[[], float],
+        call_soon_threadsafe: Callable[[Callable[[], object]], object],
+    ) -> None:
+        self.name = name
+        self.future = future
+        self.now = now
+        self.call_soon_threadsafe = call_soon_threadsafe
+
+    def __repr__(self) -> str:
+        return f"<Backend {self.name}>"
+
+
+def current() -> Backend:
+    """The backend of the running event loop.
+
+    Raises `sniffio.AsyncLibraryNotFoundError` outside one.
+    """
+    if sniffio.current_async_library() == "trio":
+        token = trio.lowlevel.current_trio_token()
+
+        def soon(function: Callable[[], object]) -> None:
+            try:
+                token.run_sync_soon(function)
+            except trio.RunFinishedError as gone:
+                raise RuntimeError("the event loop is gone") from gone
+
+        return Backend("trio", TrioFuture, trio.current_time, soon)
+    loop = asyncio.get_running_loop()
+    return Backend("asyncio", loop.create_future, loop.time, loop.call_soon_threadsafe)
+
+
+async def in_thread(
+    submit: Callable[[Callable[[], None]], object],
+    function: Callable[[Unpack[Ts]], T],
+    *args: Unpack[Ts],
+) -> T:
+    """Runs `function(*args)` on a thread of the caller's own and awaits its result.
+
+    `submit` hands a job to that thread (a queue's `put`, an executor's `submit`). The function's
+    exception is raised here. Cancelling the caller abandons the result; the job still runs, for
+    nothing can stop a thread in the midst of a system call.
+    """
+    backend = current()
+    future: Future[T] = backend.future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def job() -> None:
+        result: T | None = None
+        failure: BaseException | None = None
+        try:
+            result = function(*args)
+        except BaseException as error:
+            failure = error
+        try:
+            backend.call_soon_threadsafe(lambda: settle(result, failure))
+        except RuntimeError:
+            return  # the loop ended while we worked: nobody waits any more
+
+    submit(job)
+    return await future
