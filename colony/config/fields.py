@@ -1,0 +1,122 @@
+"""Which keys each table of colony.toml may hold, and how each one's value is read.
+
+The law: a key that is not in its table here is unknown, and every key here is a field of the
+table's Struct in `schema` (a test holds the two together).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from colony.config import values
+from colony.config.schema import (
+    Colony,
+    Config,
+    Environment,
+    Network,
+    Service,
+    Stop,
+    Supervision,
+    Terminal,
+)
+from colony.config.values import Reader
+
+DAY: Final = 24 * 3600.0
+
+
+class Each(Struct, frozen=True):
+    """A table whose keys are the user's own: `key` refuses a bad one, `value` reads each value."""
+
+    key: Callable[[str], object]
+    value: Reader
+
+
+class Tables(Struct, frozen=True):
+    """A table of tables whose names are the user's own, each of them a `kind`."""
+
+    key: Callable[[str], object]
+    kind: type[Struct]
+
+
+Entry = Reader | Each | Tables | type[Struct]
+
+_VARIABLES: Final = Each(values.variable_name, values.variable)
+_STRATEGY: Final = values.choice("one_for_one", "rest_for_one", "one_for_all")
+
+TABLES: Final[dict[type[Struct], dict[str, Entry]]] = {
+    Config: {
+        "colony": Colony,
+        "services": Tables(values.name, Service),
+        "terminal": Terminal,
+        "supervision": Supervision,
+        "network": Network,
+    },
+    Colony: {
+        "name": values.name,
+        "template": values.unsupported("remove the line and write the [services] that you need"),
+        "description": values.text,
+        "restart_strategy": _STRATEGY,
+        "env": _VARIABLES,
+        "environment": Environment,
+        "ports": Each(values.name, values.port),
+    },
+    Environment: {
+        "node_version": values.version,
+        "package_manager": values.choice("npm", "yarn", "pnpm", "bun"),
+        "python_version": values.version,
+        "ruby_version": values.version,
+        "rust_version": values.version,
+    },
+    Service: {
+        "command": values.command,
+        "port": values.port,
+        "path": values.url_path,
+        "cwd": values.filled,
+        "env": _VARIABLES,
+        "restart": values.choice(
+            "permanent",
+            "transient",
+            "temporary",
+            aliases={"always": "permanent", "on-failure": "transient", "never": "temporary"},
+        ),
+        "stop": Stop,
+    },
+    Stop: {"grace": values.duration(0, 600)},
+    Terminal: {"command": values.command, "env": _VARIABLES},
+    Supervision: {
+        "strategy": _STRATEGY,
+        "intensity": values.count,
+        "period": values.duration(0.001, DAY),
+    },
+    Network: {
+        "egress": values.choice(
+            "nat",
+            "none",
+            later={"proxy": "until it can, none keeps the colony in and nat lets it out"},
+        ),
+    },
+}
+
+HOMES: Final[dict[str, str]] = {
+    **dict.fromkeys(TABLES[Network], "[network]"),
+    **dict.fromkeys(TABLES[Supervision], "[supervision]"),
+    **dict.fromkeys(TABLES[Colony], "[colony]"),
+    **dict.fromkeys(TABLES[Environment], "[colony.environment]"),
+    **dict.fromkeys(TABLES[Stop], "[services.NAME.stop]"),
+    **dict.fromkeys(TABLES[Service], "[services.NAME]"),
+    "env": "[colony.env], [services.NAME] or [terminal]",
+}
+"""Where a key belongs that stands in the wrong table."""
+
+SYNONYMS: Final[dict[str, str]] = {
+    **dict.fromkeys(("cmd", "exec", "run", "script", "start"), "command"),
+    **dict.fromkeys(("dir", "directory", "workdir", "working_dir", "working_directory"), "cwd"),
+    **dict.fromkeys(("environment", "envs", "vars", "variables"), "env"),
+    **dict.fromkeys(("autorestart", "restart_policy"), "restart"),
+    **dict.fromkeys(("max_restarts", "retries"), "intensity"),
+    "url": "path",
+}
+"""What other tools call it."""

@@ -1,0 +1,209 @@
+"""The one description of colony.toml: every field with its type, unit, default and meaning.
+
+These are the values that the rest of Colony works with; `fields` says how each is read from TOML
+and in which words a bad one is refused, `load` reads a file. A new field is one line here and one
+line in `fields.TABLES`.
+
+Durations are float seconds here, numbers of seconds or texts like "500ms" in the file.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct, field, structs
+
+from colony.config.problems import Problem
+
+Restart = Literal["permanent", "transient", "temporary"]
+Strategy = Literal["one_for_one", "rest_for_one", "one_for_all"]
+Egress = Literal["nat", "none"]
+PackageManager = Literal["npm", "yarn", "pnpm", "bun"]
+Command = str | tuple[str, ...]
+
+NAME_PATTERN: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+NAME_LENGTH: Final = 40
+PORT_LOWEST: Final = 1024
+PORT_HIGHEST: Final = 65535
+
+Name = Annotated[str, Meta(pattern=f"^{NAME_PATTERN}$", max_length=NAME_LENGTH)]
+Port = Annotated[int, Meta(ge=PORT_LOWEST, le=PORT_HIGHEST)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class Environment(Struct, frozen=True, kw_only=True):
+    """`[colony.environment]`: the runtimes that a colony wants. Read, but not provisioned yet."""
+
+    node_version: Annotated[str | None, Meta(description="Node.js version, as 22")] = None
+    package_manager: Annotated[
+        PackageManager | None, Meta(description="Installs the JavaScript dependencies")
+    ] = None
+    python_version: Annotated[str | None, Meta(description="Python version, as 3.12")] = None
+    ruby_version: Annotated[str | None, Meta(description="Ruby version, as 3.3")] = None
+    rust_version: Annotated[str | None, Meta(description="Rust toolchain, as stable")] = None
+
+
+class _WithEnv(Struct, frozen=True, kw_only=True):
+    """A table with an `env`, whose values may be secret: its repr, which ends up in logs, has
+    their names only."""
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name}={_names(value) if name == 'env' else repr(value)}"
+            for name, value in zip(self.__struct_fields__, structs.astuple(self), strict=True)
+        )
+        return f"{type(self).__name__}({shown})"
+
+
+class Colony(_WithEnv, frozen=True, kw_only=True):
+    """`[colony]`: what the colony is called, and what all its services share."""
+
+    name: Annotated[
+        Name,
+        Meta(
+            description="Unique on this machine; part of its URLs and of its namespace's name. "
+            "Default: the folder's name, never empty once loaded"
+        ),
+    ] = ""
+    template: Annotated[str | None, Meta(description="Not supported yet")] = None
+    description: Annotated[str, Meta(description="One line about the colony, for people")] = ""
+    restart_strategy: Annotated[
+        Strategy | None, Meta(description="The same as [supervision] strategy")
+    ] = None
+    env: Annotated[
+        dict[str, str], Meta(description="Environment of every service and terminal")
+    ] = field(default_factory=dict)
+    environment: Annotated[Environment, Meta(description="Runtimes to provide")] = Environment()
+    ports: Annotated[
+        dict[str, Port], Meta(description="Deprecated: give each service its port instead")
+    ] = field(default_factory=dict)
+
+
+class Stop(Struct, frozen=True, kw_only=True):
+    """`[services.NAME.stop]`: how a service is ended."""
+
+    grace: Annotated[
+        Seconds,
+        Meta(description="Seconds from the first signal to SIGKILL; 0 kills at once"),
+    ] = 5.0
+
+
+class Service(_WithEnv, frozen=True, kw_only=True):
+    """`[services.NAME]`: one long-running process.
+
+    The default restart type is OTP's: a service is there to run, so that an end of any kind, even
+    with status 0, is one restart. What runs once and is done (`npm run build`) is "transient".
+    """
+
+    name: Name
+    command: Annotated[
+        Command,
+        Meta(description="A line for /bin/sh, or a list of arguments that no shell touches"),
+    ]
+    port: Annotated[
+        Port | None, Meta(description="Where it listens, in its colony; its URL leads there")
+    ] = None
+    path: Annotated[str, Meta(description="What its URL ends in")] = "/"
+    cwd: Annotated[
+        str,
+        Meta(
+            description="Where it runs: inside the folder of colony.toml, relative to it; "
+            "absolute once loaded. Default: that folder"
+        ),
+    ] = ""
+    env: Annotated[
+        dict[str, str], Meta(description="Its environment, over the colony's and the system's")
+    ] = field(default_factory=dict)
+    restart: Annotated[
+        Restart,
+        Meta(
+            description="After which end it is started again: permanent (any; alias always), "
+            "transient (a failure; alias on-failure), temporary (none; alias never)"
+        ),
+    ] = "permanent"
+    stop: Annotated[Stop, Meta(description="How it is ended")] = Stop()
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The arguments to execute: a list as it is, a line through `/bin/sh -c`."""
+        return as_argv(self.command)
+
+
+class Terminal(_WithEnv, frozen=True, kw_only=True):
+    """`[terminal]`: what a terminal session of the colony runs."""
+
+    command: Annotated[Command, Meta(description="A line for /bin/sh, or arguments")] = "/bin/bash"
+    env: Annotated[
+        dict[str, str], Meta(description="Its environment, over the colony's and the system's")
+    ] = field(default_factory=dict)
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The arguments to execute, as `Service.argv`."""
+        return as_argv(self.command)
+
+
+class Supervision(Struct, frozen=True, kw_only=True):
+    """`[supervision]`: how the services' supervisor restarts them, in OTP's words.
+
+    OTP's own default, 1 restart in 5 s, suits code that is right and gives up while a person is
+    still saving the file that breaks the server. 5 in 60 s lets those through and still ends a
+    crash loop within seconds. The limit is exceeded by the restart after `intensity`.
+    """
+
+    strategy: Annotated[
+        Strategy, Meta(description="Which siblings restart with a service that ended")
+    ] = "one_for_one"
+    intensity: Annotated[
+        int, Meta(ge=0, description="How many restarts within `period` are borne; 0: none")
+    ] = 5
+    period: Annotated[Seconds, Meta(description="The window of `intensity` in seconds")] = 60.0
+
+
+class Network(Struct, frozen=True, kw_only=True):
+    """`[network]`: what the colony may reach."""
+
+    egress: Annotated[Egress, Meta(description="The way out: nat (through the host) or none")] = (
+        "nat"
+    )
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """A whole colony.toml, checked.
+
+    services
+        By name, in the file's order, which is the order of starting.
+    path
+        The file as the caller named it.
+    workspace
+        Its folder, absolute and without symbolic links: services run inside it.
+    warnings
+        Problems that hinder nothing: deprecated, not supported yet, assumed.
+    """
+
+    colony: Colony
+    services: dict[str, Service]
+    terminal: Terminal = Terminal()
+    supervision: Supervision = Supervision()
+    network: Network = Network()
+    path: str = "colony.toml"
+    workspace: str = "/"
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The colony's name."""
+        return self.colony.name
+
+    def environment(self, service: Service | Terminal) -> dict[str, str]:
+        """The variables that the file adds to the system's: the colony's, then the service's."""
+        return {**self.colony.env, **service.env}
+
+
+def as_argv(command: Command) -> tuple[str, ...]:
+    """A command as arguments: a list as it is, a line through `/bin/sh -c`."""
+    return ("/bin/sh", "-c", command) if isinstance(command, str) else command
+
+
+def _names(env: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{name!r}: …" for name in env) + "}"
