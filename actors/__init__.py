@@ -1,1 +1,138 @@
-"""The kernel."""
+"""The actor kernel: Erlang/OTP's processes and supervisors on asyncio and trio.
+
+    class Add(Cast["Counter"], frozen=True):
+        n: int
+
+    class Get(Call["Counter", int], frozen=True):
+        pass
+
+    class Counter(Actor):
+        def __init__(self, start: int = 0) -> None:
+            self.n = start
+
+        @on(Add)
+        def add(self, msg: Add) -> None:
+            self.n += msg.n
+
+        @on(Get)
+        def get(self, msg: Get) -> int:
+            return self.n
+
+    async with System() as system:
+        top = await system.start(Supervisor.spec([Counter.spec(3)]))
+        [child] = await top.call(WhichChildren())
+        child.ref.tell(Add(4))
+        assert await child.ref.call(Get()) == 7
+
+Knows nothing of Linux, HTTP or colonies. By default a supervisor does what Erlang's does, event by
+event; rules are cited by their number (R67) in `docs/otp.md`.
+"""
+
+from actors.actor import Actor
+from actors.cell import IGNORE, Ignore, OwnedTask
+from actors.context import Context
+from actors.errors import (
+    ActorDown,
+    ActorError,
+    CallTimeout,
+    Deadlock,
+    InvalidSpec,
+    NameTaken,
+    NoReply,
+    Refused,
+    StartFailed,
+    Unhandled,
+)
+from actors.events import Event, EventStream, Subscription
+from actors.messages import Call, Cast, Reply, on
+from actors.reasons import (
+    Abnormal,
+    Crashed,
+    FailedToStart,
+    Killed,
+    NoProc,
+    Normal,
+    Reason,
+    Shutdown,
+    Stop,
+)
+from actors.ref import Ref
+from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, Restart, ShutdownTime
+from actors.supervision import AutoShutdown, Status, Strategy
+from actors.supervisor import (
+    ChildInfo,
+    ChildRefused,
+    CountChildren,
+    Counts,
+    DeleteChild,
+    DynamicSupervisor,
+    GetChildSpec,
+    RestartChild,
+    StartChild,
+    Supervisor,
+    TerminateChild,
+    WhichChildren,
+)
+from actors.system import System
+from actors.timers import Timer
+from actors.watching import Down, Exit, Monitor
+
+__all__ = [
+    "BRUTAL_KILL",
+    "IGNORE",
+    "INFINITY",
+    "Abnormal",
+    "Actor",
+    "ActorDown",
+    "ActorError",
+    "AutoShutdown",
+    "Call",
+    "CallTimeout",
+    "Cast",
+    "ChildInfo",
+    "ChildRefused",
+    "ChildSpec",
+    "Context",
+    "CountChildren",
+    "Counts",
+    "Crashed",
+    "Deadlock",
+    "DeleteChild",
+    "Down",
+    "DynamicSupervisor",
+    "Event",
+    "EventStream",
+    "Exit",
+    "FailedToStart",
+    "GetChildSpec",
+    "Ignore",
+    "InvalidSpec",
+    "Killed",
+    "Monitor",
+    "NameTaken",
+    "NoProc",
+    "NoReply",
+    "Normal",
+    "OwnedTask",
+    "Reason",
+    "Ref",
+    "Refused",
+    "Reply",
+    "Restart",
+    "RestartChild",
+    "Shutdown",
+    "ShutdownTime",
+    "StartChild",
+    "StartFailed",
+    "Status",
+    "Stop",
+    "Strategy",
+    "Subscription",
+    "Supervisor",
+    "System",
+    "TerminateChild",
+    "Timer",
+    "Unhandled",
+    "WhichChildren",
+    "on",
+]

@@ -1,7 +1,7 @@
 """The one file that knows asyncio and trio.
 
-The kernel needs four things of an event loop: a one-shot future that one task may await, the time,
-a way to be called from another thread, and the name of the loop for messages. All else goes through anyio.
+The kernel needs four things of an event loop: a one-shot future that one task may await, the
+time, a way to be called from another thread, and its name. All else goes through anyio.
 
 Why not anyio's own primitives here: an `anyio.Event` costs 1.7–3 times a bare future in a call's
 round trip, on either loop, and a call is two of them.
@@ -79,7 +79,7 @@ class TrioFuture(Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         if self._state == _PENDING:
             self._task = current_task()
-            yield from wait_task_rescheduled(self._abort).__await__()
+            yield from wait_task_rescheduled(self._abort).__await__()  # noqa: ASYNC105
         if self._state == _ERROR:
             raise self._value
         return self._value  # type: ignore[no-any-return]
@@ -139,7 +139,7 @@ def current() -> Backend:
 async def in_thread(
     submit: Callable[[Callable[[], None]], object],
     function: Callable[[Unpack[Ts]], T],
-    *args: Unpack[Ts],
+    *args: *Ts,
 ) -> T:
     """Runs `function(*args)` on a thread of the caller's own and awaits its result.
 

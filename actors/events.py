@@ -1,0 +1,202 @@
+"""What happens in a system, as typed values on one stream.
+
+Events are data; formatting is elsewhere. `EventStream.listen` calls a function in the midst of the
+kernel's own work, so the order of events is the order of what happened, and the function must
+neither block nor fail. `EventStream.subscribe` is for everybody else: a bounded queue that drops
+the oldest and counts what it dropped, since a slow reader must not hold up the system.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from actors.backend import Backend, Future
+from actors.reasons import Reason
+
+
+class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The base of all events. Other packages derive their own.
+
+    `at` is the system's monotonic time in seconds; virtual under a virtual clock.
+    """
+
+    at: float
+
+
+class Started(Event, frozen=True, kw_only=True):
+    """An actor's `start` has returned: its life number `incarnation` begins."""
+
+    actor: str
+    kind: str
+    incarnation: int
+
+
+class StartIgnored(Event, frozen=True, kw_only=True):
+    """An actor's `start` returned `IGNORE`: it does not run, and that is no error."""
+
+    actor: str
+    kind: str
+
+
+class StartFailed(Event, frozen=True, kw_only=True):
+    """An actor's `start` failed with `reason`."""
+
+    actor: str
+    kind: str
+    reason: Reason
+
+
+class Exited(Event, frozen=True, kw_only=True):
+    """An actor ended. `message` is the one that it was handling, if any."""
+
+    actor: str
+    kind: str
+    incarnation: int
+    reason: Reason
+    message: Any = None
+
+
+class ChildTerminated(Event, frozen=True, kw_only=True):
+    """A supervisor reports a death that was abnormal, or of a permanent child (R69)."""
+
+    supervisor: str
+    child: str
+    reason: Reason
+
+
+class Restarting(Event, frozen=True, kw_only=True):
+    """A supervisor decided to restart `child`, as the `count`-th restart in its window."""
+
+    supervisor: str
+    child: str
+    reason: Reason
+    count: int
+    intensity: int
+    delay: float = 0.0
+
+
+class ChildStartFailed(Event, frozen=True, kw_only=True):
+    """A supervisor's attempt to start `child` failed (R54, R71)."""
+
+    supervisor: str
+    child: str
+    reason: Reason
+
+
+class LimitReached(Event, frozen=True, kw_only=True):
+    """`child` would need one restart more than the intensity allows: all is stopped (R85)."""
+
+    supervisor: str
+    child: str
+    reason: Reason
+    intensity: int
+    period: float
+
+
+class StopFailed(Event, frozen=True, kw_only=True):
+    """A child that was told to stop ended with another reason, or had to be killed (R96)."""
+
+    supervisor: str
+    child: str
+    reason: Reason
+
+
+class DeadLetter(Event, frozen=True, kw_only=True):
+    """A message that nobody will handle: its actor is not alive, or died before its turn."""
+
+    actor: str
+    message: Any
+    reason: Reason
+
+
+class Undelivered(Event, frozen=True, kw_only=True):
+    """A kernel message (`Down`, `Exit`) arrived at an actor without a handler for it (R36)."""
+
+    actor: str
+    message: Any
+
+
+class Subscription:
+    """A reader's bounded queue of events; an async iterator that ends when it is closed."""
+
+    def __init__(self, backend: Backend, size: int) -> None:
+        self._backend = backend
+        self._queue: deque[Event] = deque(maxlen=size)
+        self._waiter: Future[None] | None = None
+        self._closed = False
+        self.dropped = 0
+        """How many events were lost because the reader was slow."""
+
+    def __repr__(self) -> str:
+        return f"<Subscription {len(self._queue)} waiting, {self.dropped} dropped>"
+
+    def put(self, event: Event) -> None:
+        """Adds an event; drops the oldest when the queue is full."""
+        if len(self._queue) == self._queue.maxlen:
+            self.dropped += 1
+        self._queue.append(event)
+        self._wake()
+
+    def close(self) -> None:
+        """Ends the iteration once the queued events are read."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> Event:
+        """The next event. Cancelling loses none."""
+        while not self._queue:
+            if self._closed:
+                raise StopAsyncIteration
+            self._waiter = self._backend.future()
+            await self._waiter
+        return self._queue.popleft()
+
+
+class EventStream:
+    """The stream of a system. Publishing costs nothing while nobody listens."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._listeners: list[Callable[[Event], None]] = []
+
+    def __repr__(self) -> str:
+        return f"<EventStream with {len(self._listeners)} listeners>"
+
+    def publish(self, event: Event) -> None:
+        """Hands an event to every listener, in the order in which they came."""
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Calls `listener` with every event from now on; returns the function that ends that."""
+        self._listeners.append(listener)
+
+        def leave() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return leave
+
+    @contextmanager
+    def subscribe(self, size: int = 1024) -> Iterator[Subscription]:
+        """A queue of at most `size` events for one reader, closed at the end of the block."""
+        subscription = Subscription(self._backend, size)
+        leave = self.listen(subscription.put)
+        try:
+            yield subscription
+        finally:
+            leave()
+            subscription.close()

@@ -1,0 +1,131 @@
+"""Child specs: what to start, and what to do when it ends (R46–R48).
+
+A spec is a frozen value, made by the actor's class and adjusted by `options`:
+
+    Counter.spec(3)                                         # permanent, id "counter"
+    Counter.spec(3).options(id="hits", restart="transient", shutdown=10.0)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack, get_args
+
+import msgspec
+
+from actors.errors import InvalidSpec, rejected
+
+if TYPE_CHECKING:
+    from actors.actor import Actor
+
+A = TypeVar("A", bound="Actor")
+
+Restart = Literal["permanent", "transient", "temporary"]
+"""Restarted always; only after a reason that is not orderly; never (R67)."""
+
+ShutdownTime = float | Literal["brutal_kill", "infinity"]
+"""Seconds to stop in before the kill; at once; however long it takes (R94)."""
+
+ChildType = Literal["worker", "supervisor"]
+
+BRUTAL_KILL: Final = "brutal_kill"
+INFINITY: Final = "infinity"
+DEFAULT_SHUTDOWN: Final = 5.0
+"""Seconds that a worker has to stop in; a supervisor has as long as its children need (R46)."""
+
+
+class Options(TypedDict, total=False):
+    """The fields of a spec that `ChildSpec.options` changes."""
+
+    id: str
+    name: str | None
+    restart: Restart
+    significant: bool
+    shutdown: ShutdownTime
+    type: ChildType
+
+
+class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
+    """How one child of a supervisor is started, restarted and stopped.
+
+    id
+        Its name among its siblings, and the last part of its path. No "/" in it.
+    factory, args, kwargs
+        The actor's class and what to make it with. Each life is a new instance (R80).
+    name
+        A name in the whole system, for `System.whereis`. Default none.
+    restart
+        "permanent" (default), "transient" or "temporary" (R67).
+    significant
+        Whether its own end may shut its supervisor down (R88). Default false.
+    shutdown
+        Seconds from the request to stop until the kill; "brutal_kill"; "infinity". Default 5
+        for a worker, "infinity" for a supervisor (R46, R99).
+    type
+        "worker" (default) or "supervisor".
+
+    Raises `InvalidSpec` when a field is wrong.
+    """
+
+    id: str
+    factory: Callable[..., A]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    name: str | None = None
+    restart: Restart = "permanent"
+    significant: bool = False
+    shutdown: ShutdownTime = DEFAULT_SHUTDOWN
+    type: ChildType = "worker"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not self.id or "/" in self.id:
+            raise rejected("invalid_id", "a child's id", self.id, 'a non-empty string without "/"')
+        if not callable(self.factory):
+            raise rejected("invalid_mfa", "a child's factory", self.factory, "an actor's class")
+        if self.restart not in get_args(Restart):
+            raise rejected(
+                "invalid_restart_type", "restart", self.restart, _one_of(get_args(Restart))
+            )
+        if not isinstance(self.significant, bool):
+            raise rejected("invalid_significant", "significant", self.significant, "true or false")
+        if self.type not in get_args(ChildType):
+            raise rejected("invalid_child_type", "type", self.type, _one_of(get_args(ChildType)))
+        if not _is_shutdown_time(self.shutdown):
+            raise rejected(
+                "invalid_shutdown",
+                "shutdown",
+                self.shutdown,
+                'a number of seconds from 0 up, "brutal_kill" or "infinity"',
+            )
+
+    def options(self, **changes: Unpack[Options]) -> ChildSpec[A]:
+        """The same spec with some fields changed. An unknown one is an `InvalidSpec`."""
+        unknown = [name for name in changes if name not in Options.__annotations__]
+        if unknown:
+            raise InvalidSpec(
+                "invalid_option",
+                f"unknown option {unknown[0]!r}; a child spec has "
+                f"{_one_of(Options.__annotations__)}",
+            )
+        return msgspec.structs.replace(self, **changes)
+
+
+def default_id(factory: Callable[..., Any]) -> str:
+    """`Counter` → "counter", `PortActor` → "port_actor"."""
+    name = getattr(factory, "__name__", type(factory).__name__)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _is_shutdown_time(value: object) -> bool:
+    if isinstance(value, str):
+        return value in (BRUTAL_KILL, INFINITY)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value >= 0 and not math.isnan(value)
+
+
+def _one_of(words: Any) -> str:
+    *first, last = (f'"{word}"' for word in words)
+    return f"{', '.join(first)} or {last}" if first else last

@@ -1,0 +1,649 @@
+"""What a supervisor decides: the whole of OTP's `supervisor`, as a pure function of events.
+
+`step(state, event, now)` changes the state and returns effects for a shell to carry out. No time,
+no task, no actor in here: the same code runs in production, under the replay of Erlang's own
+recordings, and in simulations.
+
+The law of the dialogue: at most one effect of a step, the last, is *blocking* (`Start`, `Stop`,
+`StopAll`). The shell carries it out, steps with its outcome, and so on until a step returns no
+blocking effect; only then may it take the next death, retry or command. Start order (R51) and stop
+order (R93) follow from that, and so does that a command never meets a half-done restart.
+
+                    ┌───────────── plan: stop c3, stop c2, start c1, start c2 … ──────────────┐
+    event ──▶ step ─┤  next of plan ──▶ Start(c1) ──▶ shell ──▶ Started(c1) ──▶ step ──▶ …      │
+                    └── plan done: the goal's last words (Reply, Ready, Exit) ────────────────┘
+
+A death is met by three tables: `RESTARTED` (restart type × orderly), the strategy's plan
+(`_PLANS`), and `auto_shutdown`. Everything else is bookkeeping.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+
+from actors import events
+from actors.errors import InvalidSpec, rejected
+from actors.events import ChildStartFailed, ChildTerminated, Event, LimitReached, StopFailed
+from actors.reasons import FailedToStart, Killed, Normal, Reason, Shutdown
+from actors.spec import BRUTAL_KILL, ChildSpec
+
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+AutoShutdown = Literal["never", "any_significant", "all_significant"]
+
+RESTARTED: Final = {
+    ("permanent", True): True,
+    ("permanent", False): True,
+    ("transient", True): False,
+    ("transient", False): True,
+    ("temporary", True): False,
+    ("temporary", False): False,
+}
+"""Whether a child of this restart type, after an (orderly?) end, is started again (R67)."""
+
+
+class Flags(msgspec.Struct, frozen=True):
+    """A supervisor's flags (R44).
+
+    strategy
+        Whom a death takes along: "one_for_one" (default) nobody, "rest_for_one" those started
+        after it, "one_for_all" all (R72–R74).
+    intensity, period
+        More than `intensity` restarts (default 1) within `period` seconds (default 5.0, both ends
+        included) end the supervisor (R81, R82). Seconds are fractions, not truncated as Erlang's.
+    auto_shutdown
+        Whether the end of significant children ends the supervisor: "never" (default),
+        "any_significant", "all_significant" (R88–R90).
+    dynamic
+        Children come and go by the thousand, are told apart by id only, are dropped when they are
+        not restarted, and stop side by side (R98–R103). Default false.
+
+    Raises `InvalidSpec`.
+    """
+
+    strategy: Strategy = "one_for_one"
+    intensity: int = 1
+    period: float = 5.0
+    auto_shutdown: AutoShutdown = "never"
+    dynamic: bool = False
+    max_children: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.strategy not in get_args(Strategy):
+            raise rejected(
+                "invalid_strategy", "strategy", self.strategy, f"one of {get_args(Strategy)}"
+            )
+        if not _is_number(self.intensity, int) or self.intensity < 0:
+            raise rejected(
+                "invalid_intensity", "intensity", self.intensity, "a whole number from 0 up"
+            )
+        if not _is_number(self.period, int | float) or not 0 < self.period < float("inf"):
+            raise rejected("invalid_period", "period", self.period, "seconds, more than 0")
+        if self.auto_shutdown not in get_args(AutoShutdown):
+            raise rejected(
+                "invalid_auto_shutdown",
+                "auto_shutdown",
+                self.auto_shutdown,
+                f"one of {get_args(AutoShutdown)}",
+            )
+        if self.dynamic and (self.strategy != "one_for_one" or self.auto_shutdown != "never"):
+            raise InvalidSpec(
+                "bad_combination",
+                "a dynamic supervisor is one_for_one and never shuts itself down (R50)",
+            )
+
+
+def _is_number(value: object, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+NEVER_FAILED: Final = Normal()
+
+
+class Status(Enum):
+    """What a child is doing: as `which_children` says it (R56)."""
+
+    RUNNING = "running"
+    UNDEFINED = "undefined"
+    RESTARTING = "restarting"
+
+
+@dataclass(slots=True)
+class Child:
+    """One entry of a supervisor's list.
+
+    `life` is the serial number of the running actor: news of any other life is stale.
+    `generation` counts starts, so that a retry which was queued for an earlier failure is stale.
+    `failure` is why the last start failed.
+    """
+
+    spec: ChildSpec[Any]
+    status: Status = Status.UNDEFINED
+    life: int = 0
+    generation: int = 0
+    failure: Reason = NEVER_FAILED
+
+
+# -- events: what may happen ---------------------------------------------------------------------
+
+
+class Boot(msgspec.Struct, frozen=True):
+    """Start all children, in order."""
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The outcome of `Start`: it runs."""
+
+    id: str
+    life: int
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """The outcome of `Start`: it need not run (R53)."""
+
+    id: str
+
+
+class StartFailed(msgspec.Struct, frozen=True):
+    """The outcome of `Start`: it failed."""
+
+    id: str
+    reason: Reason
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """The outcome of `Stop`."""
+
+    id: str
+    reason: Reason
+
+
+class AllStopped(msgspec.Struct, frozen=True):
+    """The outcome of `StopAll`: everybody's exit reason."""
+
+    reasons: tuple[tuple[str, Reason], ...]
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """A child has ended by itself, or was killed by a stranger."""
+
+    id: str
+    life: int
+    reason: Reason
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """A failed restart is due again (R71)."""
+
+    id: str
+    generation: int
+
+
+class StartChild(msgspec.Struct, frozen=True):
+    """Command: add a child and start it (R58, R59)."""
+
+    spec: ChildSpec[Any]
+
+
+class TerminateChild(msgspec.Struct, frozen=True):
+    """Command: stop a child, keep its spec (R60)."""
+
+    id: str
+
+
+class RestartChild(msgspec.Struct, frozen=True):
+    """Command: start a stopped child again (R62)."""
+
+    id: str
+
+
+class DeleteChild(msgspec.Struct, frozen=True):
+    """Command: forget a stopped child (R63)."""
+
+    id: str
+
+
+class Terminate(msgspec.Struct, frozen=True):
+    """Stop all children and end with `reason` (R66, R93)."""
+
+    reason: Reason
+
+
+# -- effects: what the shell is to do ------------------------------------------------------------
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Blocking: start this child; step with `Started`, `Ignored` or `StartFailed`."""
+
+    id: str
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Blocking: stop this child as its spec says; step with `Stopped`."""
+
+    id: str
+
+
+class StopAll(msgspec.Struct, frozen=True):
+    """Blocking: stop these side by side; step with `AllStopped` (R98)."""
+
+    ids: tuple[str, ...]
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """All children have started (or were ignored)."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The command is done; `id` names the child that it started, if any."""
+
+    id: str | None = None
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """The command is not done, for `code`: OTP's error term; `reason` if a start failed."""
+
+    code: str
+    id: str
+    reason: Reason | None = None
+
+
+class QueueRetry(msgspec.Struct, frozen=True):
+    """Step with this `Retry` after what is in the mailbox already (R71)."""
+
+    retry: Retry
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """All children are gone: end with this reason."""
+
+    reason: Reason
+
+
+Effect = Start | Stop | StopAll | Ready | Reply | Refuse | QueueRetry | Exit | Event
+"""An `Event` is a report: to be published on the system's stream."""
+
+
+# -- the state -----------------------------------------------------------------------------------
+
+
+class Booting(msgspec.Struct, frozen=True):
+    """Goal: all children started."""
+
+
+class Restarting(msgspec.Struct, frozen=True):
+    """Goal: those whom a death took down are up again."""
+
+
+class Adding(msgspec.Struct, frozen=True):
+    """Goal of `StartChild`."""
+
+    id: str
+
+
+class Reviving(msgspec.Struct, frozen=True):
+    """Goal of `RestartChild`."""
+
+    id: str
+
+
+class Terminating(msgspec.Struct, frozen=True):
+    """Goal of `TerminateChild`."""
+
+    id: str
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """Goal: all children stopped, then exit with `reason`."""
+
+    reason: Reason
+
+
+Goal = Booting | Restarting | Adding | Reviving | Terminating | Ending
+
+Op = Start | Stop
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that a supervisor knows. `children` is in start order; `path` is for reports."""
+
+    flags: Flags
+    children: dict[str, Child]
+    path: str = ""
+    restarts: deque[float] = field(default_factory=deque)
+    plan: deque[Op] = field(default_factory=deque)
+    goal: Goal | None = None
+
+
+def new(flags: Flags, specs: Iterable[ChildSpec[Any]]) -> State:
+    """The state of a supervisor before it starts anything.
+
+    Raises `InvalidSpec` for a duplicate id (R49) or a spec that does not fit the flags (R48).
+    """
+    state = State(flags, {})
+    for spec in specs:
+        check(flags, spec)
+        if spec.id in state.children:
+            raise InvalidSpec("duplicate_child_name", f"two children have the id {spec.id!r}")
+        state.children[spec.id] = Child(spec)
+    return state
+
+
+def check(flags: Flags, spec: ChildSpec[Any]) -> None:
+    """Raises `InvalidSpec` when a spec cannot belong to a supervisor with these flags (R48)."""
+    if spec.significant and flags.auto_shutdown == "never":
+        raise InvalidSpec(
+            "bad_combination",
+            f"child {spec.id!r} is significant, but its supervisor has auto_shutdown='never'",
+        )
+    if spec.significant and spec.restart == "permanent":
+        raise InvalidSpec(
+            "bad_combination",
+            f"child {spec.id!r} is significant and permanent: a permanent child never ends",
+        )
+
+
+# -- the step ------------------------------------------------------------------------------------
+
+
+def step(state: State, event: Any, now: float) -> list[Effect]:
+    """Takes one event in; returns what to do. `now` is monotonic time in seconds."""
+    effects: list[Effect] = []
+    _STEPS[type(event)](state, event, now, effects)
+    return effects
+
+
+def _boot(state: State, _event: Boot, _now: float, effects: list[Effect]) -> None:
+    state.goal = Booting()
+    state.plan.extend(Start(id) for id in state.children)
+    _advance(state, effects)
+
+
+def _advance(state: State, effects: list[Effect]) -> None:
+    """Goes on with the plan until it blocks or is done."""
+    plan = state.plan
+    while plan:
+        op = plan.popleft()
+        child = state.children[op.id]
+        if isinstance(op, Start):
+            child.generation += 1
+            effects.append(op)
+            return
+        if child.status is Status.RUNNING:
+            effects.append(op)
+            return
+        _is_down(state, child)
+    goal, state.goal = state.goal, None
+    match goal:
+        case Booting():
+            effects.append(Ready())
+        case Adding(id) | Reviving(id):
+            child_or_none = state.children.get(id)
+            running = child_or_none is not None and child_or_none.status is Status.RUNNING
+            effects.append(Reply(id if running else None))
+        case Terminating():
+            effects.append(Reply())
+        case Ending(reason):
+            effects.append(Exit(reason))
+
+
+def _is_down(state: State, child: Child) -> None:
+    """The child is stopped, or does not run and is not to be restarted (R60, R68, R75)."""
+    child.status = Status.UNDEFINED
+    if child.spec.restart == "temporary" or state.flags.dynamic:
+        del state.children[child.spec.id]
+
+
+def _started(state: State, event: Started, _now: float, effects: list[Effect]) -> None:
+    child = state.children[event.id]
+    child.status = Status.RUNNING
+    child.life = event.life
+    _advance(state, effects)
+
+
+def _ignored(state: State, event: Ignored, _now: float, effects: list[Effect]) -> None:
+    _is_down(state, state.children[event.id])
+    _advance(state, effects)
+
+
+def _start_failed(state: State, event: StartFailed, now: float, effects: list[Effect]) -> None:
+    child = state.children[event.id]
+    child.failure = event.reason
+    effects.append(
+        ChildStartFailed(at=now, supervisor=state.path, child=event.id, reason=event.reason)
+    )
+    goal, state.goal = state.goal, None
+    state.plan.clear()
+    match goal:
+        case Booting():
+            _end(state, Shutdown(FailedToStart(event.id, event.reason)), effects)
+        case Restarting():
+            child.status = Status.RESTARTING
+            effects.append(QueueRetry(Retry(event.id, child.generation)))
+        case Adding():
+            del state.children[event.id]
+            effects.append(Refuse("start_failed", event.id, event.reason))
+        case _:
+            child.status = Status.UNDEFINED
+            effects.append(Refuse("start_failed", event.id, event.reason))
+
+
+def _stopped(state: State, event: Stopped, now: float, effects: list[Effect]) -> None:
+    _note_stopped(state, event.id, event.reason, now, effects)
+    _advance(state, effects)
+
+
+def _all_stopped(state: State, event: AllStopped, now: float, effects: list[Effect]) -> None:
+    for id, reason in event.reasons:
+        _note_stopped(state, id, reason, now, effects)
+    _advance(state, effects)
+
+
+def _note_stopped(state: State, id: str, reason: Reason, now: float, effects: list[Effect]) -> None:
+    child = state.children[id]
+    if not _expected(child.spec, reason):
+        effects.append(StopFailed(at=now, supervisor=state.path, child=id, reason=reason))
+    _is_down(state, child)
+
+
+def _expected(spec: ChildSpec[Any], reason: Reason) -> bool:
+    """Whether a stopped child ended as it should (R96)."""
+    if spec.shutdown == BRUTAL_KILL:
+        return reason == Killed()
+    if reason == Shutdown():
+        return True
+    return spec.restart != "permanent" and isinstance(reason, Normal | Shutdown)
+
+
+def _exited(state: State, event: Exited, now: float, effects: list[Effect]) -> None:
+    child = state.children.get(event.id)
+    if child is None or child.status is not Status.RUNNING or child.life != event.life:
+        return
+    restart = child.spec.restart
+    if restart == "permanent" or not event.reason.orderly:
+        effects.append(
+            ChildTerminated(at=now, supervisor=state.path, child=event.id, reason=event.reason)
+        )
+    if RESTARTED[restart, event.reason.orderly]:
+        child.status = Status.UNDEFINED
+        _restart(state, child, event.reason, now, effects)
+        return
+    _is_down(state, child)
+    if _shuts_down(state, child):
+        _end(state, Shutdown(), effects)
+
+
+def _shuts_down(state: State, ended: Child) -> bool:
+    """Whether the end of this child ends the supervisor (R88–R90)."""
+    auto = state.flags.auto_shutdown
+    if auto == "never" or not ended.spec.significant:
+        return False
+    return auto == "any_significant" or not any(
+        child.spec.significant and child.status is not Status.UNDEFINED
+        for child in state.children.values()
+    )
+
+
+def _restart(state: State, child: Child, reason: Reason, now: float, effects: list[Effect]) -> None:
+    """Counts one restart, and plans it or gives up (R70, R85)."""
+    flags, window = state.flags, state.restarts
+    while window and now - window[0] > flags.period:
+        window.popleft()
+    window.append(now)
+    if len(window) > flags.intensity:
+        effects.append(
+            LimitReached(
+                at=now,
+                supervisor=state.path,
+                child=child.spec.id,
+                reason=reason,
+                intensity=flags.intensity,
+                period=flags.period,
+            )
+        )
+        _is_down(state, child)
+        _end(state, Shutdown(), effects)
+        return
+    effects.append(
+        events.Restarting(
+            at=now,
+            supervisor=state.path,
+            child=child.spec.id,
+            reason=reason,
+            count=len(window),
+            intensity=flags.intensity,
+        )
+    )
+    state.goal = Restarting()
+    state.plan.extend(_PLANS[flags.strategy](state, child))
+    _advance(state, effects)
+
+
+def _retry(state: State, event: Retry, now: float, effects: list[Effect]) -> None:
+    child = state.children.get(event.id)
+    due = child is not None and child.status is Status.RESTARTING
+    if child is not None and due and child.generation == event.generation:
+        _restart(state, child, child.failure, now, effects)
+
+
+def _one_for_one(_state: State, dead: Child) -> Iterable[Op]:
+    return [Start(dead.spec.id)]
+
+
+def _rest_for_one(state: State, dead: Child) -> Iterable[Op]:
+    ids = list(state.children)
+    return _group(state, ids[ids.index(dead.spec.id) :])
+
+
+def _one_for_all(state: State, _dead: Child) -> Iterable[Op]:
+    return _group(state, list(state.children))
+
+
+def _group(state: State, ids: list[str]) -> Iterable[Op]:
+    """Stops a group in reverse, starts it in order; temporary ones do not come back (R73–R76)."""
+    for id in reversed(ids):
+        yield Stop(id)
+    for id in ids:
+        if state.children[id].spec.restart != "temporary":
+            yield Start(id)
+
+
+_PLANS: Final[dict[Strategy, Callable[[State, Child], Iterable[Op]]]] = {
+    "one_for_one": _one_for_one,
+    "rest_for_one": _rest_for_one,
+    "one_for_all": _one_for_all,
+}
+
+
+def _terminate(state: State, event: Terminate, _now: float, effects: list[Effect]) -> None:
+    state.plan.clear()
+    _end(state, event.reason, effects)
+
+
+def _end(state: State, reason: Reason, effects: list[Effect]) -> None:
+    state.goal = Ending(reason)
+    running = [id for id, child in state.children.items() if child.status is Status.RUNNING]
+    if state.flags.dynamic and running:
+        effects.append(StopAll(tuple(running)))
+        return
+    state.plan.extend(Stop(id) for id in reversed(running))
+    _advance(state, effects)
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+
+def _start_child(state: State, event: StartChild, _now: float, effects: list[Effect]) -> None:
+    spec = event.spec
+    known = state.children.get(spec.id)
+    limit = state.flags.max_children
+    if known is not None:
+        code = "already_started" if known.status is Status.RUNNING else "already_present"
+        effects.append(Refuse(code, spec.id))
+        return
+    if limit is not None and len(state.children) >= limit:
+        effects.append(Refuse("max_children", spec.id))
+        return
+    state.children[spec.id] = Child(spec)
+    _pursue(state, Adding(spec.id), Start(spec.id), effects)
+
+
+def _terminate_child(
+    state: State, event: TerminateChild, _now: float, effects: list[Effect]
+) -> None:
+    if event.id not in state.children:
+        effects.append(Refuse("not_found", event.id))
+        return
+    _pursue(state, Terminating(event.id), Stop(event.id), effects)
+
+
+_NOT_STOPPED: Final = {Status.RUNNING: "running", Status.RESTARTING: "restarting"}
+
+
+def _stopped_child(state: State, id: str, effects: list[Effect]) -> bool:
+    """Whether a child is there and stopped; refuses the command if not (R62, R63)."""
+    child = state.children.get(id)
+    code = "not_found" if child is None else _NOT_STOPPED.get(child.status)
+    if code is not None:
+        effects.append(Refuse(code, id))
+    return code is None
+
+
+def _restart_child(state: State, event: RestartChild, _now: float, effects: list[Effect]) -> None:
+    if _stopped_child(state, event.id, effects):
+        _pursue(state, Reviving(event.id), Start(event.id), effects)
+
+
+def _delete_child(state: State, event: DeleteChild, _now: float, effects: list[Effect]) -> None:
+    if _stopped_child(state, event.id, effects):
+        del state.children[event.id]
+        effects.append(Reply())
+
+
+def _pursue(state: State, goal: Goal, op: Op, effects: list[Effect]) -> None:
+    state.goal = goal
+    state.plan.append(op)
+    _advance(state, effects)
+
+
+_STEPS: Final[dict[type, Callable[[State, Any, float, list[Effect]], None]]] = {
+    Boot: _boot,
+    Started: _started,
+    Ignored: _ignored,
+    StartFailed: _start_failed,
+    Stopped: _stopped,
+    AllStopped: _all_stopped,
+    Exited: _exited,
+    Retry: _retry,
+    Terminate: _terminate,
+    StartChild: _start_child,
+    TerminateChild: _terminate_child,
+    RestartChild: _restart_child,
+    DeleteChild: _delete_child,
+}

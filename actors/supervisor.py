@@ -1,0 +1,313 @@
+"""Supervisors: actors that start, watch, restart and stop other actors.
+
+    class App(Actor): ...
+
+    async with System() as system:
+        top = await system.start(
+            Supervisor.spec(
+                [Store.spec(), Web.spec(port=80).options(restart="transient")],
+                strategy="rest_for_one",
+                intensity=3,
+                period=5.0,
+            ).options(id="app")
+        )
+        await top.call(StartChild(Worker.spec()))
+        for child in await top.call(WhichChildren()):
+            print(child.id, child.status)
+
+All decisions are `supervision.step`'s; this file carries them out, one after the other, in the
+supervisor's own task. `DynamicSupervisor` starts empty and holds any number of children that know
+nothing of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, ClassVar, TypeVar
+
+import anyio
+import msgspec
+
+from actors import events, supervision
+from actors.actor import Actor
+from actors.cell import Cell, Ignore
+from actors.errors import InvalidSpec, Refused
+from actors.messages import Call, Cast, on
+from actors.reasons import Crashed, Reason, Shutdown, Stop
+from actors.ref import Ref
+from actors.spec import INFINITY, ChildSpec, ChildType, ShutdownTime
+from actors.supervision import AutoShutdown, Flags, Status, Strategy
+from actors.watching import Exit
+
+A = TypeVar("A", bound=Actor)
+
+
+class ChildRefused(Refused):
+    """A supervisor did not do what a command asked; nothing was changed.
+
+    `code` is OTP's word: "already_started", "already_present", "running", "restarting",
+    "not_found", "start_failed" (then `reason` says why), "max_children", or an `InvalidSpec`'s.
+    """
+
+    def __init__(self, code: str, id: str, reason: Reason | None = None) -> None:
+        self.code = code
+        self.id = id
+        self.reason = reason
+        super().__init__(f"child {id!r}: {code}" + (f": {reason}" if reason is not None else ""))
+
+
+class ChildInfo(msgspec.Struct, frozen=True):
+    """One child as `WhichChildren` lists it (R56)."""
+
+    id: str
+    ref: Ref[Any] | None
+    status: Status
+    type: ChildType
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many child specs, living children, and specs of either type there are (R57)."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
+class StartChild(Call["Supervisor", Ref[Any] | None], frozen=True):
+    """Adds a child as the last one and starts it; None if its start said `IGNORE` (R58, R59)."""
+
+    spec: ChildSpec[Any]
+
+
+class TerminateChild(Call["Supervisor", None], frozen=True):
+    """Stops a child and keeps its spec, unless it is temporary (R60, R61)."""
+
+    id: str
+
+
+class RestartChild(Call["Supervisor", Ref[Any] | None], frozen=True):
+    """Starts a stopped child again; not counted as a restart (R62)."""
+
+    id: str
+
+
+class DeleteChild(Call["Supervisor", None], frozen=True):
+    """Forgets a stopped child (R63)."""
+
+    id: str
+
+
+class WhichChildren(Call["Supervisor", tuple[ChildInfo, ...]], frozen=True):
+    """All children in start order."""
+
+
+class CountChildren(Call["Supervisor", Counts], frozen=True):
+    """How many there are of what."""
+
+
+class GetChildSpec(Call["Supervisor", ChildSpec[Any]], frozen=True):
+    """A child's spec with every default filled in (R46)."""
+
+    id: str
+
+
+class RetryDue(Cast["Supervisor"], frozen=True):
+    """A supervisor's note to itself: a failed restart is to be tried again (R71)."""
+
+    retry: supervision.Retry
+
+
+class Supervisor(Actor):
+    """A supervisor with a fixed list of children, in Erlang's terms.
+
+    children
+        Specs in start order; they are stopped in reverse (R51, R93).
+    strategy, intensity, period, auto_shutdown
+        See `supervision.Flags`.
+
+    Raises `InvalidSpec` when it is made with specs or flags that are wrong: before anything runs.
+    It ends with `Shutdown()` when its limit is reached or a significant child has ended, and with
+    its parent's reason when that stops it.
+    """
+
+    __type__: ClassVar[ChildType] = "supervisor"
+    __shutdown__: ClassVar[ShutdownTime] = INFINITY
+
+    def __init__(
+        self,
+        children: Sequence[ChildSpec[Any]] = (),
+        *,
+        strategy: Strategy = "one_for_one",
+        intensity: int = 1,
+        period: float = 5.0,
+        auto_shutdown: AutoShutdown = "never",
+    ) -> None:
+        flags = Flags(strategy, intensity, period, auto_shutdown)
+        self._init(flags, children)
+
+    def _init(self, flags: Flags, children: Sequence[ChildSpec[Any]]) -> None:
+        self.state = supervision.new(flags, children)
+        self._cells: dict[str, Cell] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {', '.join(self.state.children) or 'nobody'}>"
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def start(self) -> Ignore | None:
+        """Starts the children in order; ends with the first failure, the others stopped (R54)."""
+        self.ctx.trap_exit = True
+        self.state.path = self.ctx.path
+        await self._drive(supervision.Boot())
+        return None
+
+    async def stopping(self, reason: Reason) -> None:
+        """Stops the children, the newest first, each awaited (R93)."""
+        with suppress(Stop):
+            await self._drive(supervision.Terminate(reason))
+
+    @on(Exit)
+    async def _child_exit(self, msg: Exit) -> None:
+        id = msg.ref.path.rpartition("/")[2]
+        await self._drive(supervision.Exited(id, msg.serial, msg.reason))
+
+    @on(RetryDue)
+    async def _retry(self, msg: RetryDue) -> None:
+        await self._drive(msg.retry)
+
+    # -- commands ----------------------------------------------------------------------------
+
+    @on(StartChild)
+    async def _start_child(self, msg: StartChild) -> Ref[Any] | None:
+        try:
+            supervision.check(self.state.flags, msg.spec)
+        except InvalidSpec as error:
+            raise ChildRefused(error.code, msg.spec.id) from error
+        return await self._command(supervision.StartChild(msg.spec))
+
+    @on(TerminateChild)
+    async def _terminate_child(self, msg: TerminateChild) -> None:
+        await self._command(supervision.TerminateChild(msg.id))
+
+    @on(RestartChild)
+    async def _restart_child(self, msg: RestartChild) -> Ref[Any] | None:
+        return await self._command(supervision.RestartChild(msg.id))
+
+    @on(DeleteChild)
+    async def _delete_child(self, msg: DeleteChild) -> None:
+        await self._command(supervision.DeleteChild(msg.id))
+
+    @on(WhichChildren)
+    def _which_children(self, _msg: WhichChildren) -> tuple[ChildInfo, ...]:
+        return tuple(
+            ChildInfo(id, self._ref(id), child.status, child.spec.type)
+            for id, child in self.state.children.items()
+        )
+
+    @on(CountChildren)
+    def _count_children(self, _msg: CountChildren) -> Counts:
+        children = self.state.children.values()
+        supervisors = sum(child.spec.type == "supervisor" for child in children)
+        active = sum(child.status is Status.RUNNING for child in children)
+        return Counts(len(children), active, supervisors, len(children) - supervisors)
+
+    @on(GetChildSpec)
+    def _get_child_spec(self, msg: GetChildSpec) -> ChildSpec[Any]:
+        child = self.state.children.get(msg.id)
+        if child is None:
+            raise ChildRefused("not_found", msg.id)
+        return child.spec
+
+    async def _command(self, command: Any) -> Ref[Any] | None:
+        outcome = await self._drive(command)
+        if isinstance(outcome, supervision.Refuse):
+            error = ChildRefused(outcome.code, outcome.id, outcome.reason)
+            raise error from (outcome.reason.error if isinstance(outcome.reason, Crashed) else None)
+        assert outcome is not None
+        return None if outcome.id is None else self._ref(outcome.id)
+
+    def _ref(self, id: str) -> Ref[Any] | None:
+        cell = self._cells.get(id)
+        return None if cell is None or cell.down is not None else Ref(cell.slot)
+
+    # -- the shell ---------------------------------------------------------------------------
+
+    async def _drive(self, event: Any) -> supervision.Reply | supervision.Refuse | None:
+        """Steps with an event, and with the outcome of each blocking effect, until none is left."""
+        answer: supervision.Reply | supervision.Refuse | None = None
+        effects = supervision.step(self.state, event, self.ctx.now)
+        while effects:
+            following: list[supervision.Effect] = []
+            for effect in effects:
+                match effect:
+                    case supervision.Start(id):
+                        following = self._step(await self._start(id))
+                    case supervision.Stop(id):
+                        following = self._step(await self._stop(id))
+                    case supervision.StopAll(ids):
+                        following = self._step(await self._stop_all(ids))
+                    case supervision.Reply() | supervision.Refuse():
+                        answer = effect
+                    case supervision.QueueRetry(retry):
+                        self.ctx.ref.tell(RetryDue(retry))
+                    case supervision.Exit(reason):
+                        raise Stop(reason)
+                    case events.Event():
+                        self.ctx.system.publish(effect)
+            effects = following
+        return answer
+
+    def _step(self, event: Any) -> list[supervision.Effect]:
+        return supervision.step(self.state, event, self.ctx.now)
+
+    async def _start(self, id: str) -> Any:
+        system = self.ctx.system
+        me = self.ctx.cell
+        cell = system.launch(me, self.state.children[id].spec)
+        outcome = await system.started(cell, me)
+        if outcome is None:
+            self._cells[id] = cell
+            return supervision.Started(id, cell.serial)
+        if isinstance(outcome, Ignore):
+            return supervision.Ignored(id)
+        return supervision.StartFailed(id, outcome)
+
+    async def _stop(self, id: str) -> supervision.Stopped:
+        cell = self._cells.pop(id)
+        with cell.awaited_by(self.ctx.cell):
+            reason = await cell.shut_down(Shutdown(), cell.spec.shutdown)
+        return supervision.Stopped(id, reason)
+
+    async def _stop_all(self, ids: tuple[str, ...]) -> supervision.AllStopped:
+        """Stops many side by side, each under its own deadline (R98)."""
+        reasons: dict[str, Reason] = {}
+
+        async def stop_one(id: str) -> None:
+            reasons[id] = (await self._stop(id)).reason
+
+        async with anyio.create_task_group() as group:
+            for id in ids:
+                group.start_soon(stop_one, id)
+        return supervision.AllStopped(tuple(reasons.items()))
+
+
+class DynamicSupervisor(Supervisor):
+    """A supervisor that starts empty and is given its children one by one (R100–R103).
+
+    Its children are independent (one_for_one), a child that is not to be restarted is forgotten
+    at once, and at the end all are stopped side by side, each within its own `shutdown`.
+
+    intensity, period
+        As a supervisor's.
+    max_children
+        How many it holds at most; `StartChild` beyond that is refused with "max_children".
+        Default without limit.
+    """
+
+    def __init__(
+        self, *, intensity: int = 1, period: float = 5.0, max_children: int | None = None
+    ) -> None:
+        flags = Flags(intensity=intensity, period=period, dynamic=True, max_children=max_children)
+        self._init(flags, ())

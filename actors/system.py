@@ -1,0 +1,204 @@
+"""A system: the root that actors live under, the names, the timers, the events.
+
+    async with System() as system:
+        counter = await system.start(Counter.spec(3))
+        await counter.call(Get())
+
+Leaving the block stops what was started in it, newest first, each as its spec says, and waits
+until all of it is gone; also when the block is left by an exception or by cancellation. The one
+task group here holds the task of every cell. Each of those is shielded, so that the host's
+cancellation reaches the block alone and the tree is stopped in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from weakref import WeakValueDictionary
+
+import anyio
+from anyio.abc import TaskGroup
+
+from actors import backend
+from actors.actor import Actor
+from actors.cell import Cell, Ignore, OwnedTask
+from actors.errors import NameTaken, StartFailed
+from actors.events import Event, EventStream
+from actors.reasons import Crashed, Reason, Shutdown
+from actors.ref import Ref, Slot, slot_of
+from actors.spec import ChildSpec
+from actors.timers import Timers
+
+A = TypeVar("A", bound=Actor)
+
+
+class System:
+    """The root of one tree of actors, in one event loop."""
+
+    backend: backend.Backend
+    timers: Timers
+    events: EventStream
+
+    def __init__(self) -> None:
+        self._slots: WeakValueDictionary[str, Slot] = WeakValueDictionary()
+        self._names: dict[str, Cell] = {}
+        self._roots: dict[Cell, None] = {}
+        self._tasks: TaskGroup | None = None
+        self._stack = AsyncExitStack()
+
+    def __repr__(self) -> str:
+        return f"<System of {', '.join(cell.path for cell in self._roots) or 'nobody'}>"
+
+    async def __aenter__(self) -> Self:
+        self.backend = backend.current()
+        self.timers = Timers(self.backend)
+        self.events = EventStream(self.backend)
+        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        self._tasks.start_soon(self.timers.run, name="timers")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        with anyio.CancelScope(shield=True):
+            await self.stop()
+        assert self._tasks is not None
+        self._tasks.cancel_scope.cancel()
+        # The group is left without the block's exception, which would come out wrapped in a group
+        # although nothing but the block has failed.
+        await self._stack.__aexit__(None, None, None)
+        self._tasks = None
+        return False
+
+    def now(self) -> float:
+        """The event loop's monotonic time in seconds."""
+        return self.backend.now()
+
+    def publish(self, event: Event) -> None:
+        """Puts an event on the system's stream."""
+        self.events.publish(event)
+
+    # -- starting and stopping -----------------------------------------------------------------
+
+    async def start(self, spec: ChildSpec[A]) -> Ref[A]:
+        """Starts an actor at the top of the tree and returns its ref.
+
+        Raises `StartFailed` when its `start` fails or says `IGNORE`; nothing is left then.
+        Cancelling kills what was being started.
+        """
+        ref = await self.start_under(None, spec)
+        if ref is None:
+            raise StartFailed(spec.id, Shutdown("ignored"))
+        return ref
+
+    async def start_under(self, parent: Cell | None, spec: ChildSpec[A]) -> Ref[A] | None:
+        """The same under another actor; None if the start was ignored."""
+        cell = self.launch(parent, spec)
+        outcome = await self.started(cell, parent)
+        if isinstance(outcome, Ignore):
+            return None
+        if outcome is not None:
+            failed = StartFailed(cell.path, outcome)
+            raise failed from (outcome.error if isinstance(outcome, Crashed) else None)
+        return Ref(cell.slot)
+
+    def launch(self, parent: Cell | None, spec: ChildSpec[Any]) -> Cell:
+        """Makes the cell and its task, without waiting for its start."""
+        if self._tasks is None:
+            raise RuntimeError("the system is not running: use `async with System() as system`")
+        path = spec.id if parent is None else f"{parent.path}/{spec.id}"
+        slot = self._slot(path, spec)
+        if slot.cell is not None and slot.cell.down is None:
+            raise NameTaken(path, path)
+        cell = Cell(self, slot, spec, parent)
+        slot.cell = cell
+        if spec.name is not None and not self._register(spec.name, cell):
+            cell.die(Crashed(NameTaken(spec.name, self._names[spec.name].path)))
+        if parent is None:
+            self._roots[cell] = None
+        self._tasks.start_soon(cell.run, name=path)
+        return cell
+
+    async def started(self, cell: Cell, waiter: Cell | None) -> Reason | Ignore | None:
+        """Waits until a launched cell has started: None, or `IGNORE`, or why it failed.
+
+        Cancelling kills it and waits until it is gone.
+        """
+        try:
+            with cell.awaited_by(waiter):
+                return await cell.ack
+        except BaseException:
+            cell.kill()
+            with anyio.CancelScope(shield=True):
+                await cell.stopped()
+            raise
+
+    async def stop(self, reason: Reason | None = None) -> None:
+        """Stops everything at the top of the tree, newest first, each as its spec says."""
+        for cell in reversed(tuple(self._roots)):
+            await cell.shut_down(reason or Shutdown(), cell.spec.shutdown)
+
+    async def stop_actor(self, ref: Ref[Any], reason: Reason | None = None) -> Reason:
+        """Stops one actor that was started at the top, and returns its exit reason (R20)."""
+        cell = slot_of(ref).cell
+        if cell is None or cell.down is not None:
+            return await ref.stopped()
+        return await cell.shut_down(reason or Shutdown(), cell.spec.shutdown)
+
+    def kill(self, ref: Ref[Any]) -> None:
+        """Kills an actor, whoever its parent is (R6)."""
+        cell = slot_of(ref).cell
+        if cell is not None:
+            cell.kill()
+
+    def run_owned(
+        self,
+        cell: Cell,
+        function: Callable[..., Awaitable[object]],
+        args: tuple[Any, ...],
+        name: str | None,
+    ) -> OwnedTask:
+        """Starts a task that belongs to a cell; see `Context.run`."""
+        assert self._tasks is not None
+        label = name or str(getattr(function, "__name__", "task"))
+        task = OwnedTask(cell, label)
+        if cell.down is not None:
+            raise RuntimeError(f"{cell.path} is down and can own no task")
+        cell.tasks[task] = None
+        self._tasks.start_soon(task.run, function, args, name=f"{cell.path}:{label}")
+        return task
+
+    # -- places and names ----------------------------------------------------------------------
+
+    def _slot(self, path: str, spec: ChildSpec[Any]) -> Slot:
+        kind: Any = spec.factory
+        slot = self._slots.get(path)
+        if slot is None or slot.kind is not kind:
+            slot = Slot(path, kind, getattr(kind, "__handlers__", {}))
+            self._slots[path] = slot
+        slot.incarnation += 1
+        return slot
+
+    def ref(self, slot: Slot) -> Ref[Any]:
+        """A ref to a slot."""
+        return Ref(slot)
+
+    def whereis(self, name: str) -> Ref[Any] | None:
+        """The living actor that holds a name (R12)."""
+        cell = self._names.get(name)
+        return None if cell is None else Ref(cell.slot)
+
+    def _register(self, name: str, cell: Cell) -> bool:
+        return self._names.setdefault(name, cell) is cell
+
+    def forget(self, cell: Cell) -> None:
+        """Frees what a dying cell holds here; called before anybody hears of the death (R12)."""
+        name = cell.spec.name
+        if name is not None and self._names.get(name) is cell:
+            del self._names[name]
+        self._roots.pop(cell, None)

@@ -1,0 +1,79 @@
+"""One task for all timers of a system.
+
+A heap of due times and one sleeping task whose deadline is moved when an earlier timer comes. A
+cancel scope for each timer instead costs ten times a call.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+
+import anyio
+
+from actors.backend import Backend
+
+
+class Timer:
+    """A function that will be called once at time `due`, unless it is cancelled before."""
+
+    __slots__ = ("callback", "due")
+
+    def __init__(self, due: float, callback: Callable[[], None]) -> None:
+        self.due = due
+        self.callback: Callable[[], None] | None = callback
+
+    def __repr__(self) -> str:
+        return f"<Timer {'pending' if self.pending else 'over'} due={self.due:.3f}>"
+
+    @property
+    def pending(self) -> bool:
+        """Whether it has neither fired nor been cancelled."""
+        return self.callback is not None
+
+    def cancel(self) -> bool:
+        """Stops it; true if it had not fired yet."""
+        was, self.callback = self.callback, None
+        return was is not None
+
+
+class Timers:
+    """The timers of one system; `run` is the task that fires them."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._now = backend.now
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._nap: anyio.CancelScope | None = None
+
+    def __repr__(self) -> str:
+        return f"<Timers {len(self._heap)}>"
+
+    def after(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Calls `callback` in `delay` seconds. It must not block nor fail."""
+        timer = Timer(self._now() + delay, callback)
+        heapq.heappush(self._heap, (timer.due, next(self._order), timer))
+        if self._nap is not None and timer.due < self._nap.deadline:
+            self._nap.deadline = timer.due
+        return timer
+
+    async def run(self) -> None:
+        """Fires timers until cancelled."""
+        while True:
+            due = self._fire_due()
+            with anyio.CancelScope(deadline=due) as self._nap:
+                await anyio.sleep_forever()
+            self._nap = None
+
+    def _fire_due(self) -> float:
+        now, heap = self._now(), self._heap
+        while heap and heap[0][0] <= now:
+            timer = heapq.heappop(heap)[2]
+            callback, timer.callback = timer.callback, None
+            if callback is not None:
+                callback()
+        while heap and heap[0][2].callback is None:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else math.inf

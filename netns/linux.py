@@ -1,0 +1,92 @@
+"""System calls that Python 3.11 does not wrap, one thin function each.
+
+Law: nothing here decides anything. A function makes one call and raises `OSError` with what it was
+doing, for "Operation not permitted" alone tells nobody what to do next.
+
+`unshare` and `setns` act on the *calling thread*: only `netns.thread` may use them, on its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Final
+
+CLONE_FS: Final = 0x00000200
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWNET: Final = 0x40000000
+
+MS_BIND: Final = 0x1000
+MS_REC: Final = 0x4000
+MS_SLAVE: Final = 1 << 19
+MS_SHARED: Final = 1 << 20
+MNT_DETACH: Final = 2
+UMOUNT_NOFOLLOW: Final = 8
+
+NET_NAMESPACE: Final = "/proc/thread-self/ns/net"
+MOUNT_NAMESPACE: Final = "/proc/thread-self/ns/mnt"
+
+CAP_NET_ADMIN: Final = 12
+CAP_SYS_ADMIN: Final = 21
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_void_p,
+)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.unshare.argtypes = (ctypes.c_int,)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+
+
+def _check(result: int, doing: str, path: str | None = None) -> None:
+    if result == 0:
+        return
+    number = ctypes.get_errno()
+    raise OSError(number, f"{doing}: {os.strerror(number)}", path)
+
+
+def unshare(flags: int, doing: str) -> None:
+    """Gives the calling thread its own copy of what `flags` name."""
+    _check(_libc.unshare(flags), doing)
+
+
+def setns(fd: int, kind: int, doing: str) -> None:
+    """Moves the calling thread into the namespace behind `fd`; `kind` guards against a wrong one."""
+    _check(_libc.setns(fd, kind), doing)
+
+
+def bind_mount(source: str, target: str) -> None:
+    """Makes `source` visible at `target`, which must exist and be of the same sort."""
+    _check(
+        _libc.mount(os.fsencode(source), os.fsencode(target), b"none", MS_BIND, None),
+        f"bind-mounting {source}",
+        target,
+    )
+
+
+def set_propagation(target: str, flags: int) -> None:
+    """Changes how mounts below `target` spread: `MS_SHARED` or `MS_SLAVE`, with `MS_REC` or not."""
+    _check(
+        _libc.mount(b"none", os.fsencode(target), b"none", flags, None),
+        "setting the mount propagation",
+        target,
+    )
+
+
+def unmount(target: str, *, detach: bool = False) -> None:
+    """Unmounts `target`, never through a symlink. `detach` takes what is below with it, at once."""
+    flags = UMOUNT_NOFOLLOW | (MNT_DETACH if detach else 0)
+    _check(_libc.umount2(os.fsencode(target), flags), "unmounting", target)
+
+
+def effective_capabilities() -> int:
+    """The calling thread's effective capabilities, a bit each."""
+    with open("/proc/thread-self/status") as status:
+        for line in status:
+            if line.startswith("CapEff:"):
+                return int(line.split()[1], 16)
+    return 0

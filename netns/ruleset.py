@@ -1,0 +1,152 @@
+"""The packet filter's rules, as the data that libnftables reads (its JSON).
+
+Law: rules are made once and do not grow with the colonies; what changes is one element in a set.
+
+Inside a namespace, table `inet colony`:
+
+    prerouting   from eth0, for an address of ours, tcp or udp  →  dnat to 127.0.0.1
+
+so that a dev server that listens on 127.0.0.1 alone is reached by the colony's address; one that
+listens on 0.0.0.0 is as well. (A server on ::1 alone is not: no rule can lead there from outside.)
+
+On the host, table `inet colony_{instance}`; `vc{instance}*` are the host ends of its veth pairs,
+`nat4` and `nat6` the addresses of its colonies that may reach out:
+
+    input        what answers us passes; from a colony outside nat4/nat6 the rest is dropped
+    forward      what answers, or was published by dnat, passes
+                 from a colony:  to another colony is dropped, from outside nat4/nat6 is dropped
+                 to a colony:    the rest is dropped (a machine on the LAN may not route into one)
+    postrouting  from nat4/nat6, leaving by another door than a colony's  →  masquerade
+
+An `accept` here does not overrule another table's `drop` at the same hook (Docker, ufw): then the
+colonies have no egress. Between the host and a colony nothing is forwarded, so that always works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final
+
+from netns import names
+
+Command = dict[str, Any]
+Expression = dict[str, Any]
+
+FAMILY: Final = "inet"
+SETS: Final = {"nat4": "ipv4_addr", "nat6": "ipv6_addr"}
+
+# chain → (type, hook, priority)
+_INNER_CHAINS: Final = {"prerouting": ("nat", "prerouting", -100)}
+_HOST_CHAINS: Final = {
+    "input": ("filter", "input", 0),
+    "forward": ("filter", "forward", 0),
+    "postrouting": ("nat", "postrouting", 100),
+}
+
+_ACCEPT: Final[Expression] = {"accept": None}
+_DROP: Final[Expression] = {"drop": None}
+_MASQUERADE: Final[Expression] = {"masquerade": None}
+
+
+def _match(left: Expression, right: Any, op: str = "==") -> Expression:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def _meta(key: str, right: Any, op: str = "==") -> Expression:
+    return _match({"meta": {"key": key}}, right, op)
+
+
+def _source(protocol: str, right: str, op: str = "==") -> Expression:
+    return _match({"payload": {"protocol": protocol, "field": "saddr"}}, right, op)
+
+
+_ANSWERS: Final = _match({"ct": {"key": "state"}}, ["established", "related"], "in")
+_PUBLISHED: Final = _match({"ct": {"key": "status"}}, "dnat", "in")
+_NEIGHBOURS: Final = _match(
+    {"payload": {"protocol": "icmpv6", "field": "type"}},
+    {"set": ["nd-neighbor-solicit", "nd-neighbor-advert"]},
+)
+_TO_LOCAL: Final = _match({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
+
+
+def inner_rules() -> list[Command]:
+    """The table inside a namespace: what arrives for it goes to 127.0.0.1."""
+    redirect = [
+        _meta("iifname", names.INNER_INTERFACE),
+        _TO_LOCAL,
+        _meta("l4proto", {"set": ["tcp", "udp"]}),
+        {"dnat": {"family": "ip", "addr": "127.0.0.1"}},
+    ]
+    return [
+        *_table(names.INNER_TABLE, _INNER_CHAINS),
+        _rule(names.INNER_TABLE, "prerouting", redirect),
+    ]
+
+
+def host_rules(instance: str) -> list[Command]:
+    """The instance's table on the host, with empty sets."""
+    table = names.table_name(instance)
+    doors = f"{names.link_prefix(instance)}*"
+    inward, outward = _meta("iifname", doors), _meta("oifname", doors)
+    elsewhere = _meta("oifname", doors, "!=")
+    confined = [
+        [inward, _source("ip", "@nat4", "!="), _DROP],
+        [inward, _source("ip6", "@nat6", "!="), _DROP],
+    ]
+    rules = {
+        # Without neighbour discovery a confined colony could not even answer over IPv6.
+        "input": [[inward, _ANSWERS, _ACCEPT], [inward, _NEIGHBOURS, _ACCEPT], *confined],
+        "forward": [
+            [_ANSWERS, _ACCEPT],
+            [outward, _PUBLISHED, _ACCEPT],
+            [inward, outward, _DROP],
+            *confined,
+            [outward, _DROP],
+        ],
+        "postrouting": [
+            [elsewhere, _source("ip", "@nat4"), _MASQUERADE],
+            [elsewhere, _source("ip6", "@nat6"), _MASQUERADE],
+        ],
+    }
+    return [
+        *_table(table, _HOST_CHAINS, SETS),
+        *(_rule(table, chain, rule) for chain in rules for rule in rules[chain]),
+    ]
+
+
+def element(
+    verb: str, instance: str, v4: IPv4Address | None, v6: IPv6Address | None
+) -> list[Command]:
+    """Adds a colony's addresses to, or (`verb` "delete") takes them from, those that reach out."""
+    table = names.table_name(instance)
+    found: Iterable[tuple[str, IPv4Address | IPv6Address | None]] = (("nat4", v4), ("nat6", v6))
+    return [
+        {verb: {"element": {"family": FAMILY, "table": table, "name": name, "elem": [str(value)]}}}
+        for name, value in found
+        if value is not None
+    ]
+
+
+def remove_table(table: str) -> list[Command]:
+    """Removes a table, there or not: adding one that exists is no error, deleting none is."""
+    named = {"table": {"family": FAMILY, "name": table}}
+    return [{"add": named}, {"delete": named}]
+
+
+def _table(
+    table: str, chains: dict[str, tuple[str, str, int]], sets: dict[str, str] | None = None
+) -> list[Command]:
+    place = {"family": FAMILY, "table": table}
+    commands: list[Command] = [{"add": {"table": {"family": FAMILY, "name": table}}}]
+    for name, kind in (sets or {}).items():
+        commands.append({"add": {"set": {**place, "name": name, "type": kind}}})
+    for name, (kind, hook, priority) in chains.items():
+        chain = {**place, "name": name, "type": kind, "hook": hook, "prio": priority}
+        commands.append({"add": {"chain": {**chain, "policy": "accept"}}})
+    return commands
+
+
+def _rule(table: str, chain: str, expressions: list[Expression]) -> Command:
+    place = {"family": FAMILY, "table": table, "chain": chain}
+    return {"add": {"rule": {**place, "expr": expressions}}}

@@ -1,0 +1,117 @@
+"""An asyncio loop in a thread of its own, for what must run the same under asyncio and trio.
+
+    host loop (asyncio or trio)          the thread
+        start() ───────────────────────► asyncio.Runner
+        run(function, *args) ──────────► a task there; its result comes back
+        close() ───────────────────────► every task cancelled, the loop closed, the thread joined
+
+The embedded front door and the DNS responder live here: one code path, sockets that never wait for
+what else the host loop is doing, and asyncio's transports, which trio has nothing like.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+import anyio
+import anyio.to_thread
+
+from actors import backend
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class LoopThread:
+    """Owner of the thread. Started once, closed once; `close` before `start` is no error."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    def __repr__(self) -> str:
+        return f"<LoopThread {self.name} {'running' if self._loop else 'not running'}>"
+
+    async def start(self) -> None:
+        """Returns when the loop runs. Cancelled, it may be running: `close` ends it either way."""
+        if self._thread is not None:
+            raise RuntimeError(f"the thread {self.name!r} was started before")
+
+        def submit(job: Callable[[], None]) -> None:
+            self._thread = threading.Thread(
+                target=asyncio.run, args=(self._main(job),), name=self.name, daemon=True
+            )
+            self._thread.start()
+
+        await backend.in_thread(submit, _nothing)
+
+    async def _main(self, ready: Callable[[], None]) -> None:
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        ready()
+        try:
+            await self._stop.wait()
+        finally:
+            self._loop = None
+
+    async def run(
+        self, function: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]], *args: Unpack[Ts]
+    ) -> T:
+        """Runs `function(*args)` as a task in the thread's loop; its result or exception is ours.
+
+        Cancelling the caller cancels that task, without waiting for it.
+        """
+        host = backend.current()
+        result: backend.Future[None] = host.future()
+        if self._loop is None:
+            raise RuntimeError(f"the thread {self.name!r} is not running")
+        task = asyncio.run_coroutine_threadsafe(function(*args), self._loop)
+        task.add_done_callback(lambda _: _wake(host, result))
+        try:
+            await result
+        finally:
+            task.cancel()
+        try:
+            return task.result()
+        except concurrent.futures.CancelledError:
+            raise RuntimeError(f"the thread {self.name!r} ended before its work was done") from None
+
+    def call(self, function: Callable[[Unpack[Ts]], object], *args: Unpack[Ts]) -> None:
+        """Has the loop call `function(*args)` soon. From any thread; nothing once it has ended."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(function, *args)
+
+    async def close(self) -> None:
+        """Cancels what runs in the loop, ends it and joins the thread. Not cut short by cancel."""
+        if self._thread is None:
+            return
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._end)
+
+    def _end(self) -> None:
+        assert self._thread is not None
+        loop, stop = self._loop, self._stop
+        if loop is not None and stop is not None:
+            loop.call_soon_threadsafe(stop.set)
+        self._thread.join()
+
+
+def _nothing() -> None:
+    return None
+
+
+def _wake(host: backend.Backend, result: backend.Future[None]) -> None:
+    def settle() -> None:
+        if not result.done():
+            result.set_result(None)
+
+    try:
+        host.call_soon_threadsafe(settle)
+    except RuntimeError:
+        return  # the host loop ended while we worked: nobody waits any more

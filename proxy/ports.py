@@ -1,0 +1,143 @@
+"""Which loopback port the front door gets: 80 if it is free and allowed, else 8080, else the next.
+
+    claim (against other Colonies)  →  bind (against everybody)  →  hand over to the program
+
+The law: a port counts as ours only if nobody else could have it. Binding alone does not say so:
+Caddy sets SO_REUSEPORT, so two Caddys started in the same instant both bind and then share the
+connections between them. Hence the claim, a unix socket in the abstract namespace named after the
+port: it belongs to one network namespace as ports do, is taken in one step, and ends with its
+process, however that dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+HTTP_PORTS: Final = (80, *range(8080, 8180))
+"""The ports tried for HTTP, in this order."""
+
+DNS_PORTS: Final = tuple(range(5354, 5454))
+"""The ports tried for DNS, in this order."""
+
+LOOPBACK: Final = ("127.0.0.1", "::1")
+
+
+class Claim:
+    """A name that one process of this network namespace holds at a time. Ends with `release`."""
+
+    def __init__(self, name: str) -> None:
+        """Takes the name at once; raises `OSError` (EADDRINUSE) while another holds it."""
+        self.name = name
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.bind(f"\0colony/{name}")
+        except OSError:
+            self._socket.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.name}{' released' if self._socket.fileno() < 0 else ''}>"
+
+    def release(self) -> None:
+        self._socket.close()
+
+
+class Reservation:
+    """A port that is bound and claimed by us, on each loopback address that this machine has.
+
+    `sockets` listen nowhere yet. `unbind` frees the port for a program to bind it and keeps the
+    claim; `release` ends both, and may be called again.
+    """
+
+    def __init__(self, port: int, claim: Claim, sockets: Sequence[socket.socket]) -> None:
+        self.port = port
+        self.sockets = tuple(sockets)
+        self.addresses = tuple(str(sock.getsockname()[0]) for sock in sockets)
+        self._claim = claim
+
+    def __repr__(self) -> str:
+        return f"<Reservation {self.port} on {', '.join(self.addresses)}>"
+
+    def unbind(self) -> None:
+        for sock in self.sockets:
+            sock.close()
+
+    def release(self) -> None:
+        self.unbind()
+        self._claim.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def reserve(port: int, kinds: Sequence[socket.SocketKind] = (socket.SOCK_STREAM,)) -> Reservation:
+    """Claims and binds `port` on 127.0.0.1, and on ::1 where the machine has it.
+
+    `kinds` are the kinds of socket that the port is wanted for. Raises `OSError`; `reason` puts it
+    in words.
+    """
+    claim = Claim(f"port/{port}")
+    sockets: list[socket.socket] = []
+    try:
+        for address in LOOPBACK:
+            for kind in kinds:
+                sock = _bind(address, port, kind)
+                if sock is not None:
+                    sockets.append(sock)
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        claim.release()
+        raise
+    return Reservation(port, claim, sockets)
+
+
+def reason(error: OSError) -> str:
+    """Why a port could not be had, in words."""
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "taken"
+        case errno.EACCES:
+            return "not allowed without root"
+        case _:
+            return error.strerror or str(error)
+
+
+def _bind(address: str, port: int, kind: socket.SocketKind) -> socket.socket | None:
+    """A bound socket; None if this machine has no IPv6."""
+    v6 = ":" in address
+    try:
+        sock = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, kind)
+    except OSError:
+        if v6:
+            return None
+        raise
+    try:
+        if v6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            # Without it, connections of an earlier life in TIME_WAIT keep the port for a minute.
+            # On UDP it would let two programs bind the same port.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind((address, port))
+    except OSError as error:
+        sock.close()
+        if v6 and error.errno == errno.EADDRNOTAVAIL:
+            return None
+        raise
+    return sock
+
+

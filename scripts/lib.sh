@@ -1,0 +1,137 @@
+# shellcheck shell=sh
+# What scripts/hello and scripts/test share. Sourced with $root set to the clone's folder.
+# Every step is looked at before it is done, so that running again costs little and breaks nothing.
+
+# A normal user's PATH has no sbin on Debian, and nft and dnsmasq live there.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+venv=$root/.venv
+
+say() { printf '%s\n' "==> $*"; }
+warn() { printf '%s\n' "==> $*" >&2; }
+die() {
+    warn "$*"
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command as root, or fails: as we are, or by a sudo that asks for no password.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+may_install() { have apt-get && as_root true 2>/dev/null; }
+
+# Runs a command whose output is of interest only when it fails.
+quietly() {
+    log=$(mktemp)
+    status=0
+    "$@" >"$log" 2>&1 || status=$?
+    [ "$status" -eq 0 ] || cat "$log" >&2
+    rm -f "$log"
+    return "$status"
+}
+
+# apt_install PACKAGE…: fails, after saying why, if apt cannot.
+apt_install() {
+    say "apt: installing $*"
+    # Units that Debian enables on its own account. What was there before us stays as it is.
+    idle_units=
+    for unit in caddy.service epmd.service epmd.socket; do
+        unit_exists "$unit" || idle_units="$idle_units $unit"
+    done
+    status=0
+    {
+        quietly as_root apt-get -qq update &&
+            quietly as_root env DEBIAN_FRONTEND=noninteractive \
+                apt-get -qq install --no-install-recommends "$@" </dev/null
+    } || status=$?
+    # Also after a failure: half of the packages may be there.
+    for unit in $idle_units; do
+        keep_idle "$unit"
+    done
+    return "$status"
+}
+
+unit_exists() {
+    [ -e "/lib/systemd/system/$1" ] || [ -e "/usr/lib/systemd/system/$1" ] ||
+        [ -e "/etc/systemd/system/$1" ]
+}
+
+# Debian starts and enables caddy (ports 80 and 2019) and epmd with their packages; Colony starts
+# its own. Without a running systemd nothing was started, and the unit is only disabled.
+keep_idle() {
+    unit_exists "$1" && have systemctl || return 0
+    say "systemd: $1 came with its package and is switched off; Colony starts its own"
+    if [ -d /run/systemd/system ]; then
+        quietly as_root systemctl disable --now "$1" || warn "could not switch $1 off"
+    else
+        quietly as_root systemctl disable "$1" || warn "could not disable $1"
+    fi
+}
+
+# install_missing COMMAND:PACKAGE…: packages for the commands that this machine lacks.
+# Fails if some stay missing; $missing then lists the packages.
+install_missing() {
+    missing=
+    for pair in "$@"; do
+        have "${pair%%:*}" || missing="$missing ${pair#*:}"
+    done
+    missing=${missing# }
+    [ -n "$missing" ] || return 0
+    # shellcheck disable=SC2086 # a list of packages
+    may_install && apt_install $missing
+}
+
+# What a colony likes to have on the machine. Without it, it runs all the same.
+install_runtime() {
+    install_missing caddy:caddy dnsmasq:dnsmasq-base nft:nftables ip:iproute2 ||
+        warn "not installed: $missing (no root, sudo or apt for it): Colony's embedded stand-ins serve instead"
+}
+
+# Sets $python to an interpreter that can run Colony.
+find_python() {
+    for python in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+        if have "$python" &&
+            "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# A venv needs ensurepip, which Debian keeps in the package python3-venv.
+can_make_venv() { find_python && "$python" -c 'import ensurepip, venv' 2>/dev/null; }
+
+make_venv() {
+    if ! can_make_venv && may_install; then
+        apt_install python3 python3-venv || warn "apt could not install python3-venv"
+    fi
+    find_python || die "Colony needs Python 3.11 or newer; PYTHON=/path/to/python3 names one"
+    can_make_venv || die "$python has no ensurepip: as root, apt-get install python3-venv"
+    say "python: making .venv with $("$python" --version)"
+    quietly "$python" -m venv --clear "$venv" || die "could not make $venv"
+}
+
+venv_works() { "$venv/bin/python" -m pip --version >/dev/null 2>&1; }
+
+# install_colony [EXTRA]: Colony, editable, in .venv. The stamp names what it was installed from,
+# so that it is done again when pyproject.toml changes or the clone has moved.
+install_colony() {
+    extra=${1:-}
+    hash=$({ cat "$root/pyproject.toml" && printf '%s' "$root"; } | cksum | tr -d ' ')
+    for stamp in "$venv/.colony-$extra-$hash" "$venv/.colony-test-$hash"; do
+        if [ -e "$stamp" ] && [ -x "$venv/bin/python" ]; then
+            return 0
+        fi
+    done
+    venv_works || make_venv
+    say "pip: installing Colony${extra:+ and its $extra tools} in .venv"
+    quietly "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --editable "$root${extra:+[$extra]}" || die "pip could not install Colony"
+    rm -f "$venv"/.colony-*
+    : >"$venv/.colony-$extra-$hash"
+}
