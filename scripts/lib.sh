@@ -4,6 +4,7 @@
 
 # A normal user's PATH has no sbin on Debian, and nft and dnsmasq live there.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+# shellcheck disable=SC2154 # the sourcing script sets it
 venv=$root/.venv
 
 say() { printf '%s\n' "==> $*"; }
@@ -43,17 +44,16 @@ apt_install() {
     for unit in caddy.service epmd.service epmd.socket; do
         unit_exists "$unit" || idle_units="$idle_units $unit"
     done
-    status=0
-    {
-        quietly as_root apt-get -qq update &&
-            quietly as_root env DEBIAN_FRONTEND=noninteractive \
-                apt-get -qq install --no-install-recommends "$@" </dev/null
-    } || status=$?
+    # One unreachable repository of the user's own fails the update, and may not matter to us.
+    quietly as_root apt-get -qq update || warn "apt: the lists could not all be updated; going on"
+    installed=0
+    quietly as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -y install --no-install-recommends "$@" </dev/null || installed=$?
     # Also after a failure: half of the packages may be there.
     for unit in $idle_units; do
         keep_idle "$unit"
     done
-    return "$status"
+    return "$installed"
 }
 
 unit_exists() {
@@ -118,20 +118,23 @@ make_venv() {
 
 venv_works() { "$venv/bin/python" -m pip --version >/dev/null 2>&1; }
 
-# install_colony [EXTRA]: Colony, editable, in .venv. The stamp names what it was installed from,
-# so that it is done again when pyproject.toml changes or the clone has moved.
+# install_colony base|test: Colony, editable, in .venv, alone or with the tests' tools. The stamp
+# names what it was installed from: a changed pyproject.toml or a moved clone installs again.
 install_colony() {
-    extra=${1:-}
-    hash=$({ cat "$root/pyproject.toml" && printf '%s' "$root"; } | cksum | tr -d ' ')
-    for stamp in "$venv/.colony-$extra-$hash" "$venv/.colony-test-$hash"; do
+    source=$({ cat "$root/pyproject.toml" && printf '%s' "$root"; } | cksum | tr -d ' ')
+    for stamp in "$venv/.colony-$1-$source" "$venv/.colony-test-$source"; do
         if [ -e "$stamp" ] && [ -x "$venv/bin/python" ]; then
             return 0
         fi
     done
+    case $1 in
+    base) what=$root ;;
+    *) what="$root[$1]" ;;
+    esac
     venv_works || make_venv
-    say "pip: installing Colony${extra:+ and its $extra tools} in .venv"
+    say "pip: installing Colony in .venv ($1)"
     quietly "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --editable "$root${extra:+[$extra]}" || die "pip could not install Colony"
+        --editable "$what" || die "pip could not install Colony"
     rm -f "$venv"/.colony-*
-    : >"$venv/.colony-$extra-$hash"
+    : >"$venv/.colony-$1-$source"
 }
