@@ -129,9 +129,9 @@ class Cell:
         "signal",
         "slot",
         "spec",
-        "stopping",
         "system",
         "tasks",
+        "told",
         "trap_exit",
         "waiter",
         "waiting",
@@ -161,7 +161,7 @@ class Cell:
         self.calling: list[Cell] = []
         self.farewell: tuple[Future[Any], Any] | None = None
         self.ignored = False
-        self.stopping = False
+        self.told = False
         self.trap_exit = False
         self.links: dict[Cell, None] = {}
         self.children: dict[Cell, None] = {}
@@ -312,6 +312,7 @@ class Cell:
         if grace == BRUTAL_KILL:
             self.kill()
         elif self.down is None:
+            self.told = True
             self.request_stop(reason)
             if grace != INFINITY:
                 with anyio.move_on_after(float(grace)):
@@ -422,11 +423,16 @@ class Cell:
         self.system.publish(Undelivered(at=self.system.now(), actor=self.path, message=message))
 
     async def _terminate(self, actor: Actor, reason: Reason) -> Reason:
-        """Runs `stopping` under its deadline; an exception in it is the new reason (R31, R32)."""
-        self.stopping = True
+        """Runs `stopping`; an exception in it is the new reason (R31, R32).
+
+        Its deadline is the spec's, kept here when the actor ends by itself, and by the kill in
+        `shut_down` when it was told to: a deadline of our own would let an actor that ignores the
+        request pass for one that obeyed (R96).
+        """
         grace = self.spec.shutdown
+        limit = math.inf if self.told or isinstance(grace, str) else grace
         try:
-            with anyio.move_on_after(math.inf if isinstance(grace, str) else grace):
+            with anyio.move_on_after(limit):
                 await actor.stopping(reason)
         except Exception as error:
             return reason_of(error)

@@ -65,6 +65,11 @@ class Ref(Generic[A_co]):
         return self._slot.path
 
     @property
+    def kind(self) -> type:
+        """The actor's class."""
+        return self._slot.kind
+
+    @property
     def incarnation(self) -> int:
         """The number of the current, or else the last, life: 1 for the first."""
         return self._slot.incarnation

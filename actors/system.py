@@ -188,6 +188,11 @@ class System:
         """A ref to a slot."""
         return Ref(slot)
 
+    def at(self, path: str) -> Ref[Any] | None:
+        """A ref to a place in the tree, if an actor lives or has lived there."""
+        slot = self._slots.get(path)
+        return None if slot is None else Ref(slot)
+
     def whereis(self, name: str) -> Ref[Any] | None:
         """The living actor that holds a name (R12)."""
         cell = self._names.get(name)
