@@ -62,14 +62,15 @@ unit_exists() {
 }
 
 # Debian starts and enables caddy (ports 80 and 2019) and epmd with their packages; Colony starts
-# its own. Without a running systemd nothing was started, and the unit is only disabled.
+# its own. Without a running systemd nothing was started, but it would be at the next boot.
 keep_idle() {
-    unit_exists "$1" && have systemctl || return 0
+    unit_exists "$1" || return 0
     say "systemd: $1 came with its package and is switched off; Colony starts its own"
     if [ -d /run/systemd/system ]; then
         quietly as_root systemctl disable --now "$1" || warn "could not switch $1 off"
-    else
-        quietly as_root systemctl disable "$1" || warn "could not disable $1"
+    else # systemctl may be missing too: what `disable` does is to remove this link
+        as_root rm -f "/etc/systemd/system/multi-user.target.wants/$1" \
+            "/etc/systemd/system/sockets.target.wants/$1"
     fi
 }
 
@@ -129,7 +130,7 @@ install_colony() {
     done
     case $1 in
     base) what=$root ;;
-    *) what="$root[$1]" ;;
+    *) what="${root}[$1]" ;;
     esac
     venv_works || make_venv
     say "pip: installing Colony in .venv ($1)"
