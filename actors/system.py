@@ -24,9 +24,9 @@ from anyio.abc import TaskGroup
 from actors import backend
 from actors.actor import Actor
 from actors.cell import Cell, Ignore, OwnedTask
-from actors.errors import NameTaken, StartFailed
+from actors.errors import ActorDown, NameTaken, StartFailed
 from actors.events import Event, EventStream
-from actors.reasons import Crashed, Reason, Shutdown
+from actors.reasons import Crashed, NoProc, Reason, Shutdown
 from actors.ref import Ref, Slot, slot_of
 from actors.spec import ChildSpec
 from actors.timers import Timers
@@ -197,6 +197,18 @@ class System:
         """The living actor that holds a name (R12)."""
         cell = self._names.get(name)
         return None if cell is None else Ref(cell.slot)
+
+    def named(self, name: str, kind: type[A]) -> Ref[A]:
+        """The living actor that holds a name, for callers that need it.
+
+        Raises `ActorDown` if there is none, `TypeError` if it is not a `kind`.
+        """
+        ref = self.whereis(name)
+        if ref is None:
+            raise ActorDown(name, NoProc())
+        if not issubclass(ref.kind, kind):
+            raise TypeError(f"{name!r} is a {ref.kind.__name__}, not a {kind.__name__}")
+        return ref
 
     def _register(self, name: str, cell: Cell) -> bool:
         return self._names.setdefault(name, cell) is cell
