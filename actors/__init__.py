@@ -57,6 +57,7 @@ from actors.reasons import (
     Stop,
 )
 from actors.ref import Ref
+from actors.restarts import Backoff, RestartLimit
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, Restart, ShutdownTime
 from actors.supervision import AutoShutdown, Status, Strategy
 from actors.supervisor import (
@@ -86,6 +87,7 @@ __all__ = [
     "ActorDown",
     "ActorError",
     "AutoShutdown",
+    "Backoff",
     "Call",
     "CallTimeout",
     "Cast",
@@ -120,6 +122,7 @@ __all__ = [
     "Reply",
     "Restart",
     "RestartChild",
+    "RestartLimit",
     "Shutdown",
     "ShutdownTime",
     "StartChild",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, TypeV
 import msgspec
 
 from actors.errors import InvalidSpec, rejected
+from actors.restarts import Backoff
 
 if TYPE_CHECKING:
     from actors.actor import Actor
@@ -45,6 +46,7 @@ class Options(TypedDict, total=False):
     significant: bool
     shutdown: ShutdownTime
     type: ChildType
+    backoff: Backoff | None
 
 
 class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
@@ -65,6 +67,8 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
         for a worker, "infinity" for a supervisor (R46, R99).
     type
         "worker" (default) or "supervisor".
+    backoff
+        How long its restarts are put off. Default None: not at all.
 
     Raises `InvalidSpec` when a field is wrong.
     """
@@ -78,6 +82,7 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
     significant: bool = False
     shutdown: ShutdownTime = DEFAULT_SHUTDOWN
     type: ChildType = "worker"
+    backoff: Backoff | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id or "/" in self.id:
@@ -99,6 +104,8 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
                 self.shutdown,
                 'a number of seconds from 0 up, "brutal_kill" or "infinity"',
             )
+        if self.backoff is not None and not isinstance(self.backoff, Backoff):
+            raise rejected("invalid_backoff", "backoff", self.backoff, "a Backoff or None")
 
     def options(self, **changes: Unpack[Options]) -> ChildSpec[A]:
         """The same spec with some fields changed. An unknown one is an `InvalidSpec`."""

@@ -13,12 +13,19 @@ order (R93) follow from that, and so does that a command never meets a half-done
     event ──▶ step ─┤  next of plan ──▶ Start(c1) ──▶ shell ──▶ Started(c1) ──▶ step ──▶ …      │
                     └── plan done: the goal's last words (Reply, Ready, Exit) ────────────────┘
 
-A death is met by three tables: `RESTARTED` (restart type × orderly), the strategy's plan
-(`_PLANS`), and `auto_shutdown`. Everything else is bookkeeping.
+A death is met by three tables: `RESTARTED` (restart type × orderly), the strategy's group
+(`_GROUPS`), and `auto_shutdown`. Everything else is bookkeeping.
+
+A child with a `Backoff` waits before it is restarted: `RESTARTING`, with the time that it is `due`.
+The restart is decided, and counted, when it begins to wait. Those whom it takes along are stopped
+at once and started with it, since the strategy says that they cannot do without it. The retry
+carries the child's generation, so that one which has been stopped, replaced or restarted in the
+meantime by a sibling's group does not hear of it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -27,24 +34,39 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from actors import events
+from actors import events, restarts
+from actors.dialogue import (
+    AllStopped,
+    Boot,
+    DeleteChild,
+    Effect,
+    Exit,
+    Exited,
+    Ignored,
+    QueueRetry,
+    Ready,
+    Refuse,
+    Reply,
+    RestartChild,
+    Retry,
+    Start,
+    StartChild,
+    Started,
+    StartFailed,
+    Stop,
+    StopAll,
+    Stopped,
+    Terminate,
+    TerminateChild,
+)
 from actors.errors import InvalidSpec, rejected
-from actors.events import ChildStartFailed, ChildTerminated, Event, LimitReached, StopFailed
+from actors.events import ChildStartFailed, ChildTerminated, LimitReached, StopFailed
 from actors.reasons import FailedToStart, Killed, Normal, Reason, Shutdown
+from actors.restarts import RESTARTED, RestartLimit
 from actors.spec import BRUTAL_KILL, ChildSpec
 
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdown = Literal["never", "any_significant", "all_significant"]
-
-RESTARTED: Final = {
-    ("permanent", True): True,
-    ("permanent", False): True,
-    ("transient", True): False,
-    ("transient", False): True,
-    ("temporary", True): False,
-    ("temporary", False): False,
-}
-"""Whether a child of this restart type, after an (orderly?) end, is started again (R67)."""
 
 
 class Flags(msgspec.Struct, frozen=True):
@@ -62,6 +84,14 @@ class Flags(msgspec.Struct, frozen=True):
     dynamic
         Children come and go by the thousand, are told apart by id only, are dropped when they are
         not restarted, and stop side by side (R98–R103). Default false.
+    max_children
+        How many children a dynamic supervisor holds at most. Default without limit.
+    keep_stopped
+        Whether a child that `TerminateChild` stopped stays down when its siblings are restarted as
+        a group. Default false, as in Erlang, where it comes back (R76).
+    limit_is_failure
+        Whether a supervisor that reached its limit ends with `RestartLimit`, which its parent
+        treats as a failure. Default false, as in Erlang: with `Shutdown()` (R85, R86).
 
     Raises `InvalidSpec`.
     """
@@ -72,6 +102,8 @@ class Flags(msgspec.Struct, frozen=True):
     auto_shutdown: AutoShutdown = "never"
     dynamic: bool = False
     max_children: int | None = None
+    keep_stopped: bool = False
+    limit_is_failure: bool = False
 
     def __post_init__(self) -> None:
         if self.strategy not in get_args(Strategy):
@@ -96,6 +128,12 @@ class Flags(msgspec.Struct, frozen=True):
                 "bad_combination",
                 "a dynamic supervisor is one_for_one and never shuts itself down (R50)",
             )
+        limit = self.max_children
+        if limit is not None and (not _is_number(limit, int) or limit < 0):
+            raise rejected("invalid_max_children", "max_children", limit, "a whole number or None")
+        for name in ("dynamic", "keep_stopped", "limit_is_failure"):
+            if not isinstance(getattr(self, name), bool):
+                raise rejected(f"invalid_{name}", name, getattr(self, name), "true or false")
 
 
 def _is_number(value: object, kind: Any) -> bool:
@@ -118,8 +156,11 @@ class Child:
     """One entry of a supervisor's list.
 
     `life` is the serial number of the running actor: news of any other life is stale.
-    `generation` counts starts, so that a retry which was queued for an earlier failure is stale.
+    `generation` is of the last start, so that a retry which was queued for an earlier one is stale.
     `failure` is why the last start failed.
+    `attempts` counts the restarts under a backoff since the child was last healthy, and `since` is
+    when its life began; `due` is when a restart that has been decided is to be made.
+    `held` says that `TerminateChild` stopped it.
     """
 
     spec: ChildSpec[Any]
@@ -127,146 +168,10 @@ class Child:
     life: int = 0
     generation: int = 0
     failure: Reason = NEVER_FAILED
-
-
-# -- events: what may happen ---------------------------------------------------------------------
-
-
-class Boot(msgspec.Struct, frozen=True):
-    """Start all children, in order."""
-
-
-class Started(msgspec.Struct, frozen=True):
-    """The outcome of `Start`: it runs."""
-
-    id: str
-    life: int
-
-
-class Ignored(msgspec.Struct, frozen=True):
-    """The outcome of `Start`: it need not run (R53)."""
-
-    id: str
-
-
-class StartFailed(msgspec.Struct, frozen=True):
-    """The outcome of `Start`: it failed."""
-
-    id: str
-    reason: Reason
-
-
-class Stopped(msgspec.Struct, frozen=True):
-    """The outcome of `Stop`."""
-
-    id: str
-    reason: Reason
-
-
-class AllStopped(msgspec.Struct, frozen=True):
-    """The outcome of `StopAll`: everybody's exit reason."""
-
-    reasons: tuple[tuple[str, Reason], ...]
-
-
-class Exited(msgspec.Struct, frozen=True):
-    """A child has ended by itself, or was killed by a stranger."""
-
-    id: str
-    life: int
-    reason: Reason
-
-
-class Retry(msgspec.Struct, frozen=True):
-    """A failed restart is due again (R71)."""
-
-    id: str
-    generation: int
-
-
-class StartChild(msgspec.Struct, frozen=True):
-    """Command: add a child and start it (R58, R59)."""
-
-    spec: ChildSpec[Any]
-
-
-class TerminateChild(msgspec.Struct, frozen=True):
-    """Command: stop a child, keep its spec (R60)."""
-
-    id: str
-
-
-class RestartChild(msgspec.Struct, frozen=True):
-    """Command: start a stopped child again (R62)."""
-
-    id: str
-
-
-class DeleteChild(msgspec.Struct, frozen=True):
-    """Command: forget a stopped child (R63)."""
-
-    id: str
-
-
-class Terminate(msgspec.Struct, frozen=True):
-    """Stop all children and end with `reason` (R66, R93)."""
-
-    reason: Reason
-
-
-# -- effects: what the shell is to do ------------------------------------------------------------
-
-
-class Start(msgspec.Struct, frozen=True):
-    """Blocking: start this child; step with `Started`, `Ignored` or `StartFailed`."""
-
-    id: str
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """Blocking: stop this child as its spec says; step with `Stopped`."""
-
-    id: str
-
-
-class StopAll(msgspec.Struct, frozen=True):
-    """Blocking: stop these side by side; step with `AllStopped` (R98)."""
-
-    ids: tuple[str, ...]
-
-
-class Ready(msgspec.Struct, frozen=True):
-    """All children have started (or were ignored)."""
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """The command is done; `id` names the child that it started, if any."""
-
-    id: str | None = None
-
-
-class Refuse(msgspec.Struct, frozen=True):
-    """The command is not done, for `code`: OTP's error term; `reason` if a start failed."""
-
-    code: str
-    id: str
-    reason: Reason | None = None
-
-
-class QueueRetry(msgspec.Struct, frozen=True):
-    """Step with this `Retry` after what is in the mailbox already (R71)."""
-
-    retry: Retry
-
-
-class Exit(msgspec.Struct, frozen=True):
-    """All children are gone: end with this reason."""
-
-    reason: Reason
-
-
-Effect = Start | Stop | StopAll | Ready | Reply | Refuse | QueueRetry | Exit | Event
-"""An `Event` is a report: to be published on the system's stream."""
+    attempts: int = 0
+    since: float = math.inf
+    due: float | None = None
+    held: bool = False
 
 
 # -- the state -----------------------------------------------------------------------------------
@@ -278,6 +183,10 @@ class Booting(msgspec.Struct, frozen=True):
 
 class Restarting(msgspec.Struct, frozen=True):
     """Goal: those whom a death took down are up again."""
+
+
+class Clearing(msgspec.Struct, frozen=True):
+    """Goal: those whom a death takes along are down, until its restart is due."""
 
 
 class Adding(msgspec.Struct, frozen=True):
@@ -304,29 +213,41 @@ class Ending(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-Goal = Booting | Restarting | Adding | Reviving | Terminating | Ending
+Goal = Booting | Restarting | Clearing | Adding | Reviving | Terminating | Ending
 
 Op = Start | Stop
 
 
+def even() -> float:
+    """The dice of somebody who does not care for jitter."""
+    return 0.5
+
+
 @dataclass(slots=True)
 class State:
-    """Everything that a supervisor knows. `children` is in start order; `path` is for reports."""
+    """Everything that a supervisor knows.
+
+    `children` is in start order; `path` is for reports; `dice` gives the backoff's jitter, from 0
+    to 1; `starts` counts all starts and so numbers the generations: no two have the same, not even
+    of two children that bear the same id one after the other.
+    """
 
     flags: Flags
     children: dict[str, Child]
     path: str = ""
+    dice: Callable[[], float] = even
     restarts: deque[float] = field(default_factory=deque)
     plan: deque[Op] = field(default_factory=deque)
     goal: Goal | None = None
+    starts: int = 0
 
 
-def new(flags: Flags, specs: Iterable[ChildSpec[Any]]) -> State:
+def new(flags: Flags, specs: Iterable[ChildSpec[Any]], dice: Callable[[], float] = even) -> State:
     """The state of a supervisor before it starts anything.
 
     Raises `InvalidSpec` for a duplicate id (R49) or a spec that does not fit the flags (R48).
     """
-    state = State(flags, {})
+    state = State(flags, {}, dice=dice)
     for spec in specs:
         check(flags, spec)
         if spec.id in state.children:
@@ -372,7 +293,9 @@ def _advance(state: State, effects: list[Effect]) -> None:
         op = plan.popleft()
         child = state.children[op.id]
         if isinstance(op, Start):
-            child.generation += 1
+            state.starts += 1
+            child.generation = state.starts
+            child.held = False
             effects.append(op)
             return
         if child.status is Status.RUNNING:
@@ -387,7 +310,10 @@ def _advance(state: State, effects: list[Effect]) -> None:
             child_or_none = state.children.get(id)
             running = child_or_none is not None and child_or_none.status is Status.RUNNING
             effects.append(Reply(id if running else None))
-        case Terminating():
+        case Terminating(id):
+            if id in state.children:
+                state.children[id].held = True
+                state.children[id].attempts = 0
             effects.append(Reply())
         case Ending(reason):
             effects.append(Exit(reason))
@@ -396,14 +322,16 @@ def _advance(state: State, effects: list[Effect]) -> None:
 def _is_down(state: State, child: Child) -> None:
     """The child is stopped, or does not run and is not to be restarted (R60, R68, R75)."""
     child.status = Status.UNDEFINED
+    child.due = None
     if child.spec.restart == "temporary" or state.flags.dynamic:
         del state.children[child.spec.id]
 
 
-def _started(state: State, event: Started, _now: float, effects: list[Effect]) -> None:
+def _started(state: State, event: Started, now: float, effects: list[Effect]) -> None:
     child = state.children[event.id]
     child.status = Status.RUNNING
     child.life = event.life
+    child.since = now
     _advance(state, effects)
 
 
@@ -423,6 +351,8 @@ def _start_failed(state: State, event: StartFailed, now: float, effects: list[Ef
     match goal:
         case Booting():
             _end(state, Shutdown(FailedToStart(event.id, event.reason)), effects)
+        case Restarting() if child.spec.backoff is not None:
+            _restart(state, child, event.reason, now, effects, again=True)
         case Restarting():
             child.status = Status.RESTARTING
             effects.append(QueueRetry(Retry(event.id, child.generation)))
@@ -471,7 +401,8 @@ def _exited(state: State, event: Exited, now: float, effects: list[Effect]) -> N
             ChildTerminated(at=now, supervisor=state.path, child=event.id, reason=event.reason)
         )
     if RESTARTED[restart, event.reason.orderly]:
-        child.status = Status.UNDEFINED
+        if child.spec.backoff is not None and now - child.since >= child.spec.backoff.reset_after:
+            child.attempts = 0
         _restart(state, child, event.reason, now, effects)
         return
     _is_down(state, child)
@@ -490,75 +421,131 @@ def _shuts_down(state: State, ended: Child) -> bool:
     )
 
 
-def _restart(state: State, child: Child, reason: Reason, now: float, effects: list[Effect]) -> None:
-    """Counts one restart, and plans it or gives up (R70, R85)."""
-    flags, window = state.flags, state.restarts
-    while window and now - window[0] > flags.period:
-        window.popleft()
-    window.append(now)
-    if len(window) > flags.intensity:
-        effects.append(
-            LimitReached(
-                at=now,
-                supervisor=state.path,
-                child=child.spec.id,
-                reason=reason,
-                intensity=flags.intensity,
-                period=flags.period,
-            )
-        )
-        _is_down(state, child)
-        _end(state, Shutdown(), effects)
+def _restart(
+    state: State,
+    child: Child,
+    reason: Reason,
+    now: float,
+    effects: list[Effect],
+    *,
+    again: bool = False,
+) -> None:
+    """Counts one restart, and gives up, waits or goes ahead (R70, R85).
+
+    `again` says that a restart has just failed: then the next one has to wait its turn in the
+    mailbox, however short its delay, so that commands come in between (R71).
+    """
+    flags = state.flags
+    number = restarts.count(state.restarts, now, flags.period)
+    if number > flags.intensity:
+        _give_up(state, child, reason, now, effects)
         return
+    delay = 0.0
+    if child.spec.backoff is not None:
+        child.attempts += 1
+        delay = child.spec.backoff.delay(child.attempts, state.dice())
     effects.append(
         events.Restarting(
             at=now,
             supervisor=state.path,
             child=child.spec.id,
             reason=reason,
-            count=len(window),
+            count=number,
             intensity=flags.intensity,
+            delay=delay,
         )
     )
+    if delay > 0 or again:
+        _wait(state, child, now, delay, effects)
+    else:
+        _go_ahead(state, child, effects)
+
+
+def _give_up(state: State, child: Child, reason: Reason, now: float, effects: list[Effect]) -> None:
+    """Reports that the limit is reached and ends the supervisor (R85)."""
+    flags, id = state.flags, child.spec.id
+    effects.append(
+        LimitReached(
+            at=now,
+            supervisor=state.path,
+            child=id,
+            reason=reason,
+            intensity=flags.intensity,
+            period=flags.period,
+        )
+    )
+    _is_down(state, child)
+    limit = RestartLimit(id, reason, flags.intensity, flags.period)
+    _end(state, limit if flags.limit_is_failure else Shutdown(), effects)
+
+
+def _wait(state: State, child: Child, now: float, delay: float, effects: list[Effect]) -> None:
+    """Puts a restart off, and stops at once whom it takes along."""
+    child.status = Status.RESTARTING
+    child.due = now + delay
+    effects.append(QueueRetry(Retry(child.spec.id, child.generation), delay))
+    if delay > 0:
+        state.goal = Clearing()
+        state.plan.extend(_stops(_GROUPS[state.flags.strategy](state, child), child))
+        _advance(state, effects)
+
+
+def _go_ahead(state: State, child: Child, effects: list[Effect]) -> None:
+    """Stops whom the restart takes along in reverse, and starts them in order (R72–R76).
+
+    The child itself is not stopped again (R77), and temporary ones do not come back (R75).
+    """
+    child.status = Status.UNDEFINED
+    child.due = None
+    ids = _GROUPS[state.flags.strategy](state, child)
     state.goal = Restarting()
-    state.plan.extend(_PLANS[flags.strategy](state, child))
+    state.plan.extend(_stops(ids, child))
+    state.plan.extend(Start(id) for id in ids if _comes_back(state, state.children[id]))
     _advance(state, effects)
+
+
+def _stops(ids: list[str], dead: Child) -> Iterable[Op]:
+    return (Stop(id) for id in reversed(ids) if id != dead.spec.id)
+
+
+def _comes_back(state: State, child: Child) -> bool:
+    """Whether a child of a group that is restarted is started with it (R75, R76)."""
+    if child.spec.restart == "temporary":
+        return False
+    return not (child.held and state.flags.keep_stopped)
 
 
 def _retry(state: State, event: Retry, now: float, effects: list[Effect]) -> None:
     child = state.children.get(event.id)
-    due = child is not None and child.status is Status.RESTARTING
-    if child is not None and due and child.generation == event.generation:
+    if child is None or child.status is not Status.RESTARTING:
+        return
+    if child.generation != event.generation:
+        return
+    if child.due is None:
         _restart(state, child, child.failure, now, effects)
+    else:
+        _go_ahead(state, child, effects)
 
 
-def _one_for_one(_state: State, dead: Child) -> Iterable[Op]:
-    return [Start(dead.spec.id)]
+def _one_for_one(_state: State, dead: Child) -> list[str]:
+    return [dead.spec.id]
 
 
-def _rest_for_one(state: State, dead: Child) -> Iterable[Op]:
+def _rest_for_one(state: State, dead: Child) -> list[str]:
     ids = list(state.children)
-    return _group(state, ids[ids.index(dead.spec.id) :])
+    return ids[ids.index(dead.spec.id) :]
 
 
-def _one_for_all(state: State, _dead: Child) -> Iterable[Op]:
-    return _group(state, list(state.children))
+def _one_for_all(state: State, _dead: Child) -> list[str]:
+    return list(state.children)
 
 
-def _group(state: State, ids: list[str]) -> Iterable[Op]:
-    """Stops a group in reverse, starts it in order; temporary ones do not come back (R73–R76)."""
-    for id in reversed(ids):
-        yield Stop(id)
-    for id in ids:
-        if state.children[id].spec.restart != "temporary":
-            yield Start(id)
-
-
-_PLANS: Final[dict[Strategy, Callable[[State, Child], Iterable[Op]]]] = {
+_GROUPS: Final[dict[Strategy, Callable[[State, Child], list[str]]]] = {
     "one_for_one": _one_for_one,
     "rest_for_one": _rest_for_one,
     "one_for_all": _one_for_all,
 }
+"""Who is restarted when a child died, in start order."""
 
 
 def _terminate(state: State, event: Terminate, _now: float, effects: list[Effect]) -> None:

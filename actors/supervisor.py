@@ -24,12 +24,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from random import Random
 from typing import Any, ClassVar, TypeVar
 
 import anyio
 import msgspec
 
-from actors import events, supervision
+from actors import dialogue, events, supervision
 from actors.actor import Actor
 from actors.cell import Cell, Ignore
 from actors.errors import InvalidSpec, Refused
@@ -58,12 +59,18 @@ class ChildRefused(Refused):
 
 
 class ChildInfo(msgspec.Struct, frozen=True):
-    """One child as `WhichChildren` lists it (R56)."""
+    """One child as `WhichChildren` lists it (R56).
+
+    For a child with a backoff: while it waits for its restart, `due` is the system's time of that;
+    `attempts` is how many restarts there have been since it was last healthy, that one included.
+    """
 
     id: str
     ref: Ref[Any] | None
     status: Status
     type: ChildType
+    due: float | None = None
+    attempts: int = 0
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -114,9 +121,9 @@ class GetChildSpec(Call["Supervisor", ChildSpec[Any]], frozen=True):
 
 
 class RetryDue(Cast["Supervisor"], frozen=True):
-    """A supervisor's note to itself: a failed restart is to be tried again (R71)."""
+    """A supervisor's note to itself: a restart is to be made, or to be tried again (R71)."""
 
-    retry: supervision.Retry
+    retry: dialogue.Retry
 
 
 class Supervisor(Actor):
@@ -124,12 +131,14 @@ class Supervisor(Actor):
 
     children
         Specs in start order; they are stopped in reverse (R51, R93).
-    strategy, intensity, period, auto_shutdown
+    strategy, intensity, period, auto_shutdown, keep_stopped, limit_is_failure
         See `supervision.Flags`.
+    seed
+        Makes the jitter of its children's backoffs the same in every run. Default None.
 
     Raises `InvalidSpec` when it is made with specs or flags that are wrong: before anything runs.
-    It ends with `Shutdown()` when its limit is reached or a significant child has ended, and with
-    its parent's reason when that stops it.
+    It ends with `Shutdown()` when its limit is reached (`RestartLimit` if that is a failure) or a
+    significant child has ended, and with its parent's reason when that stops it.
     """
 
     __type__: ClassVar[ChildType] = "supervisor"
@@ -143,12 +152,22 @@ class Supervisor(Actor):
         intensity: int = 1,
         period: float = 5.0,
         auto_shutdown: AutoShutdown = "never",
+        keep_stopped: bool = False,
+        limit_is_failure: bool = False,
+        seed: int | None = None,
     ) -> None:
-        flags = Flags(strategy, intensity, period, auto_shutdown)
-        self._init(flags, children)
+        flags = Flags(
+            strategy,
+            intensity,
+            period,
+            auto_shutdown,
+            keep_stopped=keep_stopped,
+            limit_is_failure=limit_is_failure,
+        )
+        self._init(flags, children, seed)
 
-    def _init(self, flags: Flags, children: Sequence[ChildSpec[Any]]) -> None:
-        self.state = supervision.new(flags, children)
+    def _init(self, flags: Flags, children: Sequence[ChildSpec[Any]], seed: int | None) -> None:
+        self.state = supervision.new(flags, children, Random(seed).random)
         self._cells: dict[str, Cell] = {}
 
     def __repr__(self) -> str:
@@ -160,18 +179,18 @@ class Supervisor(Actor):
         """Starts the children in order; ends with the first failure, the others stopped (R54)."""
         self.ctx.trap_exit = True
         self.state.path = self.ctx.path
-        await self._drive(supervision.Boot())
+        await self._drive(dialogue.Boot())
         return None
 
     async def stopping(self, reason: Reason) -> None:
         """Stops the children, the newest first, each awaited (R93)."""
         with suppress(Stop):
-            await self._drive(supervision.Terminate(reason))
+            await self._drive(dialogue.Terminate(reason))
 
     @on(Exit)
     async def _child_exit(self, msg: Exit) -> None:
         id = msg.ref.path.rpartition("/")[2]
-        await self._drive(supervision.Exited(id, msg.serial, msg.reason))
+        await self._drive(dialogue.Exited(id, msg.serial, msg.reason))
 
     @on(RetryDue)
     async def _retry(self, msg: RetryDue) -> None:
@@ -185,24 +204,24 @@ class Supervisor(Actor):
             supervision.check(self.state.flags, msg.spec)
         except InvalidSpec as error:
             raise ChildRefused(error.code, msg.spec.id) from error
-        return await self._command(supervision.StartChild(msg.spec))
+        return await self._command(dialogue.StartChild(msg.spec))
 
     @on(TerminateChild)
     async def _terminate_child(self, msg: TerminateChild) -> None:
-        await self._command(supervision.TerminateChild(msg.id))
+        await self._command(dialogue.TerminateChild(msg.id))
 
     @on(RestartChild)
     async def _restart_child(self, msg: RestartChild) -> Ref[Any] | None:
-        return await self._command(supervision.RestartChild(msg.id))
+        return await self._command(dialogue.RestartChild(msg.id))
 
     @on(DeleteChild)
     async def _delete_child(self, msg: DeleteChild) -> None:
-        await self._command(supervision.DeleteChild(msg.id))
+        await self._command(dialogue.DeleteChild(msg.id))
 
     @on(WhichChildren)
     def _which_children(self, _msg: WhichChildren) -> tuple[ChildInfo, ...]:
         return tuple(
-            ChildInfo(id, self._ref(id), child.status, child.spec.type)
+            ChildInfo(id, self._ref(id), child.status, child.spec.type, child.due, child.attempts)
             for id, child in self.state.children.items()
         )
 
@@ -222,7 +241,7 @@ class Supervisor(Actor):
 
     async def _command(self, command: Any) -> Ref[Any] | None:
         outcome = await self._drive(command)
-        if isinstance(outcome, supervision.Refuse):
+        if isinstance(outcome, dialogue.Refuse):
             error = ChildRefused(outcome.code, outcome.id, outcome.reason)
             raise error from (outcome.reason.error if isinstance(outcome.reason, Crashed) else None)
         assert outcome is not None
@@ -234,33 +253,39 @@ class Supervisor(Actor):
 
     # -- the shell ---------------------------------------------------------------------------
 
-    async def _drive(self, event: Any) -> supervision.Reply | supervision.Refuse | None:
+    async def _drive(self, event: Any) -> dialogue.Reply | dialogue.Refuse | None:
         """Steps with an event, and with the outcome of each blocking effect, until none is left."""
-        answer: supervision.Reply | supervision.Refuse | None = None
+        answer: dialogue.Reply | dialogue.Refuse | None = None
         effects = supervision.step(self.state, event, self.ctx.now)
         while effects:
-            following: list[supervision.Effect] = []
+            following: list[dialogue.Effect] = []
             for effect in effects:
                 match effect:
-                    case supervision.Start(id):
+                    case dialogue.Start(id):
                         following = self._step(await self._start(id))
-                    case supervision.Stop(id):
+                    case dialogue.Stop(id):
                         following = self._step(await self._stop(id))
-                    case supervision.StopAll(ids):
+                    case dialogue.StopAll(ids):
                         following = self._step(await self._stop_all(ids))
-                    case supervision.Reply() | supervision.Refuse():
+                    case dialogue.Reply() | dialogue.Refuse():
                         answer = effect
-                    case supervision.QueueRetry(retry):
-                        self.ctx.ref.tell(RetryDue(retry))
-                    case supervision.Exit(reason):
+                    case dialogue.QueueRetry(retry, delay):
+                        self._queue(RetryDue(retry), delay)
+                    case dialogue.Exit(reason):
                         raise Stop(reason)
                     case events.Event():
                         self.ctx.system.publish(effect)
             effects = following
         return answer
 
-    def _step(self, event: Any) -> list[supervision.Effect]:
+    def _step(self, event: Any) -> list[dialogue.Effect]:
         return supervision.step(self.state, event, self.ctx.now)
+
+    def _queue(self, note: RetryDue, delay: float) -> None:
+        if delay > 0:
+            self.ctx.send_after(delay, note)
+        else:
+            self.ctx.ref.tell(note)
 
     async def _start(self, id: str) -> Any:
         system = self.ctx.system
@@ -269,18 +294,18 @@ class Supervisor(Actor):
         outcome = await system.started(cell, me)
         if outcome is None:
             self._cells[id] = cell
-            return supervision.Started(id, cell.serial)
+            return dialogue.Started(id, cell.serial)
         if isinstance(outcome, Ignore):
-            return supervision.Ignored(id)
-        return supervision.StartFailed(id, outcome)
+            return dialogue.Ignored(id)
+        return dialogue.StartFailed(id, outcome)
 
-    async def _stop(self, id: str) -> supervision.Stopped:
+    async def _stop(self, id: str) -> dialogue.Stopped:
         cell = self._cells.pop(id)
         with cell.awaited_by(self.ctx.cell):
             reason = await cell.shut_down(Shutdown(), cell.spec.shutdown)
-        return supervision.Stopped(id, reason)
+        return dialogue.Stopped(id, reason)
 
-    async def _stop_all(self, ids: tuple[str, ...]) -> supervision.AllStopped:
+    async def _stop_all(self, ids: tuple[str, ...]) -> dialogue.AllStopped:
         """Stops many side by side, each under its own deadline (R98)."""
         reasons: dict[str, Reason] = {}
 
@@ -290,7 +315,7 @@ class Supervisor(Actor):
         async with anyio.create_task_group() as group:
             for id in ids:
                 group.start_soon(stop_one, id)
-        return supervision.AllStopped(tuple(reasons.items()))
+        return dialogue.AllStopped(tuple(reasons.items()))
 
 
 class DynamicSupervisor(Supervisor):
@@ -299,7 +324,7 @@ class DynamicSupervisor(Supervisor):
     Its children are independent (one_for_one), a child that is not to be restarted is forgotten
     at once, and at the end all are stopped side by side, each within its own `shutdown`.
 
-    intensity, period
+    intensity, period, limit_is_failure, seed
         As a supervisor's.
     max_children
         How many it holds at most; `StartChild` beyond that is refused with "max_children".
@@ -307,7 +332,19 @@ class DynamicSupervisor(Supervisor):
     """
 
     def __init__(
-        self, *, intensity: int = 1, period: float = 5.0, max_children: int | None = None
+        self,
+        *,
+        intensity: int = 1,
+        period: float = 5.0,
+        max_children: int | None = None,
+        limit_is_failure: bool = False,
+        seed: int | None = None,
     ) -> None:
-        flags = Flags(intensity=intensity, period=period, dynamic=True, max_children=max_children)
-        self._init(flags, ())
+        flags = Flags(
+            intensity=intensity,
+            period=period,
+            dynamic=True,
+            max_children=max_children,
+            limit_is_failure=limit_is_failure,
+        )
+        self._init(flags, (), seed)
