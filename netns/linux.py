@@ -55,7 +55,7 @@ def unshare(flags: int, doing: str) -> None:
 
 
 def setns(fd: int, kind: int, doing: str) -> None:
-    """Moves the calling thread into the namespace behind `fd`; `kind` guards against a wrong one."""
+    """Moves the calling thread into the namespace behind `fd`, which must be of this kind."""
     _check(_libc.setns(fd, kind), doing)
 
 

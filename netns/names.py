@@ -61,9 +61,7 @@ def check_instance(instance: str) -> str:
     """`instance` if it is an instance's id (six hex digits, not 000000)."""
     if INSTANCE_ID.fullmatch(instance) and int(instance, 16):
         return instance
-    raise NetnsError(
-        f"an instance's id is six hex digits other than 000000, got: {instance!r}"
-    )
+    raise NetnsError(f"an instance's id is six hex digits other than 000000, got: {instance!r}")
 
 
 def new_instance() -> str:

@@ -37,6 +37,8 @@ _NETLINK_GET_STRICT_CHK: Final = 12
 _OPTIONS: Final = (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK)
 
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_SEQUENCE: Final = struct.Struct("=I")
+_SEQUENCE_OFFSET: Final = 8
 _ERRNO: Final = struct.Struct("=i")
 _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
 
@@ -135,7 +137,9 @@ class Netlink:
         for request in requests:
             self._sequence += 1
             waiting[self._sequence] = request
-            parts.append(request.encode(self._sequence))
+            part = bytearray(request.data)
+            _SEQUENCE.pack_into(part, _SEQUENCE_OFFSET, self._sequence)
+            parts.append(part)
         self._socket.sendmsg(parts)
         return waiting
 

@@ -179,7 +179,9 @@ class Pool:
 
     def _recycled(self) -> int:
         if not self._released:
-            raise NetnsError(f"the pool {self.v4} is full: {len(self._held)} colonies have addresses")
+            raise NetnsError(
+                f"the pool {self.v4} is full: {len(self._held)} colonies have addresses"
+            )
         colony = next(iter(self._released))
         number = self._released.pop(colony)
         del self._names[number]

@@ -12,9 +12,9 @@ listens on 0.0.0.0 is as well. (A server on ::1 alone is not: no rule can lead t
 On the host, table `inet colony_{instance}`; `vc{instance}*` are the host ends of its veth pairs,
 `nat4` and `nat6` the addresses of its colonies that may reach out:
 
-    input        what answers us passes; from a colony outside nat4/nat6 the rest is dropped
+    input        what answers us passes; from a colony outside nat4/nat6 the rest is rejected
     forward      what answers, or was published by dnat, passes
-                 from a colony:  to another colony is dropped, from outside nat4/nat6 is dropped
+                 from a colony:  to another colony is rejected, from outside nat4/nat6 as well
                  to a colony:    the rest is dropped (a machine on the LAN may not route into one)
     postrouting  from nat4/nat6, leaving by another door than a colony's  →  masquerade
 
@@ -46,6 +46,7 @@ _HOST_CHAINS: Final = {
 
 _ACCEPT: Final[Expression] = {"accept": None}
 _DROP: Final[Expression] = {"drop": None}
+_REJECT: Final[Expression] = {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}
 _MASQUERADE: Final[Expression] = {"masquerade": None}
 
 
@@ -91,8 +92,8 @@ def host_rules(instance: str) -> list[Command]:
     inward, outward = _meta("iifname", doors), _meta("oifname", doors)
     elsewhere = _meta("oifname", doors, "!=")
     confined = [
-        [inward, _source("ip", "@nat4", "!="), _DROP],
-        [inward, _source("ip6", "@nat6", "!="), _DROP],
+        [inward, _source("ip", "@nat4", "!="), _REJECT],
+        [inward, _source("ip6", "@nat6", "!="), _REJECT],
     ]
     rules = {
         # Without neighbour discovery a confined colony could not even answer over IPv6.
@@ -100,7 +101,7 @@ def host_rules(instance: str) -> list[Command]:
         "forward": [
             [_ANSWERS, _ACCEPT],
             [outward, _PUBLISHED, _ACCEPT],
-            [inward, outward, _DROP],
+            [inward, outward, _REJECT],
             *confined,
             [outward, _DROP],
         ],

@@ -1,0 +1,123 @@
+"""Whether namespaces can be made here, found out by making one.
+
+Law: nothing is inferred that can be tried. Capabilities, seccomp filters, missing kernel modules
+and read-only /proc all end in the same place: the attempt. It is made on a thread of its own that
+ends at once, and the kernel takes the namespace with it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Final
+
+import msgspec
+
+from netns import linux, messages, names, nft
+from netns.errors import NetlinkError
+from netns.hostwide import PIN_DIRECTORY
+from netns.netlink import Netlink, index_of
+
+_PATIENCE: Final = 10.0  # seconds; the attempt takes milliseconds
+_AS_ROOT: Final = "run Colony as root (sudo colony …), or go on with --network host"
+_ASK_THE_HOST: Final = "start the machine or container with that right, or use --network host"
+
+
+class Capability(msgspec.Struct, frozen=True):
+    """What this process can do with the network here.
+
+    namespaces
+        Whether a colony can have a network of its own.
+    reason, remedy
+        If not: why, and what to do about it; each without a full stop. Else "".
+    redirect
+        Whether the packet filter's library is there: it leads packets for a colony to servers
+        that listen on 127.0.0.1 only, and lets colonies out (nat).
+    ipv6
+        Whether this kernel has IPv6.
+    """
+
+    namespaces: bool
+    reason: str = ""
+    remedy: str = ""
+    redirect: bool = False
+    ipv6: bool = False
+
+    def __str__(self) -> str:
+        """One line."""
+        if not self.namespaces:
+            return f"no network namespaces: {self.reason}; {self.remedy}"
+        lacks = [] if self.redirect else [nft.MISSING]
+        lacks += [] if self.ipv6 else ["this kernel has no IPv6"]
+        return "network namespaces" + (f", but {'; '.join(lacks)}" if lacks else "")
+
+
+def probe() -> Capability:
+    """Tries to make a namespace with a veth pair. Blocks some 5 ms; leaves nothing."""
+    outcome: list[tuple[str, str]] = []
+    attempt = threading.Thread(target=lambda: outcome.append(_attempt()), name="network probe")
+    attempt.start()
+    attempt.join(_PATIENCE)
+    reason, remedy = outcome[0] if outcome else ("the kernel does not answer", _ASK_THE_HOST)
+    return Capability(
+        namespaces=not reason,
+        reason=reason,
+        remedy=remedy,
+        redirect=nft.available(),
+        ipv6=os.path.exists("/proc/sys/net/ipv6"),
+    )
+
+
+def _attempt() -> tuple[str, str]:
+    """(reason, remedy) of what is not possible; the thread that runs this is of no further use."""
+    missing = _missing_rights()
+    if missing:
+        return missing
+    for what, function in (
+        ("make a network namespace", _try_network),
+        ("make a veth pair", _try_veth),
+        ("make a mount namespace", _try_mounts),
+        (f"write to {PIN_DIRECTORY}", _try_pins),
+    ):
+        try:
+            function()
+        except OSError as error:
+            return f"this process cannot {what}: {error.strerror}", _ASK_THE_HOST
+        except NetlinkError as error:
+            return f"this kernel cannot {what}: {os.strerror(error.errno)}", _ASK_THE_HOST
+    return "", ""
+
+
+def _missing_rights() -> tuple[str, str] | None:
+    effective = linux.effective_capabilities()
+    wanted = (("CAP_SYS_ADMIN", linux.CAP_SYS_ADMIN), ("CAP_NET_ADMIN", linux.CAP_NET_ADMIN))
+    lacking = [name for name, bit in wanted if not effective >> bit & 1]
+    if not lacking:
+        return None
+    who = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
+    reason = f"{who} lacks {' and '.join(lacking)} here"
+    return reason, _AS_ROOT if os.geteuid() else _ASK_THE_HOST
+
+
+def _try_network() -> None:
+    linux.unshare(linux.CLONE_FS | linux.CLONE_NEWNET, "making a network namespace")
+
+
+def _try_veth() -> None:
+    own = os.open(linux.NET_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with Netlink() as netlink:
+            netlink.send(messages.create_veth("probe", 0, 1500, own))
+            index_of(names.INNER_INTERFACE)
+    finally:
+        os.close(own)
+
+
+def _try_mounts() -> None:
+    linux.unshare(linux.CLONE_NEWNS, "making a mount namespace")
+    linux.set_propagation("/", linux.MS_SLAVE | linux.MS_REC)
+
+
+def _try_pins() -> None:
+    parent = PIN_DIRECTORY if os.path.isdir(PIN_DIRECTORY) else os.path.dirname(PIN_DIRECTORY)
+    os.close(os.open(parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))

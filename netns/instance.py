@@ -1,0 +1,161 @@
+"""Instances: who lives on this machine, and whose things may be removed.
+
+Law: an instance lives exactly as long as it holds the lock on its file. The kernel lets go of a
+lock when its holder dies, however it dies, so a lock that can be taken means a dead instance, and
+no process id is ever compared.
+
+    {runtime}/instances/registry        locked for a moment by whoever claims, lists or reaps
+    {runtime}/instances/{id}/lock       locked by the instance for its lifetime
+    {runtime}/instances/{id}/colonies/  the files of its colonies
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from netns import locks, names
+
+_REGISTRY: Final = "registry"
+_ATTEMPTS: Final = 100
+
+
+class Instance:
+    """A claimed identity, from `claim` to `release`. Its `repr` and files name its id.
+
+    id
+        Six hex digits.
+    directory
+        The instance's own, removed by `release`.
+    """
+
+    __slots__ = ("_fd", "directory", "id")
+
+    def __init__(self, id: str, directory: Path, fd: int) -> None:
+        self.id = id
+        self.directory = directory
+        self._fd: int | None = fd
+
+    def __repr__(self) -> str:
+        return f"<Instance {self.id} {'claimed' if self._fd is not None else 'released'}>"
+
+    def __enter__(self) -> Instance:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @classmethod
+    def claim(cls, runtime: str | os.PathLike[str]) -> Instance:
+        """A new identity below the runtime directory, which is made if it is missing (mode 0700).
+
+        Raises `OSError` if that cannot be written.
+        """
+        instances = _instances(runtime)
+        with locks.locked(instances / _REGISTRY):
+            for _ in range(_ATTEMPTS):
+                directory = instances / (id := names.new_instance())
+                if not directory.exists():
+                    return cls._make(id, directory)
+        raise FileExistsError(f"no free instance id in {instances}")
+
+    @classmethod
+    def _make(cls, id: str, directory: Path) -> Instance:
+        directory.mkdir(mode=0o700)
+        fd = locks.hold(directory / "lock")
+        assert fd is not None, "a file that was just made is locked"
+        return cls(id, directory, fd)
+
+    @property
+    def number(self) -> int:
+        """The id as a number: the metric of the instance's routes."""
+        return names.instance_number(self.id)
+
+    @property
+    def lock(self) -> str:
+        """The path of the lock file, for others to ask whether this instance lives."""
+        return str(self.directory / "lock")
+
+    def files_of(self, colony: str) -> Path:
+        """The directory of a colony's files; not made by asking."""
+        return self.directory / "colonies" / names.check_colony(colony)
+
+    def release(self) -> None:
+        """Gives the identity up and removes its directory. Releasing twice is no error."""
+        fd, self._fd = self._fd, None
+        if fd is None:
+            return
+        try:
+            _remove(self.directory)
+        finally:
+            os.close(fd)
+
+
+class DeadInstance:
+    """An instance that nobody is any more, held by whoever reaps it so that only one does."""
+
+    __slots__ = ("_fd", "directory", "id")
+
+    def __init__(self, id: str, directory: Path, fd: int) -> None:
+        self.id = id
+        self.directory = directory
+        self._fd: int | None = fd
+
+    def __repr__(self) -> str:
+        return f"<DeadInstance {self.id}>"
+
+    def bury(self, *, remove: bool) -> None:
+        """Lets go of it: with `remove` its directory goes too, else it can be found again."""
+        fd, self._fd = self._fd, None
+        if fd is None:
+            return
+        try:
+            if remove:
+                _remove(self.directory)
+        finally:
+            os.close(fd)
+
+
+def dead_instances(runtime: str | os.PathLike[str]) -> list[DeadInstance]:
+    """Every instance below the runtime directory whose lock nobody holds; now the caller's, who
+    reaps (`reap.reap`) or buries each."""
+    instances = _instances(runtime)
+    if not instances.is_dir():
+        return []
+    with locks.locked(instances / _REGISTRY):
+        found = [_if_dead(directory) for directory in sorted(instances.iterdir())]
+        _remove_if_empty(instances)
+    return [dead for dead in found if dead]
+
+
+def is_living(runtime: str | os.PathLike[str], id: str) -> bool:
+    """Whether the instance lives, as far as this runtime directory knows."""
+    return locks.is_held(_instances(runtime) / names.check_instance(id) / "lock")
+
+
+def _instances(runtime: str | os.PathLike[str]) -> Path:
+    return Path(runtime).absolute() / "instances"
+
+
+def _if_dead(directory: Path) -> DeadInstance | None:
+    if not names.INSTANCE_ID.fullmatch(directory.name) or not directory.is_dir():
+        return None
+    fd = locks.hold(directory / "lock")
+    return None if fd is None else DeadInstance(directory.name, directory, fd)
+
+
+def _remove(directory: Path) -> None:
+    with locks.locked(directory.parent / _REGISTRY):
+        shutil.rmtree(directory, ignore_errors=True)
+        _remove_if_empty(directory.parent)
+
+
+def _remove_if_empty(instances: Path) -> None:
+    """Removes the registry with its last instance. The caller holds its lock."""
+    if [entry.name for entry in instances.iterdir()] == [_REGISTRY]:
+        (instances / _REGISTRY).unlink()
+        with contextlib.suppress(OSError):
+            instances.rmdir()

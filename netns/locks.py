@@ -1,0 +1,97 @@
+"""Lock files: a lock held for a lifetime, and a lock held for a moment.
+
+Law: `flock`, because the kernel lets go of it however its holder dies, and because it belongs to
+the open file and so excludes two holders in one process as well. A lock file that is removed may be
+locked by one who opened it before: `locked` looks again after it has the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from netns.errors import NetnsError
+
+_PATIENCE: Final = 5.0  # seconds; such a lock is held for microseconds
+_PAUSE: Final = 0.002
+
+
+def hold(path: Path) -> int | None:
+    """Locks the file for as long as the returned descriptor is open; None if another holds it."""
+    fd = _open(path)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def is_held(path: str | os.PathLike[str]) -> bool:
+    """Whether a living process holds the lock (this one counts)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Holds the lock for a moment; gives the descriptor. The body may replace or remove the file.
+
+    Blocks, five seconds at most; raises `NetnsError` after that.
+    """
+    while True:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            fd = _open(path)
+        except FileNotFoundError:  # its last user removed the directory under us
+            continue
+        try:
+            _wait_for(fd, path)
+            if _is_at(fd, path):
+                yield fd
+                return
+        finally:
+            os.close(fd)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _wait_for(fd: int, path: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise NetnsError(
+                    f"{path} has been locked for {_PATIENCE:g} seconds by another process; "
+                    f"see which: fuser {path}"
+                ) from None
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    here = os.fstat(fd)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

@@ -1,0 +1,435 @@
+"""A colony's complete network, made by a table of steps and unmade by reading it backwards.
+
+Law: `STEPS` is the whole recipe. Every step undoes itself, done or half done; when one fails it and
+those before it are undone, last first, and the error names it. Destruction is the same undoing.
+
+    files ─ namespace ─ pin ─ link ─ host side ─ inside ─ settings ─ redirect ─ view ─ egress
+
+               host                        namespace colony-{name}
+    ┌─────────────────────────┐        ┌──────────────────────────────────┐
+    │ vc{instance}{serial}    │  veth  │ eth0  10.200.0.2/32              │
+    │ 10.200.0.1/32 ──────────┼────────┤       default via 10.200.0.1     │
+    │ 10.200.0.2 dev vc…      │        │ lo    127.0.0.1 ← all that comes │
+    └─────────────────────────┘        └──────────────────────────────────┘
+
+Routed point to point, no bridge: a bridge floods each newcomer to every port, so that creation
+grows with their number. The gateway's address is on every host end, so that no shared device
+exists whose life somebody would have to manage, and the kernel's reverse-path check (`rp_filter`)
+stops a colony that speaks under another's address.
+
+All of this runs on the network thread. The asynchronous face is `netns.network`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from netns import hostwide, linux, messages, names, netlink, nft, pins, ruleset
+from netns.errors import NetnsError, StepFailed
+from netns.host import EGRESS_FILE, Host, ipv6_forwarded, write_setting
+from netns.netlink import Netlink
+from netns.pool import Address
+from netns.thread import NetworkThread, Place
+
+Egress = Literal["nat", "none"]
+EGRESS: Final[tuple[Egress, ...]] = ("nat", "none")
+
+OnStep = Callable[[str, float], object]
+
+DEFAULT_MTU: Final = 1500
+
+_LOOPBACK_INDEX: Final = 1
+_ANYWHERE4: Final = ip_network("0.0.0.0/0")
+_ANYWHERE6: Final = ip_network("::/0")
+
+# (setting, value, whether the kernel may lack it)
+_HOST_SETTINGS: Final = (
+    ("ipv4/conf/{link}/rp_filter", "1", False),
+    # A colony must not become the host's router by advertising itself.
+    ("ipv6/conf/{link}/accept_ra", "0", True),
+)
+_INNER_SETTINGS: Final = (
+    # Without it the kernel refuses a packet from outside for 127.0.0.1. Harmless in here, where
+    # the only neighbour is the host; never set on the host itself.
+    ("ipv4/conf/eth0/route_localnet", "1", False),
+    ("ipv4/ip_unprivileged_port_start", "0", True),
+    ("ipv4/ping_group_range", "0 2147483647", True),
+    ("ipv6/conf/eth0/accept_ra", "0", True),
+)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a colony's network shall be.
+
+    hosts, resolv_conf
+        The text of the colony's own files.
+    egress
+        "nat": out through the host's address. "none": no way out, not even to the host.
+    """
+
+    colony: str
+    address: Address
+    hosts: str
+    resolv_conf: str
+    egress: Egress = "nat"
+    mtu: int = DEFAULT_MTU
+
+
+class Namespace:
+    """A colony's network, from `Network.create` to `Network.destroy`.
+
+    name
+        What `ip netns list` shows.
+    place
+        Its descriptors, for `NetworkThread.inside`, `socket`, `connect` and `spawn`.
+    inode
+        The network namespace's inode, by which its processes are found.
+    link
+        The veth pair's end on the host.
+    redirect
+        Whether a server on the colony's 127.0.0.1 is reached by its address from outside; False
+        where libnftables is missing.
+    steps
+        The milliseconds of each step.
+    """
+
+    __slots__ = (
+        "_mnt",
+        "_net",
+        "address",
+        "colony",
+        "egress",
+        "files",
+        "inode",
+        "instance",
+        "ipv6",
+        "link",
+        "redirect",
+        "steps",
+    )
+
+    def __init__(self, plan: Plan, instance: str, files: Path, ipv6: bool) -> None:
+        self.colony = plan.colony
+        self.address = plan.address
+        self.egress = plan.egress
+        self.instance = instance
+        self.files = files
+        self.ipv6 = ipv6
+        self.inode = 0
+        self.link = ""
+        self.redirect = False
+        self.steps: dict[str, float] = {}
+        self._net: int | None = None
+        self._mnt: int | None = None
+
+    def __repr__(self) -> str:
+        state = "open" if self._net is not None else "gone"
+        return f"<Namespace {self.name} {self.address} {state}>"
+
+    @property
+    def name(self) -> str:
+        return names.namespace_name(self.colony)
+
+    @property
+    def milliseconds(self) -> float:
+        """All steps together."""
+        return sum(self.steps.values())
+
+    @property
+    def is_open(self) -> bool:
+        return self._net is not None
+
+    @property
+    def place(self) -> Place:
+        """Raises `NetnsError` once the namespace is destroyed."""
+        if self._net is None:
+            raise NetnsError(f"the namespace {self.name} is gone")
+        return Place(self._net, self._mnt)
+
+
+class Build:
+    """A namespace in the making or unmaking, with all that the steps need."""
+
+    __slots__ = ("host", "inner", "let_out", "plan", "reserved", "space", "thread")
+
+    def __init__(self, thread: NetworkThread, host: Host, plan: Plan, space: Namespace) -> None:
+        self.thread = thread
+        self.host = host
+        self.plan = plan
+        self.space = space
+        self.inner: Netlink | None = None
+        self.reserved = False
+        self.let_out = False
+
+    @property
+    def instance(self) -> str:
+        return self.host.instance.id
+
+    def inside(self) -> contextlib.AbstractContextManager[None]:
+        """The network namespace alone, for the host's /proc and files are wanted there."""
+        return self.thread.inside(Place(self.space.place.net))
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One line of the recipe. `undo` must bear that `do` was never or half done."""
+
+    name: str
+    do: Callable[[Build], None]
+    undo: Callable[[Build], None]
+
+
+def _nothing(_: Build) -> None:
+    """Gone with the namespace or the link."""
+
+
+def _write_files(b: Build) -> None:
+    b.space.files.mkdir(mode=0o755, parents=True)
+    (b.space.files / "hosts").write_text(b.plan.hosts)
+    (b.space.files / "resolv.conf").write_text(b.plan.resolv_conf)
+    (b.space.files / EGRESS_FILE).write_text(b.plan.egress)
+
+
+def _remove_files(b: Build) -> None:
+    shutil.rmtree(b.space.files, ignore_errors=True)
+
+
+def _make_namespace(b: Build) -> None:
+    try:
+        linux.unshare(linux.CLONE_NEWNET, "making a network namespace")
+        b.space._net = os.open(linux.NET_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        b.inner = Netlink()
+    finally:
+        b.thread.go_home(mounts=False)
+    b.space.inode = os.fstat(b.space._net).st_ino
+    # Before the pin: whoever finds a pin must be able to tell whose it is.
+    alias = names.alias(b.instance, b.plan.colony)
+    b.inner.send(messages.set_alias(_LOOPBACK_INDEX, alias))
+
+
+def _drop_namespace(b: Build) -> None:
+    if b.inner is not None:
+        b.inner.close()
+        b.inner = None
+    net, b.space._net = b.space._net, None
+    if net is not None:
+        os.close(net)
+
+
+def _pin(b: Build) -> None:
+    try:
+        pins.reserve(b.plan.colony, b.instance)
+    except FileExistsError:
+        raise pins.name_taken(b.thread, b.plan.colony, b.instance) from None
+    b.reserved = True
+    pins.mount(b.plan.colony, b.space.place.net)
+
+
+def _unpin(b: Build) -> None:
+    if b.reserved:
+        pins.remove(b.plan.colony)
+        b.reserved = False
+
+
+def _make_link(b: Build) -> None:
+    link = b.host.next_link()
+    group = names.link_group(b.instance)
+    b.host.netlink.send(messages.create_veth(link, group, b.plan.mtu, b.space.place.net))
+    b.space.link = link
+    index = netlink.index_of(link)
+    b.host.netlink.send(
+        messages.set_alias(index, names.alias(b.instance, b.plan.colony)),
+        messages.add_altname(index, names.altname(b.plan.colony)),
+    )
+
+
+def _delete_link(b: Build) -> None:
+    if b.space.link and netlink.exists(b.space.link):
+        b.host.netlink.send(messages.delete_link(b.space.link))
+
+
+def _configure_host_side(b: Build) -> None:
+    # The settings come first: no packet passes before the link is up.
+    for setting, value, optional in _HOST_SETTINGS:
+        write_setting(setting.format(link=b.space.link), value, optional=optional)
+    index = netlink.index_of(b.space.link)
+    address, metric = b.plan.address, b.host.instance.number
+    requests = [
+        messages.set_up(index, b.space.link),
+        messages.add_address(index, address.gateway4),
+        messages.add_route(ip_network(address.v4), index, metric, source=address.gateway4),
+    ]
+    if b.space.ipv6:
+        requests += [
+            messages.add_address(index, address.gateway6),
+            messages.add_route(ip_network(address.v6), index, metric, source=address.gateway6),
+        ]
+    b.host.netlink.send(*requests)
+
+
+def _delete_host_routes(b: Build) -> None:
+    # They would go with the link; but the link goes some milliseconds later, and until then a
+    # connection to the colony should fail at once.
+    if not b.space.link or not netlink.exists(b.space.link):
+        return
+    index, metric = netlink.index_of(b.space.link), b.host.instance.number
+    requests = [messages.delete_route(ip_network(b.plan.address.v4), index, metric)]
+    if b.space.ipv6:
+        requests.append(messages.delete_route(ip_network(b.plan.address.v6), index, metric))
+    b.host.netlink.send(*requests)
+
+
+def _configure_inside(b: Build) -> None:
+    index, address, metric = names.INNER_INDEX, b.plan.address, b.host.instance.number
+    out = b.plan.egress != "none"
+    requests = [
+        messages.set_up(_LOOPBACK_INDEX, "lo"),
+        messages.set_up(index, names.INNER_INTERFACE),
+        messages.add_address(index, address.v4),
+        messages.add_route(ip_network(address.gateway4), index, metric),
+    ]
+    if out:
+        gateway = address.gateway4
+        requests.append(messages.add_route(_ANYWHERE4, index, metric, gateway=gateway))
+    if b.space.ipv6:
+        requests += [
+            messages.add_address(index, address.v6),
+            messages.add_route(ip_network(address.gateway6), index, metric),
+        ]
+        # A default route that leads nowhere costs every client a timeout before it tries IPv4.
+        if out and ipv6_forwarded():
+            gateway6 = address.gateway6
+            requests.append(messages.add_route(_ANYWHERE6, index, metric, gateway=gateway6))
+    assert b.inner is not None
+    b.inner.send(*requests)
+
+
+def _set_settings(b: Build) -> None:
+    with b.inside():
+        for setting, value, optional in _INNER_SETTINGS:
+            write_setting(setting, value, optional=optional)
+
+
+def _redirect(b: Build) -> None:
+    if not nft.available():
+        return
+    with b.inside(), nft.Nft() as inner:
+        inner.run(ruleset.inner_rules(), "making the redirect to 127.0.0.1")
+    b.space.redirect = True
+
+
+def _make_view(b: Build) -> None:
+    """A mount namespace whose /etc/hosts and /etc/resolv.conf are the colony's."""
+    try:
+        linux.unshare(linux.CLONE_NEWNS, "making a mount namespace")
+        # Slave, not private: what the user mounts or unmounts later shall be seen inside as well.
+        linux.set_propagation("/", linux.MS_SLAVE | linux.MS_REC)
+        # The copies of all pins would keep every other colony's namespace alive.
+        with contextlib.suppress(OSError):
+            linux.unmount(hostwide.PIN_DIRECTORY, detach=True)
+        for name in ("hosts", "resolv.conf"):
+            # Often a symlink into /run; a mount over the link itself is not possible.
+            target = os.path.realpath(f"/etc/{name}")
+            if os.path.exists(target):
+                linux.bind_mount(str(b.space.files / name), target)
+        b.space._mnt = os.open(linux.MOUNT_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        b.thread.go_home(mounts=True)
+
+
+def _drop_view(b: Build) -> None:
+    mnt, b.space._mnt = b.space._mnt, None
+    if mnt is not None:
+        os.close(mnt)
+
+
+def _let_out(b: Build) -> None:
+    if b.plan.egress == "nat":
+        b.host.let_out(b.plan.address)
+        b.let_out = True
+
+
+def _keep_in(b: Build) -> None:
+    if b.let_out:
+        b.let_out = False
+        b.host.keep_in(b.plan.address)
+
+
+STEPS: Final = (
+    Step("files", _write_files, _remove_files),
+    Step("namespace", _make_namespace, _drop_namespace),
+    Step("pin", _pin, _unpin),
+    Step("link", _make_link, _delete_link),
+    Step("host side", _configure_host_side, _delete_host_routes),
+    Step("inside", _configure_inside, _nothing),
+    Step("settings", _set_settings, _nothing),
+    Step("redirect", _redirect, _nothing),
+    Step("view", _make_view, _drop_view),
+    Step("egress", _let_out, _keep_in),
+)
+
+
+def create(thread: NetworkThread, host: Host, plan: Plan, on_step: OnStep | None) -> Namespace:
+    """Makes a colony's network. On the network thread.
+
+    on_step
+        Called after each step, on this thread, with its name and milliseconds. What it raises
+        counts as the step's failure.
+
+    Raises `StepFailed`; then nothing is left.
+    """
+    space = Namespace(plan, host.instance.id, host.instance.files_of(plan.colony), host.ipv6)
+    build = Build(thread, host, plan, space)
+    for number, step in enumerate(STEPS):
+        begun = time.perf_counter()
+        try:
+            step.do(build)
+            space.steps[step.name] = (time.perf_counter() - begun) * 1000
+            if on_step:
+                on_step(step.name, space.steps[step.name])
+        except BaseException as error:
+            failure = StepFailed(plan.colony, step.name, error)
+            for trouble in undo(build, STEPS[: number + 1]):
+                failure.add_note(f"while undoing: {trouble}")
+            if not isinstance(error, Exception):
+                raise
+            raise failure from error
+    if build.inner is not None:
+        build.inner.close()
+        build.inner = None
+    return space
+
+
+def undo(build: Build, steps: tuple[Step, ...] = STEPS, *, spare: str = "") -> list[Exception]:
+    """Undoes the steps, last first, all of them; returns what went wrong on the way.
+
+    spare
+        The name of a step to leave undone.
+    """
+    errors: list[Exception] = []
+    for step in reversed(steps):
+        if step.name == spare:
+            continue
+        try:
+            step.undo(build)
+        except Exception as error:
+            errors.append(error)
+    return errors
+
+
+def dismantle(thread: NetworkThread, host: Host, space: Namespace) -> list[Exception]:
+    """Undoes a whole namespace but for its link, which the kernel removes by itself once nothing
+    refers to the namespace (see `Network.destroy`). On the network thread."""
+    plan = Plan(space.colony, space.address, "", "", space.egress)
+    build = Build(thread, host, plan, space)
+    build.reserved = space.is_open
+    build.let_out = space.is_open and space.egress == "nat"
+    return undo(build, spare="link")

@@ -1,0 +1,176 @@
+"""The asynchronous face of an instance's network.
+
+    async with NetworkThread() as thread:
+        with Instance.claim("/run/colony") as instance:
+            network = await Network.open(thread, instance)
+            space = await network.create("my-app")
+            ...                       # thread.connect(space, 3000), spawn(thread, [...], ...)
+            await network.destroy(space)
+            await network.close()
+
+Law: a cancelled call leaves nothing half made. `create` either gives a namespace to the caller or
+has removed it when it raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network
+from typing import Final
+
+import anyio
+
+from netns import files, messages, names, namespace, netlink
+from netns.errors import NetnsError
+from netns.host import Host, host_resolv_conf
+from netns.instance import Instance
+from netns.messages import IPAddress
+from netns.namespace import DEFAULT_MTU, EGRESS, Egress, Namespace, OnStep, Plan
+from netns.pool import Pool
+from netns.thread import NetworkThread
+
+# The kernel removes a link some 10 to 40 ms after its namespace's last reference, many at once; to
+# delete it ourselves takes as long and keeps the network thread from all else meanwhile.
+_LINK_LOOKS: Final = 50
+_LINK_PAUSE: Final = 0.002  # seconds
+
+
+class Network:
+    """An instance's network: its pool and its colonies' namespaces.
+
+    pool
+        The addresses, on the network that was free. It may outlive this object: given to another
+        `open` of the same instance, colonies keep their addresses.
+    """
+
+    __slots__ = ("_host", "_thread", "pool")
+
+    def __init__(self, thread: NetworkThread, host: Host) -> None:
+        self._thread = thread
+        self._host = host
+        self.pool: Pool = host.pool
+
+    def __repr__(self) -> str:
+        return f"<Network of instance {self._host.instance.id} {self.pool!r}>"
+
+    @classmethod
+    async def open(
+        cls,
+        thread: NetworkThread,
+        instance: Instance,
+        *,
+        pool: Pool | None = None,
+        wanted: Iterable[IPv4Network] | None = None,
+    ) -> Network:
+        """Claims addresses on this host for the instance and makes its table of packet rules.
+
+        pool
+            One from before, to go on with; its network if that is still free, else another.
+        wanted
+            Networks to prefer, best first. By default 10.200.0.0/16 and then its likes.
+
+        Raises `NetnsError` when no network is free or the packet filter refuses the rules.
+        """
+
+        def make() -> Host:
+            return Host(instance).open(pool, wanted)
+
+        return cls(thread, await thread.run(make, undo=Host.close))
+
+    @property
+    def rules(self) -> bool:
+        """Whether the packet filter's library is there; see `Namespace.redirect`."""
+        return self._host.rules
+
+    async def create(
+        self,
+        colony: str,
+        *,
+        egress: Egress = "nat",
+        hosts: Mapping[str, IPAddress | str] | None = None,
+        nameservers: Iterable[IPAddress | str] | None = None,
+        mtu: int = DEFAULT_MTU,
+        on_step: OnStep | None = None,
+    ) -> Namespace:
+        """Makes the colony's complete network.
+
+        egress
+            "nat" (default) or "none"; see `Plan`.
+        hosts
+            Further names for its hosts file, with their addresses.
+        nameservers
+            For its resolv.conf, instead of the host's that are not on loopback.
+        on_step
+            Called on the network thread after each step with its name and milliseconds.
+
+        Raises `NetnsError` for a bad argument or a full pool and `StepFailed` otherwise. Whatever
+        is raised, cancellation included, nothing is left but the address's being remembered.
+        """
+        names.check_colony(colony)
+        if egress not in EGRESS:
+            raise NetnsError(f"egress is one of {', '.join(EGRESS)}, got: {egress!r}")
+        if colony in self.pool.held():
+            raise NetnsError(f"colony {colony!r} has a network in this instance already")
+        host_text, upstream = await self._thread.run(host_resolv_conf)
+        plan = Plan(
+            colony=colony,
+            address=self.pool.allocate(colony),
+            hosts=files.hosts(colony, hosts),
+            resolv_conf=files.resolv_conf(host_text, upstream, nameservers),
+            egress=egress,
+            mtu=mtu,
+        )
+        try:
+            return await self._thread.run(
+                namespace.create, self._thread, self._host, plan, on_step, undo=self._take_back
+            )
+        except BaseException:
+            self.pool.release(colony)
+            raise
+
+    async def destroy(self, space: Namespace) -> None:
+        """Removes the colony's network: when it returns, pin, link, routes, rules and files are
+        gone. Destroying twice is no error; cancelling does not interrupt it.
+
+        Processes inside are the caller's to end first (`sweep.kill_all`). One that is left keeps
+        the namespace itself alive, unnamed and without a link. Raises `NetnsError` with all that
+        went wrong, having removed the rest.
+        """
+        if not space.is_open:
+            return
+        with anyio.CancelScope(shield=True):
+            run = self._thread.run
+            errors = await run(namespace.dismantle, self._thread, self._host, space)
+            self.pool.release(space.colony)
+            await self._await_end(space.link)
+        if errors:
+            reasons = "; ".join(str(error) for error in errors)
+            raise NetnsError(f"removing the network of colony {space.colony!r}: {reasons}")
+
+    async def set_hosts(
+        self, space: Namespace, hosts: Mapping[str, IPAddress | str] | None = None
+    ) -> None:
+        """Rewrites the colony's hosts file; processes inside see it at their next look."""
+        text = files.hosts(space.colony, hosts)
+        # In place: the mount holds on to the file, not to its name.
+        await self._thread.run((space.files / "hosts").write_text, text)
+
+    async def close(self) -> None:
+        """Removes what `open` made and puts the machine's settings back, unless another living
+        instance needs them. Namespaces are the caller's to destroy first."""
+        with anyio.CancelScope(shield=True):
+            await self._thread.run(self._host.close)
+
+    def _take_back(self, space: Namespace) -> None:
+        """For a creation whose caller was cancelled. On the network thread."""
+        namespace.dismantle(self._thread, self._host, space)
+        if netlink.exists(space.link):
+            self._host.netlink.send(messages.delete_link(space.link))
+
+    async def _await_end(self, link: str) -> None:
+        for _ in range(_LINK_LOOKS):
+            if not netlink.exists(link):
+                return
+            await anyio.sleep(_LINK_PAUSE)
+        # A socket or a process still holds the namespace.
+        await self._thread.run(self._host.netlink.send, messages.delete_link(link))

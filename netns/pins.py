@@ -1,0 +1,126 @@
+"""The pins: files in /run/netns that keep a namespace alive and show it to `ip netns`.
+
+Law: a pin says whose it is, at every moment of its life, without a list elsewhere:
+
+    1. a nameless file with the instance's id as its text is given the name (exclusively: the
+       name is the lock between instances);
+    2. the namespace, whose `lo` already bears the alias colony:{instance}:{colony}, is mounted
+       over it.
+
+Between 1 and 2 the text tells the owner, after 2 the alias does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from netns import linux, names
+from netns.errors import NameTaken
+from netns.hostwide import PIN_DIRECTORY
+from netns.netlink import Netlink
+from netns.thread import NetworkThread, Place
+
+_LOOPBACK_INDEX: Final = 1
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """A pin named colony-*.
+
+    instance
+        Whose it is; None if it is not Colony's.
+    inode
+        The namespace's inode, None if no namespace is mounted on it.
+    """
+
+    colony: str
+    instance: str | None
+    inode: int | None
+
+
+def path_of(colony: str) -> str:
+    return os.path.join(PIN_DIRECTORY, names.namespace_name(colony))
+
+
+def reserve(colony: str, instance: str) -> None:
+    """Takes the name. Raises `FileExistsError` if it is taken."""
+    mine = os.open(PIN_DIRECTORY, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o444)
+    try:
+        os.write(mine, instance.encode())
+        directory = os.open(PIN_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # A directory descriptor makes Python call linkat, which alone follows /proc's link.
+            os.link(f"/proc/self/fd/{mine}", path_of(colony), src_dir_fd=directory)
+        finally:
+            os.close(directory)
+    finally:
+        os.close(mine)
+
+
+def mount(colony: str, net: int) -> None:
+    """Mounts the namespace behind the descriptor over the reserved name."""
+    linux.bind_mount(f"/proc/thread-self/fd/{net}", path_of(colony))
+
+
+def remove(colony: str) -> None:
+    """Unmounts and removes the pin, mounted or not, there or not."""
+    path = path_of(colony)
+    with contextlib.suppress(OSError):
+        linux.unmount(path, detach=True)
+    Path(path).unlink(missing_ok=True)
+
+
+def read(thread: NetworkThread, colony: str) -> Pin | None:
+    """What the colony's pin is, None if there is none. On the network thread."""
+    try:
+        fd = os.open(path_of(colony), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        status = os.fstat(fd)
+        if status.st_dev != os.stat(linux.NET_NAMESPACE).st_dev:
+            return Pin(colony, _instance(os.read(fd, 64).decode(errors="replace")), None)
+        with thread.inside(Place(fd)), Netlink() as netlink:
+            tag = names.parse_alias(netlink.link(_LOOPBACK_INDEX).alias)
+        owner = tag[0] if tag and tag[1] == colony else None
+        return Pin(colony, owner, status.st_ino)
+    finally:
+        os.close(fd)
+
+
+def listed(thread: NetworkThread) -> list[Pin]:
+    """Every pin whose name is of our form. On the network thread."""
+    try:
+        entries = sorted(os.listdir(PIN_DIRECTORY))
+    except FileNotFoundError:
+        return []
+    colonies = [colony for entry in entries if (colony := names.colony_of(entry))]
+    return [pin for colony in colonies if (pin := read(thread, colony))]
+
+
+def name_taken(thread: NetworkThread, colony: str, instance: str) -> NameTaken:
+    """The error for a name that could not be reserved, saying who has it."""
+    pin = read(thread, colony)
+    owner = pin.instance if pin else None
+    name = names.namespace_name(colony)
+    if owner == instance:
+        text = f"this instance ({instance}) has a namespace {name} already"
+    elif owner:
+        text = (
+            f"the namespace {name} belongs to another instance of Colony, {owner}; "
+            "stop that colony or give this one another name"
+        )
+    else:
+        text = (
+            f"the namespace {name} exists and is not Colony's; remove it (ip netns delete {name}) "
+            "or give the colony another name"
+        )
+    return NameTaken(text, owner)
+
+
+def _instance(text: str) -> str | None:
+    return text if names.INSTANCE_ID.fullmatch(text) else None
