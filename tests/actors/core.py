@@ -5,13 +5,19 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from actors import Abnormal, Actor, ChildSpec, Killed, Reason, Shutdown, supervision
+from actors import Abnormal, Actor, ChildSpec, Killed, Reason, Shutdown, events, supervision
 from actors.dialogue import (
     AllStopped,
     Boot,
     Effect,
+    Exit,
     Exited,
     Ignored,
+    QueueRetry,
+    Ready,
+    Refuse,
+    Reply,
+    Retry,
     Start,
     Started,
     StartFailed,
@@ -85,6 +91,10 @@ class Core:
         """The living child `id` ends by itself."""
         return self.step(Exited(id, self.state.children[id].life, reason))
 
+    def retry(self, id: str) -> list[Effect]:
+        """The restart of `id` that is queued comes up."""
+        return self.step(Retry(id, self.state.children[id].generation))
+
     def status(self) -> dict[str, str]:
         """What every child is doing, in start order."""
         return {id: child.status.value for id, child in self.state.children.items()}
@@ -92,3 +102,39 @@ class Core:
     def up(self) -> list[str]:
         """Who runs."""
         return [id for id, one in self.state.children.items() if one.status is Status.RUNNING]
+
+
+def said(effects: list[Effect]) -> list[str]:
+    """The effects in short, so that a whole dialogue fits in a line."""
+    return [_short(effect) for effect in effects]
+
+
+def _short(effect: Effect) -> str:
+    match effect:
+        case Start(id) | Stop(id):
+            return f"{type(effect).__name__.lower()} {id}"
+        case StopAll(ids):
+            return f"stop all {' '.join(ids)}"
+        case Ready():
+            return "ready"
+        case Reply(id):
+            return "ok" if id is None else f"ok {id}"
+        case Refuse(code, id, None):
+            return f"refused {id}: {code}"
+        case Refuse(code, id, reason):
+            return f"refused {id}: {code} {reason}"
+        case QueueRetry(Retry(id)):
+            return f"queue {id}"
+        case Exit(reason):
+            return f"exit {reason}"
+        case events.ChildTerminated(child=id, reason=reason):
+            return f"report {id} {reason}"
+        case events.Restarting(child=id, count=count):
+            return f"restart {id} #{count}"
+        case events.ChildStartFailed(child=id, reason=reason):
+            return f"report start {id} {reason}"
+        case events.LimitReached(child=id):
+            return f"limit {id}"
+        case events.StopFailed(child=id, reason=reason):
+            return f"report stop {id} {reason}"
+    raise AssertionError(effect)

@@ -1,0 +1,728 @@
+"""The supervisor's core, rule by rule, without an event loop: whole dialogues, exactly.
+
+Each name says the rule's number in `docs/otp.md`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from actors import (
+    Actor,
+    AutoShutdown,
+    FailedToStart,
+    InvalidSpec,
+    Killed,
+    Normal,
+    Reason,
+    Restart,
+    Shutdown,
+    Strategy,
+)
+from actors.dialogue import (
+    AllStopped,
+    Boot,
+    DeleteChild,
+    Exited,
+    Ignored,
+    RestartChild,
+    Retry,
+    StartChild,
+    Started,
+    StopAll,
+    Stopped,
+    Terminate,
+    TerminateChild,
+)
+from actors.dialogue import Exit as ExitWith
+from actors.spec import ChildSpec, default_id
+from actors.supervision import Flags, Status, new, step
+from tests.actors.core import BOOM, NO, Core, Nobody, child, said
+
+STRATEGIES: tuple[Strategy, ...] = ("one_for_one", "one_for_all", "rest_for_one")
+RESTARTS: tuple[Restart, ...] = ("permanent", "transient", "temporary")
+
+
+class Tuned(Actor):
+    def __init__(self, n: int, x: int) -> None: ...
+
+
+def three(**flags: Any) -> Core:
+    """A supervisor of a, b and c that has booted."""
+    core = Core(child("a"), child("b"), child("c"), **flags)
+    core.boot()
+    return core
+
+
+# -- flags and specs (R44–R50) ---------------------------------------------------------------------
+
+
+def test_r44_the_flags_defaults() -> None:
+    assert Flags() == Flags(
+        strategy="one_for_one",
+        intensity=1,
+        period=5.0,
+        auto_shutdown="never",
+        dynamic=False,
+        max_children=None,
+        keep_stopped=False,
+        limit_is_failure=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "text"),
+    [
+        ({"strategy": "all"}, "invalid_strategy", "got: 'all'"),
+        ({"intensity": -1}, "invalid_intensity", "a whole number from 0 up, got: -1"),
+        ({"intensity": 1.5}, "invalid_intensity", "got: 1.5"),
+        ({"intensity": True}, "invalid_intensity", "got: True"),
+        ({"period": 0}, "invalid_period", "seconds, more than 0, got: 0"),
+        ({"period": math.inf}, "invalid_period", "got: inf"),
+        ({"period": math.nan}, "invalid_period", "got: nan"),
+        ({"period": "5"}, "invalid_period", "got: '5'"),
+        ({"auto_shutdown": "all"}, "invalid_auto_shutdown", "got: 'all'"),
+        ({"max_children": -1}, "invalid_max_children", "got: -1"),
+        ({"max_children": 1.0}, "invalid_max_children", "got: 1.0"),
+        ({"dynamic": "yes"}, "invalid_dynamic", "got: 'yes'"),
+    ],
+)
+def test_r45_a_flag_out_of_range_is_refused(flags: dict[str, Any], code: str, text: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        Flags(**flags)
+    assert caught.value.code == code
+    assert text in str(caught.value)
+
+
+def test_r45_an_unknown_flag_is_an_error_and_not_ignored() -> None:
+    with pytest.raises(TypeError, match="intensty"):
+        Flags(intensty=3)  # type: ignore[call-arg]
+
+
+def test_r46_a_specs_defaults() -> None:
+    assert Tuned.spec(1, x=2) == ChildSpec(
+        id="tuned",
+        factory=Tuned,
+        args=(1,),
+        kwargs={"x": 2},
+        name=None,
+        restart="permanent",
+        significant=False,
+        shutdown=5.0,
+        type="worker",
+        backoff=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "id"), [("Counter", "counter"), ("PortActor", "port_actor"), ("Web2", "web2")]
+)
+def test_r46_the_default_id_is_the_classes_name(name: str, id: str) -> None:
+    assert default_id(type(name, (), {})) == id
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        ({"id": ""}, "invalid_id", "a non-empty string without \"/\", got: ''"),
+        ({"id": "a/b"}, "invalid_id", "got: 'a/b'"),
+        ({"id": 3}, "invalid_id", "got: 3"),
+        ({"restart": "always"}, "invalid_restart_type", "got: 'always'"),
+        ({"significant": 1}, "invalid_significant", "true or false, got: 1"),
+        ({"type": "helper"}, "invalid_child_type", "got: 'helper'"),
+        ({"shutdown": -1}, "invalid_shutdown", "got: -1"),
+        ({"shutdown": "kill"}, "invalid_shutdown", "got: 'kill'"),
+        ({"shutdown": math.nan}, "invalid_shutdown", "got: nan"),
+        ({"shutdown": True}, "invalid_shutdown", "got: True"),
+    ],
+)
+def test_r47_each_invalid_field_has_its_own_error(
+    options: dict[str, Any], code: str, text: str
+) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        Nobody.spec().options(**options)
+    assert caught.value.code == code
+    assert text in str(caught.value)
+
+
+def test_r47_the_first_invalid_field_is_named() -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        Nobody.spec().options(id="", restart="always", shutdown=-1)  # type: ignore[arg-type]
+    assert caught.value.code == "invalid_id"
+
+
+def test_r47_an_unknown_option_is_named_with_those_that_exist() -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        Nobody.spec().options(shut_down=3)  # type: ignore[call-arg]
+    assert str(caught.value) == (
+        "unknown option 'shut_down'; a child spec has "
+        '"id", "name", "restart", "significant", "shutdown", "type" or "backoff"'
+    )
+
+
+@pytest.mark.parametrize("shutdown", [0, 0.5, 10, "brutal_kill", "infinity"])
+@pytest.mark.parametrize("restart", RESTARTS)
+@pytest.mark.parametrize("type", ["worker", "supervisor"])
+def test_r47_every_valid_combination_is_taken(shutdown: Any, restart: Any, type: Any) -> None:
+    spec = child("a", shutdown=shutdown, restart=restart, type=type)
+    assert (spec.shutdown, spec.restart, spec.type) == (shutdown, restart, type)
+
+
+@pytest.mark.parametrize("auto", ["never", "any_significant", "all_significant"])
+@pytest.mark.parametrize("restart", RESTARTS)
+def test_r48_significant_needs_auto_shutdown_and_an_end(auto: AutoShutdown, restart: Any) -> None:
+    spec = child("a", restart=restart, significant=True)
+    if auto != "never" and restart != "permanent":
+        assert list(new(Flags(auto_shutdown=auto), [spec]).children) == ["a"]
+        return
+    with pytest.raises(InvalidSpec) as caught:
+        new(Flags(auto_shutdown=auto), [spec])
+    assert caught.value.code == "bad_combination"
+
+
+def test_r49_a_duplicate_id_is_refused() -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        Core(child("a"), child("b"), child("a"))
+    assert caught.value.code == "duplicate_child_name"
+    assert str(caught.value) == "two children have the id 'a'"
+
+
+@pytest.mark.parametrize(
+    "flags", [{"strategy": "one_for_all"}, {"auto_shutdown": "any_significant"}]
+)
+def test_r50_a_dynamic_supervisor_is_one_for_one_and_never_shuts_itself_down(flags: Any) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        Flags(dynamic=True, **flags)
+    assert caught.value.code == "bad_combination"
+
+
+# -- start (R51–R55) -------------------------------------------------------------------------------
+
+
+def test_r51_children_start_one_after_the_other_in_order() -> None:
+    core = Core(child("a"), child("b"))
+    assert said(core.boot()) == ["start a", "start b", "ready"]
+    assert core.status() == {"a": "running", "b": "running"}
+
+
+def test_r51_the_next_start_waits_for_the_outcome_of_the_last() -> None:
+    core = Core(child("a"), child("b"))
+    assert said(step(core.state, Boot(), 0.0)) == ["start a"]
+    assert said(step(core.state, Started("a", 1), 0.0)) == ["start b"]
+    assert said(step(core.state, Ignored("b"), 0.0)) == ["ready"]
+
+
+def test_r51_nobody_to_start() -> None:
+    assert said(Core().boot()) == ["ready"]
+
+
+def test_r53_an_ignored_child_stays_in_the_list_and_a_temporary_one_does_not() -> None:
+    core = Core(child("a"), child("b", restart="transient"), child("c", restart="temporary"))
+    core.starts = {"a": ["ignore"], "b": ["ignore"], "c": ["ignore"]}
+    assert said(core.boot()) == ["start a", "start b", "start c", "ready"]
+    assert core.status() == {"a": "undefined", "b": "undefined"}
+
+
+def test_r54_a_failed_start_stops_the_started_ones_in_reverse_and_ends_it() -> None:
+    core = Core(child("a"), child("b"), child("c"), child("d"))
+    core.starts["c"] = [NO]
+    effects = core.boot()
+    assert said(effects) == [
+        "start a",
+        "start b",
+        "start c",
+        "report start c no",
+        "stop b",
+        "stop a",
+        "exit shutdown (c failed to start: no)",
+    ]
+    assert effects[-1] == ExitWith(Shutdown(FailedToStart("c", NO)))
+
+
+def test_r55_a_failed_start_at_boot_is_not_retried_nor_counted() -> None:
+    core = Core(child("a"), intensity=5)
+    core.starts["a"] = [NO]
+    assert said(core.boot())[-1] == "exit shutdown (a failed to start: no)"
+    assert list(core.state.restarts) == []
+
+
+# -- commands (R58–R63) ----------------------------------------------------------------------------
+
+
+def test_r58_a_new_child_is_added_as_the_last() -> None:
+    core = three(strategy="rest_for_one")
+    assert said(core.step(StartChild(child("d")))) == ["start d", "ok d"]
+    assert list(core.status()) == ["a", "b", "c", "d"]
+    assert said(core.die("c"))[2:] == ["stop d", "start c", "start d"]
+
+
+def test_r58_an_ignored_new_child_is_ok_and_kept() -> None:
+    core = three()
+    core.starts["d"] = ["ignore"]
+    assert said(core.step(StartChild(child("d")))) == ["start d", "ok"]
+    assert core.status()["d"] == "undefined"
+
+
+def test_r58_an_ignored_new_temporary_child_is_ok_and_dropped() -> None:
+    core = three()
+    core.starts["d"] = ["ignore"]
+    assert said(core.step(StartChild(child("d", restart="temporary")))) == ["start d", "ok"]
+    assert "d" not in core.status()
+
+
+def test_r58_a_known_id_is_already_started_or_already_present() -> None:
+    core = three()
+    assert said(core.step(StartChild(child("a")))) == ["refused a: already_started"]
+    core.step(TerminateChild("a"))
+    assert said(core.step(StartChild(child("a")))) == ["refused a: already_present"]
+
+
+def test_r59_a_failed_start_of_a_new_child_leaves_no_spec() -> None:
+    core = three()
+    core.starts["d"] = [NO]
+    assert said(core.step(StartChild(child("d")))) == [
+        "start d",
+        "report start d no",
+        "refused d: start_failed no",
+    ]
+    assert list(core.status()) == ["a", "b", "c"]
+    assert list(core.state.restarts) == []
+
+
+def test_r60_terminate_child_keeps_the_spec_and_may_be_said_twice() -> None:
+    core = three()
+    assert said(core.step(TerminateChild("b"))) == ["stop b", "ok"]
+    assert said(core.step(TerminateChild("b"))) == ["ok"]
+    assert core.status() == {"a": "running", "b": "undefined", "c": "running"}
+
+
+def test_r60_terminate_child_drops_a_temporary_child() -> None:
+    core = Core(child("a", restart="temporary"))
+    core.boot()
+    assert said(core.step(TerminateChild("a"))) == ["stop a", "ok"]
+    assert core.status() == {}
+
+
+@pytest.mark.parametrize("command", [TerminateChild("x"), RestartChild("x"), DeleteChild("x")])
+def test_r60_r62_r63_an_unknown_id_is_not_found(command: Any) -> None:
+    assert said(three().step(command)) == ["refused x: not_found"]
+
+
+def test_r60_terminate_child_cancels_a_queued_restart() -> None:
+    core = three(intensity=5)
+    core.starts["a"] = [NO]
+    assert said(core.die("a")) == [
+        "report a boom",
+        "restart a #1",
+        "start a",
+        "report start a no",
+        "queue a",
+    ]
+    retry = Retry("a", core.state.children["a"].generation)
+    assert said(core.step(TerminateChild("a"))) == ["ok"]
+    assert core.step(retry) == []
+    assert core.status()["a"] == "undefined"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_r61_terminate_child_restarts_nobody_and_counts_nothing(strategy: Strategy) -> None:
+    core = three(strategy=strategy)
+    assert said(core.step(TerminateChild("a"))) == ["stop a", "ok"]
+    assert list(core.state.restarts) == []
+
+
+@pytest.mark.parametrize("auto", ["any_significant", "all_significant"])
+def test_r61_terminate_child_of_a_significant_child_shuts_nothing_down(auto: AutoShutdown) -> None:
+    core = Core(child("a", restart="transient", significant=True), auto_shutdown=auto)
+    core.boot()
+    assert said(core.step(TerminateChild("a"))) == ["stop a", "ok"]
+
+
+def test_r62_restart_child_starts_a_stopped_one_and_does_not_count() -> None:
+    core = three(intensity=0)
+    core.step(TerminateChild("b"))
+    assert said(core.step(RestartChild("b"))) == ["start b", "ok b"]
+    assert list(core.state.restarts) == []
+
+
+def test_r62_restart_child_that_fails_leaves_it_undefined() -> None:
+    core = three()
+    core.step(TerminateChild("b"))
+    core.starts["b"] = [NO, "ignore"]
+    assert said(core.step(RestartChild("b")))[-1] == "refused b: start_failed no"
+    assert said(core.step(RestartChild("b"))) == ["start b", "ok"]
+    assert core.status()["b"] == "undefined"
+
+
+@pytest.mark.parametrize("command", [RestartChild("a"), DeleteChild("a")])
+def test_r62_r63_a_running_or_restarting_child_is_not_restarted_nor_deleted(command: Any) -> None:
+    core = three(intensity=5)
+    assert said(core.step(command)) == ["refused a: running"]
+    core.starts["a"] = [NO]
+    core.die("a")
+    assert said(core.step(command)) == ["refused a: restarting"]
+
+
+def test_r63_delete_child_forgets_a_stopped_one() -> None:
+    core = three()
+    core.step(TerminateChild("b"))
+    assert said(core.step(DeleteChild("b"))) == ["ok"]
+    assert list(core.status()) == ["a", "c"]
+
+
+# -- deaths (R66–R79) ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stale", [Exited("x", 1, BOOM), Exited("a", 99, BOOM), Retry("a", 1)])
+def test_r66_news_of_a_stranger_or_of_an_earlier_life_is_dropped(stale: Any) -> None:
+    core = three()
+    before = core.status()
+    assert core.step(stale) == []
+    assert core.status() == before
+
+
+def test_r66_r93_the_parents_word_stops_all_in_reverse() -> None:
+    assert said(three().step(Terminate(Shutdown("reload")))) == [
+        "stop c",
+        "stop b",
+        "stop a",
+        "exit shutdown (reload)",
+    ]
+
+
+ENDS: tuple[tuple[Reason, bool], ...] = (
+    (Normal(), True),
+    (Shutdown(), True),
+    (Shutdown("term"), True),
+    (BOOM, False),
+    (Killed(), False),
+)
+
+
+@pytest.mark.parametrize(("reason", "orderly"), ENDS)
+@pytest.mark.parametrize("restart", RESTARTS)
+def test_r67_r68_r69_the_matrix(restart: Restart, reason: Reason, orderly: bool) -> None:
+    core = Core(child("a", restart=restart))
+    core.boot()
+    effects = said(core.die("a", reason))
+    reported = [] if orderly and restart != "permanent" else [f"report a {reason}"]
+    if restart == "permanent" or (restart == "transient" and not orderly):
+        assert effects == [*reported, "restart a #1", "start a"]
+        assert core.status() == {"a": "running"}
+    else:
+        assert effects == reported
+        assert core.status() == ({} if restart == "temporary" else {"a": "undefined"})
+
+
+def test_r70_a_restart_of_a_group_counts_once() -> None:
+    core = three(strategy="one_for_all")
+    core.die("a")
+    assert len(core.state.restarts) == 1
+
+
+def test_r71_each_further_attempt_counts_so_intensity_is_the_number_of_attempts() -> None:
+    core = Core(child("a"), intensity=2)
+    core.boot()
+    core.starts["a"] = [NO, NO, NO]
+    assert said(core.die("a"))[-1] == "queue a"
+    assert core.status() == {"a": "restarting"}
+    assert said(core.retry("a")) == ["restart a #2", "start a", "report start a no", "queue a"]
+    assert said(core.retry("a")) == ["limit a", "exit shutdown"]
+    assert core.starts["a"] == [NO]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "dead", "effects"),
+    [
+        ("one_for_one", "b", ["start b"]),
+        ("one_for_all", "b", ["stop c", "stop a", "start a", "start b", "start c"]),
+        ("rest_for_one", "b", ["stop c", "start b", "start c"]),
+        ("rest_for_one", "c", ["start c"]),
+        ("rest_for_one", "a", ["stop c", "stop b", "start a", "start b", "start c"]),
+    ],
+)
+def test_r72_r73_r74_whom_a_death_takes_along(
+    strategy: Strategy, dead: str, effects: list[str]
+) -> None:
+    assert said(three(strategy=strategy).die(dead))[2:] == effects
+
+
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+def test_r75_temporary_siblings_are_stopped_and_forgotten(strategy: Strategy) -> None:
+    core = Core(child("a"), child("b", restart="temporary"), child("c"), strategy=strategy)
+    core.boot()
+    assert said(core.die("a"))[2:] == ["stop c", "stop b", "start a", "start c"]
+    assert list(core.status()) == ["a", "c"]
+
+
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+def test_r76_siblings_that_did_not_run_are_started_too(strategy: Strategy) -> None:
+    core = Core(
+        child("a"), child("b"), child("c", restart="transient"), strategy=strategy, intensity=5
+    )
+    core.boot()
+    core.step(TerminateChild("b"))
+    core.die("c", Normal())
+    assert said(core.die("a"))[2:] == ["start a", "start b", "start c"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_r77_the_death_of_a_temporary_child_never_touches_siblings(strategy: Strategy) -> None:
+    core = Core(child("a", restart="temporary"), child("b"), strategy=strategy)
+    core.boot()
+    assert said(core.die("a")) == ["report a boom"]
+
+
+def test_r78_one_for_all_retries_the_failed_child_and_stops_all_again() -> None:
+    core = three(strategy="one_for_all", intensity=5)
+    core.starts["b"] = [NO]
+    core.die("a")
+    assert core.status() == {"a": "running", "b": "restarting", "c": "undefined"}
+    assert said(core.retry("b")) == ["restart b #2", "stop a", "start a", "start b", "start c"]
+
+
+def test_r78_rest_for_one_goes_on_from_the_failed_child() -> None:
+    core = three(strategy="rest_for_one", intensity=5)
+    core.starts["b"] = [NO]
+    core.die("a")
+    assert core.status() == {"a": "running", "b": "restarting", "c": "undefined"}
+    assert said(core.retry("b")) == ["restart b #2", "start b", "start c"]
+
+
+def test_r78_a_retry_of_an_earlier_failure_is_stale_once_a_sibling_restarted_the_group() -> None:
+    core = three(strategy="one_for_all", intensity=5)
+    core.starts["b"] = [NO]
+    core.die("a")
+    stale = Retry("b", core.state.children["b"].generation)
+    assert said(core.die("a"))[2:] == ["start a", "start b", "start c"]
+    assert core.step(stale) == []
+
+
+def test_r79_a_restart_that_is_ignored_leaves_the_child_undefined_without_an_error() -> None:
+    core = three(intensity=5)
+    core.starts["a"] = ["ignore"]
+    assert said(core.die("a")) == ["report a boom", "restart a #1", "start a"]
+    assert core.status()["a"] == "undefined"
+
+
+def test_r79_in_a_dynamic_supervisor_it_is_forgotten() -> None:
+    core = Core(dynamic=True)
+    core.boot()
+    core.step(StartChild(child("a")))
+    core.starts["a"] = ["ignore"]
+    core.die("a")
+    assert core.status() == {}
+
+
+# -- intensity (R81–R85) ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("intensity", "deaths", "survives"),
+    [
+        (0, [0.0], False),
+        (1, [0.0], True),
+        (1, [0.0, 1.0], False),
+        (1, [0.0, 5.0], False),
+        (1, [0.0, 5.001], True),
+        (2, [0.0, 1.0, 5.0], False),
+        (2, [0.0, 1.0, 5.001], True),
+        (2, [0.0, 1.0, 5.001, 6.0], False),
+        (2, [0.0, 1.0, 5.001, 6.001], True),
+    ],
+)
+def test_r81_r82_the_window_includes_both_ends(
+    intensity: int, deaths: list[float], survives: bool
+) -> None:
+    core = Core(child("a"), intensity=intensity, period=5.0)
+    core.boot()
+    for core.now in deaths[:-1]:
+        assert said(core.die("a"))[-1] == "start a"
+    core.now = deaths[-1]
+    assert said(core.die("a"))[-1] == ("start a" if survives else "exit shutdown")
+
+
+def test_r84_the_history_is_the_supervisors_and_not_a_childs() -> None:
+    core = three()
+    core.die("a")
+    assert said(core.die("b")) == ["report b boom", "limit b", "stop c", "stop a", "exit shutdown"]
+
+
+def test_r85_at_the_limit_the_dead_child_stays_down_and_the_others_stop_in_reverse() -> None:
+    core = three(intensity=0)
+    assert said(core.die("b")) == ["report b boom", "limit b", "stop c", "stop a", "exit shutdown"]
+    assert core.up() == []
+
+
+# -- auto_shutdown (R88–R91) -----------------------------------------------------------------------
+
+
+def significant(restart: Restart, auto: AutoShutdown) -> Core:
+    core = Core(
+        child("a", restart=restart, significant=True),
+        child("b", restart=restart, significant=True),
+        child("c", restart=restart),
+        child("d"),
+        auto_shutdown=auto,
+    )
+    core.boot()
+    return core
+
+
+@pytest.mark.parametrize("restart", ["transient", "temporary"])
+def test_r89_any_significant_child_that_ends_ends_all(restart: Restart) -> None:
+    core = significant(restart, "any_significant")
+    assert said(core.die("b", Normal())) == ["stop d", "stop c", "stop a", "exit shutdown"]
+
+
+@pytest.mark.parametrize("restart", ["transient", "temporary"])
+def test_r90_all_significant_children_have_to_end(restart: Restart) -> None:
+    core = significant(restart, "all_significant")
+    assert said(core.die("a", Shutdown())) == []
+    assert said(core.die("b", Normal())) == ["stop d", "stop c", "exit shutdown"]
+
+
+@pytest.mark.parametrize("auto", ["any_significant", "all_significant"])
+@pytest.mark.parametrize("restart", ["transient", "temporary"])
+def test_r88_the_end_of_an_insignificant_child_ends_nothing(
+    restart: Restart, auto: AutoShutdown
+) -> None:
+    assert said(significant(restart, auto).die("c", Normal())) == []
+
+
+def test_r88_a_significant_child_that_is_restarted_ends_nothing() -> None:
+    core = significant("transient", "any_significant")
+    assert said(core.die("a")) == ["report a boom", "restart a #1", "start a"]
+
+
+def test_r88_a_temporary_significant_child_may_end_as_it_likes() -> None:
+    core = significant("temporary", "any_significant")
+    assert said(core.die("a"))[-1] == "exit shutdown"
+
+
+def test_r90_a_restarting_significant_child_counts_as_alive() -> None:
+    core = significant("transient", "all_significant")
+    core.starts["a"] = [NO]
+    core.die("a")
+    assert core.status()["a"] == "restarting"
+    assert said(core.die("b", Normal())) == []
+
+
+def test_r90_a_terminated_significant_child_counts_as_ended() -> None:
+    core = significant("transient", "all_significant")
+    core.step(TerminateChild("a"))
+    assert said(core.die("b", Normal()))[-1] == "exit shutdown"
+
+
+@pytest.mark.parametrize("auto", ["any_significant", "all_significant"])
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+def test_r91_significant_bystanders_of_a_restart_end_nothing(
+    strategy: Strategy, auto: AutoShutdown
+) -> None:
+    core = Core(
+        child("a"),
+        child("b", restart="temporary", significant=True),
+        child("c", restart="transient", significant=True),
+        strategy=strategy,
+        auto_shutdown=auto,
+    )
+    core.boot()
+    assert said(core.die("a"))[2:] == ["stop c", "stop b", "start a", "start c"]
+
+
+# -- stopping (R93–R98) ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "expected"),
+    [
+        ({}, Shutdown(), True),
+        ({}, Normal(), False),
+        ({}, Shutdown("term"), False),
+        ({}, Killed(), False),
+        ({}, BOOM, False),
+        ({"restart": "transient"}, Normal(), True),
+        ({"restart": "temporary"}, Shutdown("term"), True),
+        ({"restart": "transient"}, BOOM, False),
+        ({"restart": "transient"}, Killed(), False),
+        ({"shutdown": "brutal_kill"}, Killed(), True),
+        ({"shutdown": "brutal_kill"}, Shutdown(), False),
+        ({"shutdown": "infinity"}, Shutdown(), True),
+    ],
+)
+def test_r96_an_unexpected_reason_of_a_stopped_child_is_reported_and_changes_nothing(
+    options: Any, reason: Reason, expected: bool
+) -> None:
+    core = Core(child("a", **options))
+    core.boot()
+    core.stops["a"] = reason
+    report = [] if expected else [f"report stop a {reason}"]
+    assert said(core.step(TerminateChild("a"))) == ["stop a", *report, "ok"]
+
+
+def test_r97_the_news_of_a_child_that_ended_while_it_was_stopped_is_stale() -> None:
+    core = three()
+    life = core.state.children["a"].life
+    assert said(step(core.state, TerminateChild("a"), 0.0)) == ["stop a"]
+    assert said(step(core.state, Stopped("a", Shutdown()), 0.0)) == ["ok"]
+    assert core.step(Exited("a", life, Shutdown())) == []
+    assert core.state.children["a"].status is Status.UNDEFINED
+
+
+def test_r98_a_dynamic_supervisor_stops_all_side_by_side() -> None:
+    core = Core(dynamic=True)
+    core.boot()
+    for id in ("a", "b", "c"):
+        core.step(StartChild(child(id)))
+    core.stops["b"] = BOOM
+    effects = core.step(Terminate(Shutdown()))
+    assert effects[0] == StopAll(("a", "b", "c"))
+    assert said(effects) == ["stop all a b c", "report stop b boom", "exit shutdown"]
+
+
+def test_r98_the_outcome_may_come_in_any_order() -> None:
+    core = Core(dynamic=True)
+    core.boot()
+    for id in ("a", "b"):
+        core.step(StartChild(child(id)))
+    step(core.state, Terminate(Shutdown()), 0.0)
+    done = AllStopped((("b", Shutdown()), ("a", Shutdown())))
+    assert said(step(core.state, done, 0.0)) == ["exit shutdown"]
+    assert core.status() == {}
+
+
+# -- dynamic (R100–R102) ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("restart", RESTARTS)
+def test_r101_an_ignored_child_is_not_stored_whatever_its_restart_type(restart: Restart) -> None:
+    core = Core(dynamic=True)
+    core.boot()
+    core.starts["a"] = ["ignore"]
+    assert said(core.step(StartChild(child("a", restart=restart)))) == ["start a", "ok"]
+    assert core.status() == {}
+
+
+@pytest.mark.parametrize("restart", ["transient", "temporary"])
+def test_r102_a_child_that_ended_is_forgotten(restart: Restart) -> None:
+    core = Core(dynamic=True)
+    core.boot()
+    core.step(StartChild(child("a", restart=restart)))
+    assert said(core.die("a", Normal())) == []
+    assert core.status() == {}
+
+
+def test_max_children_refuses_one_more_and_counts_those_that_wait() -> None:
+    core = Core(dynamic=True, max_children=2, intensity=5)
+    core.boot()
+    core.step(StartChild(child("a")))
+    core.step(StartChild(child("b")))
+    assert said(core.step(StartChild(child("c")))) == ["refused c: max_children"]
+    core.starts["a"] = [NO]
+    core.die("a")
+    assert said(core.step(StartChild(child("c")))) == ["refused c: max_children"]
+    core.step(TerminateChild("a"))
+    assert said(core.step(StartChild(child("c")))) == ["start c", "ok c"]
