@@ -55,7 +55,18 @@ class Listen(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...] = ("127.0.0.1", "::1")
 
     def caddy(self) -> list[str]:
+        """The addresses as Caddy writes them."""
         return [f"[{a}]:{self.port}" if ":" in a else f"{a}:{self.port}" for a in self.addresses]
+
+    @classmethod
+    def of(cls, server_config: object) -> Listen | None:
+        """Where a server of ours listens that was left in a Caddy; None if that cannot be read."""
+        entries = server_config.get("listen") if isinstance(server_config, dict) else None
+        parts = [str(entry).rpartition(":") for entry in entries or ()]
+        numbers = {port for _, _, port in parts}
+        if len(numbers) != 1 or not (port := numbers.pop()).isdecimal():
+            return None
+        return cls(int(port), tuple(host.strip("[]") for host, _, _ in parts))
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -151,6 +162,11 @@ def missing_parent(config: object) -> str | None:
             return path
         here = here[key]
     return None
+
+
+def is_shell(config: object) -> bool:
+    """Whether there is nothing in it but empty objects."""
+    return isinstance(config, dict) and all(is_shell(value) for value in config.values())
 
 
 def _but_routes(config: Json) -> Json:

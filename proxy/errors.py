@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_PORTS_SHOWN: Final = 5
+
 
 class ProxyError(Exception):
     """The parent of every error that this package raises on purpose."""
@@ -48,8 +52,12 @@ class PortsTaken(ProxyError):
     """None of the ports that were tried could be had. Attribute: `tried`, port → reason."""
 
     def __init__(self, what: str, tried: dict[int, str]) -> None:
-        reasons = ", ".join(f"{port} ({reason})" for port, reason in tried.items())
-        super().__init__(f"no port for {what}: tried {reasons}; free one of them or name another")
+        shown = [f"{port} ({reason})" for port, reason in tried.items()]
+        if len(shown) > _PORTS_SHOWN:
+            shown[_PORTS_SHOWN:] = [f"and {len(shown) - _PORTS_SHOWN} more"]
+        super().__init__(
+            f"no port for {what}: tried {', '.join(shown)}; free one of them or name another"
+        )
         self.tried = tried
 
 

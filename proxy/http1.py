@@ -215,8 +215,8 @@ def _origin_form(raw: bytes, method: bytes, target: bytes, host: bytes) -> bytes
 def read_response(data: bytes, request: bytes) -> ResponseHead | None:
     """The head that `data` starts with, of the answer to a request of that method.
 
-    None while it is not all there.
-    What cannot be read is a body until the connection closes, head and all (`end` is 0).
+    None while it is not all there. What cannot be read is a body until the connection closes, head
+    and all (`end` is 0).
     """
     end = data.find(b"\r\n\r\n") + 4
     if end == 3:
@@ -310,7 +310,7 @@ class Body:
         if found is None:
             raise BadChunk(f"a chunk's size is a hexadecimal number, got: {line[:40]!r}")
         self._left = int(found[1], 16)
-        self._on_line = Body._data_end if self._left else self._trailer
+        self._on_line = Body._data_end if self._left else Body._trailer_line
 
     def _data_end(self, line: bytes) -> None:
         if line != b"\r\n":

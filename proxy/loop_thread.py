@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
@@ -34,9 +35,14 @@ class LoopThread:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._closing = False
 
     def __repr__(self) -> str:
         return f"<LoopThread {self.name} {'running' if self._loop else 'not running'}>"
+
+    @property
+    def running(self) -> bool:
+        return self._loop is not None
 
     async def start(self) -> None:
         """Returns when the loop runs. Cancelled, it may be running: `close` ends it either way."""
@@ -56,13 +62,12 @@ class LoopThread:
         self._loop = asyncio.get_running_loop()
         ready()
         try:
-            await self._stop.wait()
+            if not self._closing:
+                await self._stop.wait()
         finally:
             self._loop = None
 
-    async def run(
-        self, function: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]], *args: Unpack[Ts]
-    ) -> T:
+    async def run(self, function: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
         """Runs `function(*args)` as a task in the thread's loop; its result or exception is ours.
 
         Cancelling the caller cancels that task, without waiting for it.
@@ -82,10 +87,12 @@ class LoopThread:
         except concurrent.futures.CancelledError:
             raise RuntimeError(f"the thread {self.name!r} ended before its work was done") from None
 
-    def call(self, function: Callable[[Unpack[Ts]], object], *args: Unpack[Ts]) -> None:
+    def call(self, function: Callable[[*Ts], object], *args: *Ts) -> None:
         """Has the loop call `function(*args)` soon. From any thread; nothing once it has ended."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(function, *args)
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed since we looked
+                loop.call_soon_threadsafe(function, *args)
 
     async def close(self) -> None:
         """Cancels what runs in the loop, ends it and joins the thread. Not cut short by cancel."""
@@ -95,10 +102,10 @@ class LoopThread:
             await anyio.to_thread.run_sync(self._end)
 
     def _end(self) -> None:
+        self._closing = True  # before the loop is looked at: it may be just about to start
+        if self._stop is not None:
+            self.call(self._stop.set)
         assert self._thread is not None
-        loop, stop = self._loop, self._stop
-        if loop is not None and stop is not None:
-            loop.call_soon_threadsafe(stop.set)
         self._thread.join()
 
 

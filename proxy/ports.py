@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self
+
+from proxy.errors import PortsTaken
 
 HTTP_PORTS: Final = (80, *range(8080, 8180))
 """The ports tried for HTTP, in this order."""
@@ -104,6 +106,35 @@ def reserve(port: int, kinds: Sequence[socket.SocketKind] = (socket.SOCK_STREAM,
     return Reservation(port, claim, sockets)
 
 
+async def on_some_port(
+    what: str,
+    ports: Iterable[int],
+    attempt: Callable[[Reservation], Awaitable[bool]],
+    kinds: Sequence[socket.SocketKind] = (socket.SOCK_STREAM,),
+) -> Reservation:
+    """Tries ports in turn until `attempt` makes use of one; its reservation is the caller's then.
+
+    `attempt` gets each reservation that could be had, and returns False if somebody was quicker
+    after all. What it raises ends the search. Raises `PortsTaken` when there is no port left.
+    """
+    tried: dict[int, str] = {}
+    for port in ports:
+        try:
+            reservation = reserve(port, kinds)
+        except OSError as error:
+            tried[port] = reason(error)
+            continue
+        try:
+            if await attempt(reservation):
+                return reservation
+        except BaseException:
+            reservation.release()
+            raise
+        reservation.release()
+        tried[port] = "taken"
+    raise PortsTaken(what, tried)
+
+
 def reason(error: OSError) -> str:
     """Why a port could not be had, in words."""
     match error.errno:
@@ -139,5 +170,3 @@ def _bind(address: str, port: int, kind: socket.SocketKind) -> socket.socket | N
             return None
         raise
     return sock
-
-

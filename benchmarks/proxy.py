@@ -1,0 +1,227 @@
+"""The embedded front door against Caddy: the same upstream, the same load, in one run, in turn.
+
+    load (a process) ──► embedded │ Caddy ──► upstream (a process that answers 5 bytes)
+
+Usage: python benchmarks/proxy.py [--quick] [--json]
+
+Load and upstream are raw epoll loops, so that they take as little as possible of the cores that
+they share with what is measured. `direct` is the same load without a proxy: what the harness
+itself can do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import select
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# This file has the name of the package that it measures, and would be imported in its place.
+sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]
+
+import anyio
+import anyio.to_thread
+
+from proxy import (
+    BinaryNotFound,
+    CaddyProcess,
+    EmbeddedProxy,
+    Route,
+    RouteTable,
+    TcpUpstream,
+)
+
+HOST = "bench-3000.colony.local"
+REQUEST = (
+    f"GET / HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: bench\r\nAccept: */*\r\n"
+    "Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\r\n"
+).encode()
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
+GOALS = {"p50": "<= 0.5", "requests/s": ">= 2"}
+
+
+def upstream() -> None:
+    """Answers each request head that ends in its read; prints its port; ends with its stdin."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    print(server.getsockname()[1], flush=True)
+    poll = select.epoll()
+    poll.register(server, select.EPOLLIN)
+    poll.register(sys.stdin, select.EPOLLIN)
+    clients: dict[int, socket.socket] = {}
+    while True:
+        for fd, _ in poll.poll():
+            if fd == server.fileno():
+                client, _ = server.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                clients[client.fileno()] = client
+                poll.register(client, select.EPOLLIN)
+            elif fd == sys.stdin.fileno():
+                return
+            else:
+                data = _read(clients[fd])
+                if data:
+                    clients[fd].send(RESPONSE * data.count(b"\r\n\r\n"))
+                else:
+                    clients.pop(fd).close()
+
+
+def _read(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(65536)
+    except OSError:
+        return b""
+
+
+def load(port: int, connections: int, seconds: float) -> None:
+    """Keeps one request under way on each connection; prints `{"rps", "p50", "p99"}`."""
+    poll = select.epoll()
+    socks: dict[int, socket.socket] = {}
+    for _ in range(connections):
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(REQUEST)
+        if not sock.recv(65536).startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"no 200 from port {port}")
+        socks[sock.fileno()] = sock
+        poll.register(sock, select.EPOLLIN)
+    sent: dict[int, float] = {}
+    times: list[float] = []
+    clock = time.perf_counter
+    begin = clock()
+    for fd, sock in socks.items():
+        sent[fd] = clock()
+        sock.send(REQUEST)
+    now = begin
+    while now - begin < seconds:
+        for fd, _ in poll.poll():
+            sock = socks[fd]
+            data = sock.recv(65536)
+            if not data.endswith(b"hello"):
+                if not data:
+                    raise SystemExit(f"port {port} closed a connection")
+                continue
+            now = clock()
+            times.append(now - sent[fd])
+            sent[fd] = now
+            sock.send(REQUEST)
+    times.sort()
+    print(
+        json.dumps(
+            {
+                "rps": len(times) / (now - begin),
+                "p50": times[len(times) // 2] * 1e6,
+                "p99": times[len(times) * 99 // 100] * 1e6,
+            }
+        )
+    )
+
+
+@contextmanager
+def running_upstream() -> Iterator[int]:
+    argv = [sys.executable, __file__, "--role", "upstream"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.stdin.close()
+            process.wait()
+
+
+def measure(port: int, connections: int, seconds: float) -> dict[str, float]:
+    argv = [sys.executable, __file__, "--role", "load"]
+    argv += [str(port), str(connections), str(seconds)]
+    result: dict[str, float] = json.loads(subprocess.check_output(argv))
+    return result
+
+
+async def compare(rounds: int, seconds: float) -> dict[str, dict[str, list[float]]]:
+    """The samples of every round: target → figure → values. The targets take turns."""
+    with running_upstream() as port, tempfile.TemporaryDirectory() as directory:
+        table = RouteTable([Route("bench", 3000, TcpUpstream(port, "127.0.0.1"), "web")])
+        caddy = CaddyProcess(Path(directory) / "caddy", ports=range(18000, 19000))
+        embedded = EmbeddedProxy(ports=range(18000, 19000))
+        try:
+            await embedded.start(table)
+            await caddy.start(table)
+            targets = {"embedded": embedded.port, "caddy": caddy.port, "direct": port}
+            samples: dict[str, dict[str, list[float]]] = {
+                name: {"p50": [], "p99": [], "requests/s": []} for name in targets
+            }
+            for _ in range(rounds):
+                for name, target in targets.items():
+                    one = await anyio.to_thread.run_sync(measure, target, 1, seconds)
+                    samples[name]["p50"].append(one["p50"])
+                    samples[name]["p99"].append(one["p99"])
+                for name, target in targets.items():
+                    many = await anyio.to_thread.run_sync(measure, target, 32, seconds)
+                    samples[name]["requests/s"].append(many["rps"])
+        finally:
+            await caddy.stop()
+            await embedded.stop()
+    return samples
+
+
+def figures(samples: dict[str, dict[str, list[float]]]) -> list[dict[str, Any]]:
+    found = []
+    for name, unit in (("p50", "µs"), ("p99", "µs"), ("requests/s", "1/s")):
+        ours, peers = samples["embedded"][name], samples["caddy"][name]
+        ratios = [one / other for one, other in zip(ours, peers, strict=True)]
+        found.append(
+            {
+                "name": f"embedded front door, {name}",
+                "value": statistics.median(ours),
+                "unit": unit,
+                "peer": "caddy",
+                "peer_value": statistics.median(peers),
+                "ratio": statistics.median(ratios),
+                "spread": [min(ratios), max(ratios)],
+                "direct": statistics.median(samples["direct"][name]),
+                "goal": GOALS.get(name),
+            }
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--role", choices=["upstream", "load"], help=argparse.SUPPRESS)
+    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.role == "upstream":
+        upstream()
+    elif options.role == "load":
+        port, connections, seconds = options.rest
+        load(int(port), int(connections), float(seconds))
+    else:
+        rounds, seconds = (3, 0.5) if options.quick else (7, 2.0)
+        try:
+            found = figures(anyio.run(compare, rounds, seconds))
+        except BinaryNotFound as error:
+            sys.exit(f"the peer is missing: {error}")
+        if options.json:
+            print(json.dumps({"figures": found}))
+        else:
+            for figure in found:
+                print(
+                    "{name}: {value:.0f} {unit}, caddy {peer_value:.0f}, ratio {ratio:.2f} "
+                    "({spread[0]:.2f}-{spread[1]:.2f}), goal {goal}; direct {direct:.0f}".format(
+                        **figure
+                    )
+                )
+
+
+if __name__ == "__main__":
+    main()
