@@ -36,13 +36,13 @@ _NUMBER_OR_WORD: Final = re.compile(r"[^\s,\[\]{}#=\"']+")
 _DATE_AND_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:[\d:.]+(?:[Zz]|[+-]\d\d:\d\d)?")
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _QUOTED_KEY: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"' r"|'[^'\n]*'")
-# The multi-line forms come first, since `""` is also an empty string. A multi-line string may end
-# in up to two quotes of its own before the three that close it.
+# Three quotes never begin an empty string and a quote. A multi-line string may end in up to two
+# quotes of its own before the three that close it.
 _STRING: Final = re.compile(
     r'"""(?:[^\\]|\\.)*?"""(?:"{0,2})'
     r"|'''.*?'''(?:'{0,2})"
-    r'|"(?:[^"\\\n]|\\.)*"'
-    r"|'[^'\n]*'",
+    r'|(?!""")"(?:[^"\\\n]|\\.)*"'
+    r"|(?!''')'[^'\n]*'",
     re.DOTALL,
 )
 
@@ -189,8 +189,8 @@ class _Scanner:
         self.at += len(closing)
         path: Path = ()
         for name, first, last in key[:-1]:
+            self.found._imply((*path, name), (first, last))
             path = self._last_element((*path, name))
-            self.found._imply(path, (first, last))
         name, first, last = key[-1]
         path = (*path, name)
         if array:

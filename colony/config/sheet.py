@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from colony.config.positions import Path, Positions, Span
 from colony.config.problems import ConfigError, Place, Problem, Severity
+from colony.config.values import plain
 
 
 class Sheet:
@@ -81,7 +82,7 @@ def _file_order(problem: Problem) -> tuple[int, int]:
 
 def dotted(path: Path) -> str:
     """A key path as text: `services.web.port`."""
-    return ".".join(str(part) for part in path)
+    return ".".join(plain(str(part)) for part in path)
 
 
 def table_name(path: Path) -> str:

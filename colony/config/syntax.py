@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from colony.config.positions import Positions, Span, scan
 from colony.config.problems import ConfigError, Problem
@@ -21,42 +21,66 @@ LARGEST: Final = 256 * 1024
 _AT: Final = re.compile(r"\s*\((?:at line (\d+), column (\d+)|at end of document)\)$")
 _WORD: Final = re.compile(r"[^\s,#\]}]+")
 
-# How tomllib's message begins → our words, and what to do.
-_WORDS: Final[tuple[tuple[str, str, str], ...]] = (
-    ("Invalid value", "there is no value here", 'text goes in quotes: command = "npm run dev"'),
-    ("Expected '=' after a key", "a key must be followed by `=` and a value", ""),
-    (
+
+class _Words(NamedTuple):
+    """How tomllib's message begins; our words for it; how far before its place the mistake is."""
+
+    said: str
+    message: str
+    help: str = ""
+    back: int = 0
+
+
+_WORDS: Final = (
+    _Words(
+        "Invalid value", "there is no value here", 'text goes in quotes: command = "npm run dev"'
+    ),
+    _Words("Expected '=' after a key", "a key must be followed by `=` and a value"),
+    _Words(
         "Expected newline or end of document",
         "there is something left after the end of this line's value",
         "one `key = value` a line; text goes in quotes",
     ),
-    ("Unterminated string", "this string is not closed", "end it with the quote it began with"),
-    (
+    _Words("Unterminated string", "this string is not closed", "end it with what it began with"),
+    _Words(
         "Found invalid character '\\n'",
         "this string is not closed on its line",
-        'end it with the quote it began with, or use """ for several lines',
+        "end it with what it began with",
     ),
-    ("Found invalid character", "there is a control character here", "write it as \\uXXXX"),
-    ("Illegal character '\\n'", "this string is not closed on its line", ""),
-    ("Illegal character", "there is a control character here", "write it as \\uXXXX"),
-    ("Unclosed array", "this list is not closed", "`]` is missing, or a comma between two values"),
-    (
+    _Words(
+        "Illegal character '\\n'",
+        "this string is not closed on its line",
+        'end it with what it began with, or begin it with """ for several lines',
+    ),
+    _Words("Found invalid character", "there is a control character here", "write it as \\uXXXX"),
+    _Words("Illegal character", "there is a control character here", "write it as \\uXXXX"),
+    _Words(
+        "Unclosed array", "this list is not closed", "`]` is missing, or a comma between two values"
+    ),
+    _Words(
         "Unclosed inline table",
         "this inline table is not closed on its line",
         "`}` is missing, or use a [table] of its own",
     ),
-    (
+    _Words(
         "Unescaped '\\'",
         "a backslash in a string in double quotes must be followed by an escape letter",
         "write it twice, or put the string in single quotes",
+        back=2,
     ),
-    ("Expected ']", "a table's header must end in `]`", "as in [services.web]"),
-    ("Invalid initial character for a key", "a key is missing here", "as in [services.web]"),
-    ("Invalid statement", "a line must begin with a key or a [table]", ""),
-    ("Cannot overwrite a value", "this key has been given a value before", "keep one of the two"),
-    ("Cannot declare", "this table has been defined before", "write its keys in one place"),
-    ("Cannot mutate immutable", "this table or list has been closed before", ""),
-    ("Duplicate inline table key", "this key has been given a value before", "keep one of the two"),
+    _Words("Expected ']", "a table's header must end in `]`", "as in [services.web]"),
+    _Words("Invalid initial character for a key", "a key is missing here", "as in [services.web]"),
+    _Words("Invalid statement", "a line must begin with a key or a [table]"),
+    _Words(
+        "Cannot overwrite a value", "this key has been given a value before", "keep one of the two"
+    ),
+    _Words(
+        "Duplicate inline table key",
+        "this key has been given a value before",
+        "keep one of the two",
+    ),
+    _Words("Cannot declare", "this table has been defined before", "write its keys in one place"),
+    _Words("Cannot mutate immutable", "this table or list has been closed before"),
 )
 
 
@@ -102,22 +126,20 @@ def _explained(text: str, filename: str, said: str) -> ConfigError:
     """tomllib's complaint in our words, at the place where the person has to look."""
     positions = _scanned(text)
     sheet = Sheet(filename, positions)
-    message, help = said[:1].lower() + _AT.sub("", said[1:]), ""
-    for beginning, words, advice in _WORDS:
-        if said.startswith(beginning):
-            message, help = words, advice
-            break
+    unknown = _Words("", said[:1].lower() + _AT.sub("", said[1:]))
+    words = next((words for words in _WORDS if said.startswith(words.said)), unknown)
     if positions.duplicates and said.startswith(("Cannot", "Duplicate")):
         duplicate = positions.duplicates[0]
         name = dotted(duplicate.path)
         sheet.report(
-            message.replace("this key", f"`{name}`").replace("this table", f"[{name}]"),
+            words.message.replace("this key", f"`{name}`").replace("this table", f"[{name}]"),
             place=sheet.place(duplicate.second),
-            help=help,
+            help=words.help,
             related=[sheet.place(duplicate.first, "first here")],
         )
     else:
-        sheet.report(message, place=sheet.place(_span(positions, said)), help=help)
+        place = sheet.place(_span(positions, said, words.back))
+        sheet.report(words.message, place=place, help=words.help)
     return ConfigError(sheet.problems)
 
 
@@ -128,12 +150,12 @@ def _scanned(text: str) -> Positions:
         return Positions(text)
 
 
-def _span(positions: Positions, said: str) -> Span:
+def _span(positions: Positions, said: str, back: int) -> Span:
     """Where tomllib stopped; of what is open at the end of the text, where it began."""
     match = _AT.search(said)
     text = positions.text
     if match is not None and match[1] is not None:
-        offset = positions.offset(int(match[1]), int(match[2]))
+        offset = positions.offset(int(match[1]), int(match[2]) - back)
     elif positions.stuck is not None:
         offset = positions.stuck
     else:

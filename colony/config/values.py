@@ -28,7 +28,7 @@ Reader = Callable[[object], Any]
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)", re.ASCII)
 _NAME: Final = re.compile(NAME_PATTERN)
-_QUOTE_LENGTH: Final = 60
+_LONGEST: Final = 60
 
 _TYPES: Final[tuple[tuple[type, str], ...]] = (
     (bool, "the boolean"),  # before int, of which Python makes it a kind
@@ -54,15 +54,18 @@ class Refused(Exception):
         self.part = part
 
 
-def quoted(text: str) -> str:
-    """A text in double quotes for a message: on one line, printable and not longer than 60."""
+def plain(text: str) -> str:
+    """A text from the file for a message: on one line, printable, and not longer than 60."""
     shown = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text[: _QUOTE_LENGTH + 1]
+        for character in text[: _LONGEST + 1]
     )
-    if len(shown) > _QUOTE_LENGTH:
-        shown = shown[: _QUOTE_LENGTH - 1] + "…"
-    return f'"{shown}"'
+    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+
+
+def quoted(text: str) -> str:
+    """The same in double quotes."""
+    return f'"{plain(text)}"'
 
 
 def described(value: object) -> str:
@@ -208,7 +211,7 @@ def url_path(value: object) -> str:
     result = text(value)
     if not result.startswith("/"):
         whole = re.match(r"[a-z]+://", result)
-        help = "only the path, without scheme and host" if whole else f"write /{result}"
+        help = "only the path, without scheme and host" if whole else f"write /{plain(result)}"
         raise Refused(f"must begin with a slash: got {quoted(result)}", help)
     if any(character.isspace() or not character.isprintable() for character in result):
         raise Refused(

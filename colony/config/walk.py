@@ -51,7 +51,7 @@ def _read(sheet: Sheet, path: Path, value: object, entry: Entry) -> Any:
         return entry(value)
     except Refused as refused:
         sheet.report(
-            f"`{path[-1]}` in {table_name(path[:-1])} {refused.message}",
+            f"`{values.plain(str(path[-1]))}` in {table_name(path[:-1])} {refused.message}",
             (*path, *refused.part),
             help=refused.help,
         )
@@ -132,7 +132,8 @@ def _unknown(sheet: Sheet, path: Path, key: str, value: object, entries: dict[st
     """An unknown key: the near miss, or the table it belongs in, or what this table knows."""
     known = list(entries)
     kind = "table" if isinstance(value, dict) and not path else "key"
-    shown = f"[{key}]" if kind == "table" else f"`{key}`"
+    name = values.plain(key)
+    shown = f"[{name}]" if kind == "table" else f"`{name}`"
     help = values.meant(SYNONYMS.get(key, key), known)
     if not help and not path and isinstance(value, dict) and {"command", "port"} & set(value):
         help = f"a service is written as [services.{values.valid_name(key) or 'NAME'}]"
