@@ -80,6 +80,12 @@ def marked(instance: str) -> Belongs:
     return with_variable(names.INSTANCE_VARIABLE, names.check_instance(instance))
 
 
+def colony_of(instance: str, colony: str) -> Belongs:
+    """Whether a process was started by this instance for this colony."""
+    rules = (marked(instance), with_variable(names.COLONY_VARIABLE, colony))
+    return lambda pid: all(rule(pid) for rule in rules)
+
+
 def either(*rules: Belongs) -> Belongs:
     """Whether one of the rules holds."""
     return lambda pid: any(rule(pid) for rule in rules)

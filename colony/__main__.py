@@ -1,0 +1,25 @@
+"""`python -m colony`, and the console script `colony`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the command line. An error of Colony's own is one line, or a traceback with --debug."""
+    from colony.cli import colony
+
+    debug = "--debug" in sys.argv[1:]
+    try:
+        colony(prog_name="colony")
+    except Exception as error:
+        if debug:
+            raise
+        from colony.failure import in_one_line
+
+        print(in_one_line(error), file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""What `colony run` shows, as bytes: events in, lines out. Pure.
+
+    ✓ network    3 things of a Colony that was killed removed
+    ✓ door       port 80                                          96 ms
+    ✓ namespace  colony-hello-colony, 10.200.0.2                   2 ms
+    ✓ web        pid 4711
+    ✓ web        ready on port 4001                               71 ms
+    web | Serving HTTP on 0.0.0.0 port 4001 …
+    ✗ web        killed by SIGKILL after 12.3 s
+    ↻ web        restarting, 1 of at most 5 in 60 s
+
+Shapes carry the state, colours repeat it. What a service writes is data: it is shown as it is, byte
+for byte, after its name; it is never read as markup.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from actors import Event, events
+from colony.events import (
+    ServiceExited,
+    ServiceOutput,
+    ServiceReady,
+    ServiceStarted,
+    ServiceStopped,
+    ServiceStopping,
+)
+from colony.logs import LineSplitter
+from colony.tree import SERVICES, SYSTEM
+from netns.actors import NamespaceGone, NamespaceMade, Reaped
+from proxy.actors import DnsOpened, DoorOpened
+
+NAME_COLUMN: Final = 10
+TEXT_COLUMN: Final = 46
+
+SHAPES: Final = {"done": "✓", "failed": "✗", "again": "↻", "ending": "■", "note": "·"}
+COLOURS: Final = {"done": 32, "failed": 31, "again": 33, "ending": 36, "note": 34}
+NAME_COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+
+
+class Console:
+    """Turns events into the lines to show.
+
+    colour
+        Whether to use ANSI colours.
+    several
+        Whether there is more than one colony, so that names need it in front. Default false.
+    """
+
+    def __init__(self, *, colour: bool, several: bool = False) -> None:
+        self.colour = colour
+        self.several = several
+        self.urls: dict[tuple[str, str], str] = {}
+        """By colony and service, what to show once it is ready."""
+        self._splitters: dict[tuple[str, str, str], LineSplitter] = {}
+        self._width = 0
+        self._periods: dict[str, float] = {}
+
+    def expect(
+        self, colony: str, services: dict[str, str], names: list[str], period: float
+    ) -> None:
+        """Announces a colony: its services' names, for aligned prefixes, and their URLs."""
+        self.urls.update({(colony, name): url for name, url in services.items()})
+        self._periods[colony] = period
+        self._width = max([self._width, *(len(self.name(colony, name)) for name in names)])
+
+    def show(self, event: Event) -> bytes:
+        """The lines for an event; empty for most."""
+        shower = _SHOWERS.get(type(event))
+        return b"" if shower is None else shower(self, event)
+
+    # -- building blocks -----------------------------------------------------------------------
+
+    def line(self, kind: str, name: str, text: str, seconds: float | None = None) -> bytes:
+        """One line of our own."""
+        took = "" if seconds is None else f"{text:<{TEXT_COLUMN}} {duration(seconds):>8}"
+        shape = self.paint(COLOURS[kind], SHAPES[kind])
+        return f"{shape} {name:<{NAME_COLUMN}} {took or text}".rstrip().encode() + b"\n"
+
+    def paint(self, code: int, text: str) -> str:
+        """The text in a colour, if colours are wanted."""
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+    def name(self, colony: str, service: str) -> str:
+        """What a service is called here."""
+        return f"{colony}/{service}" if self.several else service
+
+    def prefix(self, colony: str, service: str) -> bytes:
+        """What stands before each line of a service."""
+        name = self.name(colony, service)
+        code = NAME_COLOURS[zlib.crc32(name.encode()) % len(NAME_COLOURS)]
+        return self.paint(code, f"{name:<{self._width}} |").encode() + b" "
+
+    def output(self, event: ServiceOutput) -> bytes:
+        """A service's whole lines; the unfinished one waits for its end."""
+        key = (event.colony, event.service, event.stream)
+        splitter = self._splitters.setdefault(key, LineSplitter())
+        return self._lines(event.colony, event.service, splitter.feed(event.data))
+
+    def rest(self, colony: str, service: str) -> bytes:
+        """What the service's streams had left without a line end."""
+        lines: list[bytes] = []
+        for stream in ("stdout", "stderr"):
+            splitter = self._splitters.pop((colony, service, stream), None)
+            lines += splitter.close() if splitter is not None else []
+        return self._lines(colony, service, lines)
+
+    def _lines(self, colony: str, service: str, lines: list[bytes]) -> bytes:
+        prefix = self.prefix(colony, service)
+        return b"".join(prefix + line + b"\n" for line in lines)
+
+
+def duration(seconds: float) -> str:
+    """`71 ms`, `1.25 s`, `2 min 5 s`."""
+    if seconds < 0.0095:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+# -- one function an event -------------------------------------------------------------------------
+
+
+def _reaped(console: Console, event: Reaped) -> bytes:
+    if not event.removed:
+        return b""
+    count = len(event.removed)
+    what = f"{count} thing{'s' if count != 1 else ''} left by a Colony that was killed"
+    return console.line("done", "cleaned", f"{what}: {', '.join(event.removed)}")
+
+
+def _door(console: Console, event: DoorOpened) -> bytes:
+    where = " and ".join(f"[{a}]" if ":" in a else a for a in event.addresses)
+    return console.line("done", event.kind, f"{where} port {event.port}", event.seconds)
+
+
+def _dns(console: Console, event: DnsOpened) -> bytes:
+    where = f"*.colony.local on 127.0.0.1 port {event.port}"
+    return console.line("done", event.kind, where, event.seconds)
+
+
+def _namespace(console: Console, event: NamespaceMade) -> bytes:
+    where = f"colony-{event.colony}, {event.address}"
+    return console.line("done", "namespace", where, event.seconds)
+
+
+def _namespace_gone(console: Console, event: NamespaceGone) -> bytes:
+    left = f", {event.killed} left-over processes killed" if event.killed else ""
+    return console.line("done", "namespace", f"colony-{event.colony} removed{left}", event.seconds)
+
+
+def _started(console: Console, event: ServiceStarted) -> bytes:
+    return console.line("done", console.name(event.colony, event.service), f"pid {event.pid}")
+
+
+def _ready(console: Console, event: ServiceReady) -> bytes:
+    name = console.name(event.colony, event.service)
+    ready = console.line("done", name, f"ready on port {event.port}", event.seconds)
+    url = console.urls.get((event.colony, event.service))
+    if url is None or event.incarnation > 1:
+        return ready
+    return ready + console.line("note", name, url)
+
+
+def _exited(console: Console, event: ServiceExited) -> bytes:
+    name = console.name(event.colony, event.service)
+    text = f"{event.status} after {duration(event.seconds)}"
+    return console.rest(event.colony, event.service) + console.line("failed", name, text)
+
+
+def _restarting(console: Console, event: events.Restarting) -> bytes:
+    colony = colony_of(event.supervisor)
+    if colony is None:
+        return console.line("again", event.child, f"restarting: {event.reason}")
+    period = console._periods.get(colony, 0.0)
+    limit = f"{event.count} of at most {event.intensity} in {duration(period)}"
+    name = console.name(colony, event.child)
+    return console.line("again", name, f"restarting, {limit}")
+
+
+def _limit(console: Console, event: events.LimitReached) -> bytes:
+    colony = colony_of(event.supervisor)
+    name = event.child if colony is None else console.name(colony, event.child)
+    text = f"more than {event.intensity} restarts in {duration(event.period)}: giving up"
+    return console.line("failed", name, text)
+
+
+def _start_failed(console: Console, event: events.ChildStartFailed) -> bytes:
+    colony = colony_of(event.supervisor)
+    if colony is None:
+        return b""
+    return console.line("failed", console.name(colony, event.child), "cannot start")
+
+
+def _stopping(console: Console, event: ServiceStopping) -> bytes:
+    name = console.name(event.colony, event.service)
+    return console.line("ending", name, f"stopping pid {event.pid}")
+
+
+def _stopped(console: Console, event: ServiceStopped) -> bytes:
+    name = console.name(event.colony, event.service)
+    how = "killed, it did not stop in time" if event.killed else "stopped"
+    rest = console.rest(event.colony, event.service)
+    return rest + console.line("done", name, how, event.seconds)
+
+
+def colony_of(path: str) -> str | None:
+    """The colony whose services' supervisor has this path; None for any other path."""
+    parts = path.split("/")
+    is_services = len(parts) == 4 and parts[0] == SYSTEM and parts[3] == SERVICES
+    return parts[2] if is_services else None
+
+
+_SHOWERS: Final[dict[type, Callable[[Console, Any], bytes]]] = {
+    Reaped: _reaped,
+    DoorOpened: _door,
+    DnsOpened: _dns,
+    NamespaceMade: _namespace,
+    NamespaceGone: _namespace_gone,
+    ServiceStarted: _started,
+    ServiceReady: _ready,
+    ServiceExited: _exited,
+    ServiceOutput: Console.output,
+    ServiceStopping: _stopping,
+    ServiceStopped: _stopped,
+    events.Restarting: _restarting,
+    events.LimitReached: _limit,
+    events.ChildStartFailed: _start_failed,
+}

@@ -1,0 +1,24 @@
+"""Where Colony keeps what it needs while it runs. Pure, but for the look at the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def runtime_directory(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Path:
+    """The directory of sockets, locks and files of running instances.
+
+    `$COLONY_RUNTIME_DIR`; else for root `/run/colony`; else `$XDG_RUNTIME_DIR/colony`, or a
+    directory of the user's own under /tmp where there is no XDG_RUNTIME_DIR.
+    """
+    environ = os.environ if environ is None else environ
+    uid = os.getuid() if uid is None else uid
+    if environ.get("COLONY_RUNTIME_DIR"):
+        return Path(environ["COLONY_RUNTIME_DIR"])
+    if uid == 0:
+        return Path("/run/colony")
+    if environ.get("XDG_RUNTIME_DIR"):
+        return Path(environ["XDG_RUNTIME_DIR"]) / "colony"
+    return Path(f"/tmp/colony-{uid}")

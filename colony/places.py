@@ -1,0 +1,87 @@
+"""Where a colony's services are reached: its namespace's address, and the way in for the door.
+
+Two ways lead to a service. Caddy dials by itself, so a route holds the namespace's address, where
+the namespace's own rules pass a connection on to 127.0.0.1. The embedded door asks a `Dialer`,
+which makes the socket inside the namespace and so reaches a listener on 127.0.0.1 or ::1 alone.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import msgspec
+
+from actors import Actor, Ignore, Reason
+from netns import Namespace, NetworkThread
+from netns.actors import GetNamespace, NamespaceOwner, namespace_name
+from proxy import Route, TcpUpstream, Upstream, dial
+from proxy.actors import ROUTES, PutRoutes, Routes
+
+
+class Places:
+    """The namespaces by colony, for the door's own thread to look up.
+
+    Written by `ColonyRoutes` only; a dict's get is atomic, so the reader needs no lock.
+    """
+
+    def __init__(self, thread: NetworkThread) -> None:
+        self._thread = thread
+        self._spaces: dict[str, Namespace] = {}
+
+    def __repr__(self) -> str:
+        return f"<Places of {', '.join(self._spaces) or 'nobody'}>"
+
+    def put(self, colony: str, space: Namespace) -> None:
+        """This colony's services are in there."""
+        self._spaces[colony] = space
+
+    def remove(self, colony: str) -> None:
+        """This colony has no namespace any more."""
+        self._spaces.pop(colony, None)
+
+    async def dial(self, upstream: Upstream) -> socket.socket:
+        """A `proxy.Dialer`: a connected socket, made where the service is. Raises `OSError`."""
+        if isinstance(upstream, TcpUpstream) and upstream.namespace is not None:
+            space = self._spaces.get(upstream.namespace)
+            if space is None:
+                raise ConnectionRefusedError(f"colony {upstream.namespace} has no namespace now")
+            return await self._thread.connect(space, upstream.port)
+        return await dial(upstream)
+
+
+class ColonyRoutes(Actor):
+    """Holds a colony's routes at the front door for as long as it lives.
+
+    A route belongs to a service's definition, not to one life of its process: a restart of a
+    service touches none. With a namespace the routes lead to its address.
+    """
+
+    def __init__(
+        self, colony: str, routes: tuple[Route, ...], places: Places, *, isolated: bool
+    ) -> None:
+        self.colony = colony
+        self.routes = routes
+        self.places = places
+        self.isolated = isolated
+
+    async def start(self) -> Ignore | None:
+        system = self.ctx.system
+        routes = self.routes
+        if self.isolated:
+            owner = system.named(namespace_name(self.colony), NamespaceOwner)
+            space = await owner.call(GetNamespace())
+            self.places.put(self.colony, space)
+            routes = tuple(led_to(route, space) for route in routes)
+        wanted: Any = PutRoutes(self.ctx.ref, self.colony, routes)
+        await system.named(ROUTES, Routes).call(wanted)
+        return None
+
+    async def stopping(self, reason: Reason) -> None:
+        self.places.remove(self.colony)
+
+
+def led_to(route: Route, space: Namespace) -> Route:
+    """The route with its upstream in a namespace."""
+    upstream = TcpUpstream(route.port, address=str(space.address.v4), namespace=route.colony)
+    return msgspec.structs.replace(route, upstream=upstream)

@@ -1,0 +1,254 @@
+"""`colony run`: hosts an instance in the foreground until its colonies end or it is told to stop.
+
+first SIGINT or SIGTERM    stops the colonies in reverse order, politely
+second                     kills what is left of them
+a colony gives up          its failing service's last lines, exit status 1
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, BinaryIO, Final
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+
+from actors import Event, events
+from colony.config import Config
+from colony.console import Console, colony_of
+from colony.host import ColonyFailed, Host, HostFailed, Options, RunningColony, explain
+from colony.modes import Impossible
+from netns import sweep
+
+FAILED: Final = 1
+SIGNALLED: Final = 128
+"""Added to a signal's number for the exit status, as shells do."""
+
+BACKLOG: Final = 4 * 1024 * 1024
+"""Bytes of output that may wait for a slow terminal; beyond it the oldest are dropped."""
+
+ECHO: Final = 0.3
+"""Seconds within which a second signal is taken for an echo of the first."""
+
+SHOWN_LINES: Final = 10
+"""Last lines of a failing service that are shown."""
+
+
+class Screen:
+    """Writes to a terminal, or what stands for it, without ever holding up the event loop."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._dropped = 0
+        self._more = anyio.Event()
+        self.broken = False
+        """Whether nobody reads any more."""
+
+    def write(self, data: bytes) -> None:
+        """Queues some lines."""
+        if not data or self.broken:
+            return
+        self._waiting.append(data)
+        self._size += len(data)
+        while self._size > BACKLOG:
+            lost = self._waiting.popleft()
+            self._size -= len(lost)
+            self._dropped += lost.count(b"\n")
+        self._more.set()
+
+    async def run(self) -> None:
+        """Writes what is queued, until cancelled."""
+        while True:
+            await self._more.wait()
+            self._more = anyio.Event()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Writes all that is queued now."""
+        data, self._size = b"".join(self._waiting), 0
+        self._waiting.clear()
+        if self._dropped:
+            data = b"\xe2\x80\xa6 %d lines dropped\n" % self._dropped + data
+            self._dropped = 0
+        if data and not self.broken:
+            await anyio.to_thread.run_sync(self._put, data)
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self._out.write(data)
+            self._out.flush()
+        except (BrokenPipeError, ValueError):
+            self.broken = True
+
+
+class Run:
+    """One `colony run`, from the start of its host to the exit status."""
+
+    def __init__(self, configs: list[Config], options: Options, *, colour: bool) -> None:
+        self.configs = configs
+        self.host = Host(options)
+        self.console = Console(colour=colour, several=len(configs) > 1)
+        self.screen = Screen(sys.stdout.buffer)
+        self.errors = Screen(sys.stderr.buffer)
+        self.colonies: list[RunningColony] = []
+        self.limits: dict[str, events.LimitReached] = {}
+        self.signal: int | None = None
+        self.signalled_at = 0.0
+        self.asked = anyio.Event()
+        self.starting = anyio.CancelScope()
+        self.failed = False
+
+    async def __call__(self) -> int:
+        """Runs to the end and returns the exit status."""
+        async with anyio.create_task_group() as tasks, _signals(self._signalled):
+            tasks.start_soon(self.screen.run)
+            tasks.start_soon(self.errors.run)
+            try:
+                async with self.host:
+                    self._listen()
+                    await self._up()
+                    await self._until_over()
+                    await self._down()
+            except (HostFailed, ColonyFailed, Impossible) as error:
+                self._complain(str(error))
+            await self.screen.flush()
+            await self.errors.flush()
+            tasks.cancel_scope.cancel()
+        if self.signal is not None:
+            return SIGNALLED + self.signal
+        return FAILED if self.failed else 0
+
+    # -- up ------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        self.host.system.events.listen(self._note)
+        for notice in self.host.modes.notices:
+            self._warn(notice)
+
+    def _note(self, event: Event) -> None:
+        self.screen.write(self.console.show(event))
+        if isinstance(event, events.LimitReached):
+            colony = colony_of(event.supervisor)
+            if colony is not None:
+                self.limits[colony] = event
+
+    async def _up(self) -> None:
+        """Starts everything, or stops trying when asked to stop."""
+        with self.starting:
+            await self.host.start()
+            for config in self.configs:
+                urls = self.host.urls(config)
+                period = config.supervision.period
+                self.console.expect(config.name, urls, list(config.services), period)
+                self.colonies.append(await self.host.add(config))
+
+    # -- until ---------------------------------------------------------------------------------
+
+    async def _until_over(self) -> None:
+        """Waits until it is told to stop, or every colony has ended, or the whole system has."""
+        if self.asked.is_set():
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch_colonies, tasks.cancel_scope)
+            tasks.start_soon(self._watch_system, tasks.cancel_scope)
+            await self.asked.wait()
+            tasks.cancel_scope.cancel()
+
+    async def _watch_colonies(self, over: anyio.CancelScope) -> None:
+        async with anyio.create_task_group() as tasks:
+            for colony in self.colonies:
+                tasks.start_soon(self._watch_colony, colony)
+        over.cancel()
+
+    async def _watch_colony(self, colony: RunningColony) -> None:
+        reason = await colony.stopped()
+        limit = self.limits.get(colony.name)
+        if limit is None:
+            self._complain(f"colony {colony.name} has ended: {explain(reason)}")
+            return
+        self._complain(
+            f"colony {colony.name} gave up: {limit.child} needed more than {limit.intensity} "
+            f"restarts in {limit.period:g} s; the last time: {explain(limit.reason)}"
+        )
+        lines = await colony.last_lines(limit.child, SHOWN_LINES)
+        if lines:
+            self._message(f"  the last lines of {limit.child}:")
+            prefix = self.console.prefix(colony.name, limit.child)
+            self.errors.write(b"".join(b"  " + prefix + line + b"\n" for line in lines))
+
+    async def _watch_system(self, over: anyio.CancelScope) -> None:
+        reason = await self.host.stopped()
+        self._complain(f"the instance has ended: {self.host.failures.first or explain(reason)}")
+        over.cancel()
+
+    # -- down ----------------------------------------------------------------------------------
+
+    async def _down(self) -> None:
+        """Stops the colonies in reverse order; a further signal kills what is left of them."""
+        for colony in reversed(self.colonies):
+            if colony.ref.alive:
+                line = self.console.line("ending", colony.name, "stopping (Ctrl-C again to kill)")
+                self.screen.write(line)
+                await colony.stop()
+
+    async def _signalled(self, number: int) -> None:
+        """The first signal asks, each further one kills.
+
+        A wrapper that passes a signal on to us, whom it has reached already as one of the process
+        group, does not mean it twice: hence `ECHO`.
+        """
+        now = anyio.current_time()
+        if self.signal is None:
+            self.signal, self.signalled_at = number, now
+            self.starting.cancel()
+            self.asked.set()
+            return
+        if now - self.signalled_at < ECHO:
+            return
+        self.screen.write(self.console.line("ending", "colony", "killing what is left"))
+        for config in self.configs:
+            await sweep.kill_all(sweep.colony_of(self.host.parts.instance.id, config.name))
+
+    # -- words ---------------------------------------------------------------------------------
+
+    def _complain(self, text: str) -> None:
+        self.failed = True
+        self._message(f"{self.console.paint(31, 'error')}: {text}")
+
+    def _warn(self, text: str) -> None:
+        self._message(f"{self.console.paint(33, 'note')}: {text}")
+
+    def _message(self, text: str) -> None:
+        self.errors.write(text.encode() + b"\n")
+
+
+@asynccontextmanager
+async def _signals(handle: Callable[[int], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Calls `handle` with each SIGINT and SIGTERM in the block."""
+
+    async def listen(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            task_status.started()
+            async for number in received:
+                tasks.start_soon(handle, int(number))
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(listen)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def run(configs: list[Config], options: Options, *, colour: bool) -> int:
+    """Hosts these colonies in the foreground; returns the exit status. Blocks."""
+
+    async def main() -> int:
+        return await Run(configs, options, colour=colour)()
+
+    return anyio.run(main)

@@ -1,0 +1,1 @@
+"""Services: the port actor, which owns one operating system process."""

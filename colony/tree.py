@@ -1,0 +1,176 @@
+"""The supervision tree, as specs. Pure: what is started, in what order, and what falls with what.
+
+    system                        one_for_one
+    ├── journal                   the last output of every service
+    ├── addresses, network        (with namespaces) the network thread and the host's side
+    ├── routes, door, dns         the front door
+    └── colonies                  dynamic
+        └── my-app                rest_for_one, ends when `services` gives up
+            ├── namespace         (with namespaces)
+            ├── routes
+            └── services          strategy and limit of colony.toml
+                ├── web
+                └── api
+
+`services` is a transient, significant child: when its limit is reached it ends in good order
+(R85), is not started again, and takes the colony down with it. Everything else of a colony is
+permanent: a crash of the namespace's owner brings the namespace and what is in it up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from actors import ChildSpec, DynamicSupervisor, Supervisor
+from colony.config import Config, Service
+from colony.environment import service_environment
+from colony.journal import JOURNAL, Journal
+from colony.places import ColonyRoutes, Places
+from colony.services.plan import ServicePlan
+from colony.services.port_actor import PortActor
+from netns import Instance, NetworkThread
+from netns.actors import (
+    ADDRESSES,
+    NETWORK,
+    AddressBook,
+    NamespaceOwner,
+    NetworkOwner,
+    ProcessesOwner,
+    namespace_name,
+)
+from proxy import FrontDoor, NameServer, Route, TcpUpstream
+from proxy.actors import DNS, DOOR, ROUTES, DnsOwner, DoorOwner, Routes
+
+SYSTEM: Final = "system"
+COLONIES: Final = "colonies"
+SERVICES: Final = "services"
+
+OWNER_LIMIT: Final = (10, 60.0)
+"""Restarts of the owners at the top, within how many seconds, before the whole system gives up."""
+
+COLONY_LIMIT: Final = (3, 60.0)
+"""The same within a colony, its services aside: theirs is colony.toml's."""
+
+STOP_MARGIN: Final = 5.0
+"""Seconds over its own grace that a port actor has before it is killed itself."""
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What the owners at the top are given to own.
+
+    `thread` serves to start processes; without namespaces it is the only part of the network.
+    """
+
+    instance: Instance
+    runtime: str
+    isolated: bool
+    thread: NetworkThread
+    places: Places
+    door: FrontDoor
+    door_kind: str
+    dns: NameServer | None
+    dns_kind: str
+
+
+def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
+    """The top of the tree."""
+    network = NetworkOwner.spec(parts.instance, parts.thread, parts.runtime, parts.isolated)
+    children: list[ChildSpec[Any]] = [
+        Journal.spec().options(id="journal", name=JOURNAL),
+        AddressBook.spec().options(id="addresses", name=ADDRESSES),
+        network.options(id="network", name=NETWORK, shutdown=30.0),
+        Routes.spec().options(id="routes", name=ROUTES),
+        DoorOwner.spec(parts.door, parts.door_kind).options(id="door", name=DOOR, shutdown=10.0),
+    ]
+    if parts.dns is not None:
+        children.append(
+            DnsOwner.spec(parts.dns, parts.dns_kind).options(id="dns", name=DNS, shutdown=10.0)
+        )
+    colonies = DynamicSupervisor.spec().options(id=COLONIES, name=COLONIES)
+    intensity, period = OWNER_LIMIT
+    top = Supervisor.spec([*children, colonies], intensity=intensity, period=period)
+    return top.options(id=SYSTEM)
+
+
+def colony_spec(
+    config: Config, parts: Parts, urls: Mapping[str, str], system_env: Mapping[str, str]
+) -> ChildSpec[Supervisor]:
+    """One colony. `urls` holds the URL of each of its services."""
+    children: list[ChildSpec[Any]] = []
+    if parts.isolated:
+        owner = NamespaceOwner.spec(config.name, config.network.egress)
+        name = namespace_name(config.name)
+        children.append(owner.options(id="namespace", name=name, shutdown=30.0))
+    else:
+        swept = ProcessesOwner.spec(config.name, parts.instance.id)
+        children.append(swept.options(id="processes", shutdown=30.0))
+    routes = ColonyRoutes.spec(
+        config.name, colony_routes(config), parts.places, isolated=parts.isolated
+    )
+    children.append(routes.options(id="routes"))
+    children.append(services_spec(config, parts, urls, system_env))
+    intensity, period = COLONY_LIMIT
+    colony = Supervisor.spec(
+        children,
+        strategy="rest_for_one",
+        intensity=intensity,
+        period=period,
+        auto_shutdown="any_significant",
+    )
+    return colony.options(id=config.name, restart="temporary")
+
+
+def services_spec(
+    config: Config, parts: Parts, urls: Mapping[str, str], system_env: Mapping[str, str]
+) -> ChildSpec[Supervisor]:
+    """The supervisor of a colony's services."""
+    rules = config.supervision
+    services = Supervisor.spec(
+        [
+            PortActor.spec(
+                service_plan(config, service, parts, urls, system_env), parts.thread
+            ).options(
+                id=service.name,
+                restart=service.restart,
+                shutdown=service.stop.grace + STOP_MARGIN,
+            )
+            for service in config.services.values()
+        ],
+        strategy=rules.strategy,
+        intensity=rules.intensity,
+        period=rules.period,
+    )
+    return services.options(id=SERVICES, restart="transient", significant=True)
+
+
+def service_plan(
+    config: Config,
+    service: Service,
+    parts: Parts,
+    urls: Mapping[str, str],
+    system_env: Mapping[str, str],
+) -> ServicePlan:
+    """What one port actor is told."""
+    return ServicePlan(
+        colony=config.name,
+        service=service.name,
+        argv=service.argv,
+        cwd=service.cwd,
+        env=service_environment(system_env, config, service, urls),
+        port=service.port,
+        grace=service.stop.grace,
+        instance=parts.instance.id,
+        isolated=parts.isolated,
+    )
+
+
+def colony_routes(config: Config) -> tuple[Route, ...]:
+    """The routes of a colony's services, as they are on the host's own network."""
+    return tuple(
+        Route(config.name, service.port, TcpUpstream(service.port), service.name, service.path)
+        for service in config.services.values()
+        if service.port is not None
+    )

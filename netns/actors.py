@@ -1,0 +1,240 @@
+"""The actors that own what this package makes.
+
+    network      the network thread, the pool's network, the packet filter's table
+    addresses    which colony has which address: survives a crash of `network`
+    namespace    one colony's network, for as long as the actor lives
+
+Law: what exists in the kernel exists because a task of its owner holds it, and the task takes it
+down on its way out, however the owner ends. What must survive an owner's crash is another actor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import anyio
+
+from actors import Actor, Call, Cast, Event, Ignore, Refused, on
+from netns import reap, sweep
+from netns.instance import Instance, dead_instances
+from netns.messages import IPAddress
+from netns.namespace import Egress, Namespace
+from netns.network import Network
+from netns.pool import Pool
+from netns.thread import NetworkThread
+
+NETWORK: Final = "network"
+ADDRESSES: Final = "addresses"
+"""The names of the two actors in their system."""
+
+
+def namespace_name(colony: str) -> str:
+    """The name of a colony's namespace actor in its system."""
+    return f"namespace/{colony}"
+
+
+class Reaped(Event, frozen=True, kw_only=True):
+    """What an instance that had died left behind was removed: `removed` says what, in words."""
+
+    instance: str
+    removed: tuple[str, ...]
+
+
+class NamespaceMade(Event, frozen=True, kw_only=True):
+    """A colony has its network. `steps` are the milliseconds of each step of making it."""
+
+    colony: str
+    address: str
+    seconds: float
+    steps: tuple[tuple[str, float], ...]
+    redirect: bool
+
+
+class NamespaceGone(Event, frozen=True, kw_only=True):
+    """A colony's network was removed, and `killed` processes that were still in it."""
+
+    colony: str
+    killed: int
+    seconds: float
+
+
+class GetPool(Call["AddressBook", Pool | None], frozen=True):
+    """The addresses as they are; None before the first time."""
+
+
+class KeepPool(Cast["AddressBook"], frozen=True):
+    """Remember these addresses."""
+
+    pool: Pool
+
+
+class AddressBook(Actor):
+    """Remembers the addresses of the colonies while the network's owner may come and go."""
+
+    def __init__(self) -> None:
+        self.pool: Pool | None = None
+
+    @on(GetPool)
+    def get(self, _msg: GetPool) -> Pool | None:
+        return self.pool
+
+    @on(KeepPool)
+    def keep(self, msg: KeepPool) -> None:
+        self.pool = msg.pool
+
+
+class GetNetwork(Call["NetworkOwner", Network], frozen=True):
+    """The instance's network, open."""
+
+
+class NetworkOwner(Actor):
+    """Owns the network thread and the host's side of the network.
+
+    instance
+        Whose network it is.
+    thread
+        The network thread, not running: the actor starts and ends it.
+    runtime
+        The directory in which instances leave their locks; the dead ones are reaped at the start.
+    isolated
+        Whether colonies get namespaces; without, the thread is there to start processes, and
+        `GetNetwork` is refused.
+
+    After a crash the network is opened again with the same addresses; the colonies' own networks
+    stay as they are meanwhile.
+    """
+
+    def __init__(
+        self, instance: Instance, thread: NetworkThread, runtime: str, isolated: bool = True
+    ) -> None:
+        self.instance = instance
+        self.isolated = isolated
+        self.thread = thread
+        self.runtime = runtime
+        self.network: Network | None = None
+
+    async def start(self) -> Ignore | None:
+        await self.thread.start()
+        self.ctx.run(self._hold)
+        await self._reap()
+        if self.isolated:
+            addresses = self.ctx.system.named(ADDRESSES, AddressBook)
+            pool = await addresses.call(GetPool())
+            self.network = await Network.open(self.thread, self.instance, pool=pool)
+            addresses.tell(KeepPool(self.network.pool))
+        return None
+
+    @on(GetNetwork)
+    def get(self, _msg: GetNetwork) -> Network:
+        if self.network is None:
+            raise Refused("this instance makes no namespaces")
+        return self.network
+
+    async def _hold(self) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                if self.network is not None:
+                    await self.network.close()
+                await self.thread.close()
+
+    async def _reap(self) -> None:
+        for dead in await self.thread.run(dead_instances, self.runtime):
+            removed = (await reap.reap(self.thread, dead)).words()
+            self.ctx.system.publish(
+                Reaped(at=self.ctx.now, instance=dead.id, removed=tuple(removed))
+            )
+
+
+class GetNamespace(Call["NamespaceOwner", Namespace], frozen=True):
+    """The colony's network, open."""
+
+
+class NamespaceOwner(Actor):
+    """Owns one colony's network, and sees to it that no process outlives it.
+
+    colony
+        Whose.
+    egress, hosts
+        As for `Network.create`.
+    """
+
+    def __init__(
+        self,
+        colony: str,
+        egress: Egress = "nat",
+        hosts: Mapping[str, IPAddress | str] | None = None,
+    ) -> None:
+        self.colony = colony
+        self.egress = egress
+        self.hosts = hosts
+        self.space: Namespace | None = None
+
+    async def start(self) -> Ignore | None:
+        began = self.ctx.now
+        network = await self.ctx.system.named(NETWORK, NetworkOwner).call(GetNetwork())
+        space = await network.create(self.colony, egress=self.egress, hosts=self.hosts)
+        self.ctx.run(self._hold, space)
+        self.space = space
+        self.ctx.system.publish(
+            NamespaceMade(
+                at=self.ctx.now,
+                colony=self.colony,
+                address=str(space.address),
+                seconds=self.ctx.now - began,
+                steps=tuple(space.steps.items()),
+                redirect=space.redirect,
+            )
+        )
+        return None
+
+    @on(GetNamespace)
+    def get(self, _msg: GetNamespace) -> Namespace:
+        assert self.space is not None
+        return self.space
+
+    async def _hold(self, space: Namespace) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._remove(space)
+
+    async def _remove(self, space: Namespace) -> None:
+        began = self.ctx.now
+        network = await self.ctx.system.named(NETWORK, NetworkOwner).call(GetNetwork())
+        killed = await sweep.kill_all(space.inode)
+        await network.destroy(space)
+        self.ctx.system.publish(
+            NamespaceGone(
+                at=self.ctx.now,
+                colony=self.colony,
+                killed=len(killed),
+                seconds=self.ctx.now - began,
+            )
+        )
+
+
+class ProcessesOwner(Actor):
+    """In place of a namespace, where there is none: sees to it that no process of a colony
+    outlives it. Those that got away from their parents are known by their environment.
+
+    colony, instance
+        Whose, as COLONY_NAME and COLONY_INSTANCE name them.
+    """
+
+    def __init__(self, colony: str, instance: str) -> None:
+        self.colony = colony
+        self.instance = instance
+
+    async def start(self) -> Ignore | None:
+        self.ctx.run(self._hold)
+        return None
+
+    async def _hold(self) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            await sweep.kill_all(sweep.colony_of(self.instance, self.colony))
