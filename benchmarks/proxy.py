@@ -28,10 +28,10 @@ from typing import Any
 # This file has the name of the package that it measures, and would be imported in its place.
 sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]
 
-import anyio
-import anyio.to_thread
+import anyio  # noqa: E402
+import anyio.to_thread  # noqa: E402
 
-from proxy import (
+from proxy import (  # noqa: E402
     BinaryNotFound,
     CaddyProcess,
     EmbeddedProxy,

@@ -89,6 +89,8 @@ class ExistingCaddy:
         What a Colony that was killed has left there is taken over. Raises `CaddyUnreachable`,
         `AlreadyServed` (another Colony lives in that Caddy), `PortsTaken` or `CaddyError`.
         """
+        if self._claim is not None:
+            raise RuntimeError("this front door was started before: stop it first")
         try:
             self._claim = Claim(f"caddy/{self.admin.address.removeprefix('http://')}")
         except OSError as error:
@@ -168,6 +170,7 @@ class ExistingCaddy:
             "the front door", self._ports, lambda port: self._place_here(table, port)
         )
         self._held = port
+        self._ports = (port.port, *(other for other in self._ports if other != port.port))
 
     async def _place_here(self, table: RouteTable, port: Reservation) -> bool:
         port.unbind()

@@ -106,7 +106,7 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     @property
     def interim(self) -> bool:
         """Whether another response to the same request follows (100 Continue, 103 Early Hints)."""
-        return self.status < 200 and self.status != 101
+        return 100 <= self.status < 200 and self.status != 101
 
 
 def read_request(data: bytes) -> RequestHead | None:

@@ -525,7 +525,7 @@ class Service(asyncio.Protocol):
 
     def _read_head(self, client: Client, data: bytes) -> None:
         head = read_response(data, self._request.method)
-        while head is not None and head.interim and head.end:
+        while head is not None and head.interim:
             client.write(data[: head.end])
             data = data[head.end :]
             head = read_response(data, self._request.method)
