@@ -187,10 +187,14 @@ class Host:
         ]
 
     def _foreign(self, routes: Iterable[Route]) -> list[IPv4Network]:
+        group = names.link_group(self.instance.id)
+        mine = {link.index for link in self.netlink.links() if link.group == group}
         return [
             route.destination
             for route in routes
-            if isinstance(route.destination, IPv4Network) and not self._is_ours(route)
+            if isinstance(route.destination, IPv4Network)
+            and route.link not in mine
+            and not self._is_ours(route)
         ]
 
     def _is_ours(self, route: Route) -> bool:

@@ -91,7 +91,7 @@ class Pool:
     address is left, the longest released first.
     """
 
-    __slots__ = ("_held", "_names", "_next", "_released", "v4", "v6")
+    __slots__ = ("_held", "_names", "_next", "_released", "_spare", "v4", "v6")
 
     def __init__(self, v4: IPv4Network = DEFAULT_POOL, v6: IPv6Network | None = None) -> None:
         if v4.prefixlen > 29:
@@ -101,6 +101,7 @@ class Pool:
         self._held: dict[str, int] = {}  # colony → number
         self._names: dict[int, str] = {}  # number → colony, held or remembered
         self._released: dict[str, int] = {}  # in order of release
+        self._spare: list[int] = []  # passed by `_next`, and nobody's
         self._next = _FIRST
 
     def __repr__(self) -> str:
@@ -164,12 +165,17 @@ class Pool:
     def _forget(self, colony: str) -> None:
         if (number := self._released.pop(colony, None)) is not None:
             del self._names[number]
+            if number < self._next:
+                self._spare.append(number)
 
     def _usable(self, number: int) -> bool:
         # An address that ends in .0 or .255 is legal in a /16, and some software refuses it.
         return _FIRST <= number < self.v4.num_addresses - 1 and number % 256 not in (0, 255)
 
     def _fresh(self) -> int | None:
+        while self._spare:
+            if (number := self._spare.pop()) not in self._names:
+                return number
         while self._next < self.v4.num_addresses:
             number = self._next
             self._next += 1

@@ -1,0 +1,116 @@
+"""What the tests of `netns` share: an open network, and an independent look at what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from netns import names
+from netns.instance import DeadInstance, Instance
+from netns.network import Network
+from netns.reap import reap
+from netns.thread import NetworkThread
+
+
+class Rig(NamedTuple):
+    """A network thread, an instance and its network, all open."""
+
+    thread: NetworkThread
+    instance: Instance
+    network: Network
+
+
+@asynccontextmanager
+async def rig(runtime: Path) -> AsyncIterator[Rig]:
+    """Opens everything, and closes it; after a failed test removes what that left, too."""
+    async with NetworkThread() as thread:
+        with Instance.claim(runtime) as instance:
+            network = await Network.open(thread, instance)
+            try:
+                yield Rig(thread, instance, network)
+            except BaseException:
+                await network.close()
+                left = os.open(instance.lock, os.O_RDONLY)
+                await reap(thread, DeadInstance(instance.id, instance.directory, left))
+                raise
+            await network.close()
+
+
+def unique(prefix: str = "t") -> str:
+    """A colony's name that no other test, helper or Colony uses."""
+    return f"{prefix}{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def output(*argv: str) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+def query(*argv: str) -> list[dict[str, Any]]:
+    text = output(*argv)
+    return json.loads(text) if text.strip() else []
+
+
+def open_descriptors() -> set[str]:
+    """What this process has open, by what it is rather than by number."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
+        except OSError:
+            continue
+    return {entry for entry in found if "/proc/" not in entry}
+
+
+def traces(instance: str, runtime: Path, *colonies: str) -> list[str]:
+    """Everything on this machine that bears the instance's tag or a colony's name, as `ip`, `nft`
+    and the file system show it."""
+    tag = names.link_prefix(instance)
+    number = names.instance_number(instance)
+    found = [f"link {link['ifname']}" for link in query("ip", "-j", "link") if tag in str(link)]
+    for family in ("-4", "-6"):
+        routes = query("ip", "-j", family, "route", "show", "table", "all")
+        found += [f"route {r['dst']}" for r in routes if r.get("metric") == number]
+    tables = json.loads(output("nft", "-j", "list", "tables"))["nftables"]
+    found += [f"table {t['table']['name']}" for t in tables if instance in str(t)]
+    for colony in colonies:
+        if os.path.exists(f"/run/netns/{names.namespace_name(colony)}"):
+            found.append(f"pin {colony}")
+        mounts = Path("/proc/self/mountinfo").read_text()
+        found += [f"mount {colony}" for line in mounts.splitlines() if colony in line]
+    found += [f"file {path}" for path in runtime.rglob("*")]
+    record = Path("/run/colony-host.json")
+    if record.exists() and instance in record.read_text():
+        found.append("record")
+    return found
+
+
+def listen(sock: socket.socket, host: str, port: int) -> socket.socket:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    sock.listen()
+    return sock
+
+
+def answer(server: socket.socket, client: socket.socket, text: bytes) -> bytes:
+    """Accepts the client's connection, sends `text` through it and returns what arrived."""
+    server.setblocking(True)
+    server.settimeout(5)
+    client.setblocking(True)
+    client.settimeout(5)
+    with client:
+        served, _ = server.accept()
+        with served:
+            served.sendall(text)
+        return client.recv(100)
+
+
+def reach(address: object, port: int, server: socket.socket, text: bytes) -> bytes:
+    """What a client on the host gets from `address`, where `server` is to be found."""
+    return answer(server, socket.create_connection((str(address), port), timeout=5), text)
