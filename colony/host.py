@@ -40,11 +40,13 @@ from actors import (
 )
 from colony import tree
 from colony.config import Config
+from colony.events import ServiceReady
 from colony.journal import JOURNAL, Journal, LastLines
 from colony.modes import Machine, Modes, Wishes, choose
 from colony.paths import runtime_directory
 from colony.places import Places
 from colony.resolver import resolves
+from colony.services.port_actor import GetState, PortActor, ServiceState
 from netns import Instance, NetworkThread, probe
 from netns.names import INSTANCE_VARIABLE
 from proxy import (
@@ -120,10 +122,83 @@ class RunningColony:
         """Stops the colony. Stopping twice is no error."""
         await self._host.remove(self.name)
 
+    def service(self, name: str) -> RunningService:
+        """One of its services. Raises `KeyError`, with the names that there are."""
+        if name not in self.config.services:
+            known = ", ".join(self.config.services)
+            raise KeyError(f"colony {self.name} has no service {name!r}; it has {known}")
+        return RunningService(self, name)
+
+    @property
+    def system(self) -> System:
+        """The system that it runs in, with its stream of events."""
+        return self._host.system
+
     async def last_lines(self, service: str, count: int = 10) -> tuple[bytes, ...]:
         """The last lines that a service wrote."""
         journal = self._host.system.named(JOURNAL, Journal)
         return await journal.call(LastLines(self.name, service, count))
+
+
+class ServiceFailed(Exception):
+    """A service will not get ready: its colony has ended. `last_lines` is what it wrote last."""
+
+    def __init__(self, service: str, last_lines: tuple[bytes, ...]) -> None:
+        self.service = service
+        self.last_lines = last_lines
+        text = b"\n".join(last_lines).decode("utf-8", "replace")
+        super().__init__(f"{service} did not get ready: its colony has ended\n{text}".rstrip())
+
+
+class RunningService:
+    """A service of a running colony, over all its lives."""
+
+    def __init__(self, colony: RunningColony, name: str) -> None:
+        self.colony = colony
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<RunningService {self.colony.name}/{self.name}>"
+
+    @property
+    def url(self) -> str | None:
+        """Its URL at the front door; None if it has no port."""
+        return self.colony.urls.get(self.name)
+
+    async def state(self) -> ServiceState | None:
+        """How it is now; None between two lives and after the last."""
+        path = f"{self.colony.ref.path}/{tree.SERVICES}/{self.name}"
+        ref: Ref[PortActor] | None = self.colony.system.at(path)
+        if ref is None:
+            return None
+        try:
+            return await ref.call(GetState())
+        except ActorDown:
+            return None
+
+    async def ready(self) -> ServiceState:
+        """Waits until it listens on its port, in this life or a later one.
+
+        Raises `ServiceFailed` when its colony ends first. Without limit otherwise: put it in
+        `anyio.fail_after`.
+        """
+        colony = self.colony
+        with colony.system.events.subscribe() as stream:
+            while True:
+                state = await self.state()
+                if state is not None and state.ready:
+                    return state
+                if not colony.ref.alive:
+                    raise ServiceFailed(self.name, await colony.last_lines(self.name))
+                async for event in stream:
+                    if self._tells(event):
+                        break
+
+    def _tells(self, event: Event) -> bool:
+        """Whether, after this event, it is worth asking again."""
+        if isinstance(event, ServiceReady):
+            return (event.colony, event.service) == (self.colony.name, self.name)
+        return isinstance(event, events.Exited) and event.actor == self.colony.ref.path
 
 
 class Host:

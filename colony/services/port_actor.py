@@ -18,8 +18,9 @@ from typing import Final
 
 import anyio
 import anyio.to_thread
+import msgspec
 
-from actors import Actor, Cast, Ignore, Reason, Stop, on
+from actors import Actor, Call, Cast, Ignore, Reason, Stop, on
 from colony.events import (
     ServiceExited,
     ServiceOutput,
@@ -46,8 +47,23 @@ DRAIN: Final = 0.5
 """Seconds that what a dead process left in its pipes may take to be read."""
 
 
+class ServiceState(msgspec.Struct, frozen=True):
+    """A living service: its process, which life it is, and whether it listens on its port.
+
+    One without a port counts as ready as soon as it runs.
+    """
+
+    pid: int
+    incarnation: int
+    ready: bool
+
+
 class ProcessEnded(Cast["PortActor"], frozen=True):
     """The process has ended by itself."""
+
+
+class GetState(Call["PortActor", ServiceState], frozen=True):
+    """How the service is now."""
 
 
 class PortActor(Actor):
@@ -72,6 +88,7 @@ class PortActor(Actor):
         self.drained = anyio.Event()
         self.reading = 0
         self.began = 0.0
+        self.ready = plan.port is None
 
     def __repr__(self) -> str:
         pid = None if self.process is None else self.process.pid
@@ -147,6 +164,11 @@ class PortActor(Actor):
             )
         )
         raise Stop(reason)
+
+    @on(GetState)
+    def _get_state(self, _msg: GetState) -> ServiceState:
+        assert self.process is not None
+        return ServiceState(self.process.pid, self.ctx.incarnation, self.ready)
 
     async def stopping(self, reason: Reason) -> None:
         """SIGTERM to the whole group, the grace, SIGKILL: unless the process has ended."""
@@ -227,6 +249,7 @@ class PortActor(Actor):
         while not await self._listens(port):
             await anyio.sleep(pause)
             pause = min(pause * PROBE_FACTOR, SLOWEST_PROBE)
+        self.ready = True
         self.ctx.system.publish(
             ServiceReady(
                 at=self.ctx.now,
