@@ -31,10 +31,11 @@ from colony.events import (
 from colony.logs import LineSplitter
 from colony.tree import SERVICES, SYSTEM
 from netns.actors import NamespaceGone, NamespaceMade, Reaped
+from proxy import DNS_PORTS, HTTP_PORTS
 from proxy.actors import DnsOpened, DoorOpened
 
 NAME_COLUMN: Final = 10
-TEXT_COLUMN: Final = 46
+TEXT_COLUMN: Final = 58
 
 SHAPES: Final = {"done": "✓", "failed": "✗", "again": "↻", "ending": "■", "note": "·"}
 COLOURS: Final = {"done": 32, "failed": 31, "again": 33, "ending": 36, "note": 34}
@@ -137,12 +138,18 @@ def _reaped(console: Console, event: Reaped) -> bytes:
 
 def _door(console: Console, event: DoorOpened) -> bytes:
     where = " and ".join(f"[{a}]" if ":" in a else a for a in event.addresses)
-    return console.line("done", event.kind, f"{where} port {event.port}", event.seconds)
+    text = f"{where} port {event.port}{_instead(event.port, HTTP_PORTS[0])}"
+    return console.line("done", event.kind, text, event.seconds)
+
+
+def _instead(port: int, first: int) -> str:
+    """Says why it is not the usual port."""
+    return "" if port == first else f", as {first} was not to be had"
 
 
 def _dns(console: Console, event: DnsOpened) -> bytes:
-    where = f"*.colony.local on 127.0.0.1 port {event.port}"
-    return console.line("done", event.kind, where, event.seconds)
+    text = f"*.colony.local at port {event.port}{_instead(event.port, DNS_PORTS[0])}"
+    return console.line("done", event.kind, text, event.seconds)
 
 
 def _namespace(console: Console, event: NamespaceMade) -> bytes:
