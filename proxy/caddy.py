@@ -108,7 +108,6 @@ class CaddyProcess:
         self._reconciler = Reconciler(self.admin, self._server, timing=timing)
         self._program: Program | None = None
         self._held: list[Reservation] = []
-        self._stopping = False
         self._ending = anyio.Lock()
 
     def __repr__(self) -> str:
@@ -142,7 +141,6 @@ class CaddyProcess:
             raise RuntimeError("this Caddy was started before: stop it first")
         path = find(self._binary, _HINT)
         self._check_socket_path()
-        self._stopping = False
         try:
             self.version = await caddy_version(path)
             self._features = features(self.version)
@@ -167,15 +165,18 @@ class CaddyProcess:
         await self._reconciler.settled()
 
     async def run(self) -> None:
-        """Keeps the routes as wanted, until `stop`. Raises `ProcessDied` when Caddy ends itself."""
+        """Keeps the routes as wanted until it is stopped; returns at once if it is not started.
+
+        Raises `ProcessDied` when Caddy ends by itself.
+        """
         program = self._program
         if program is None:
-            raise RuntimeError("this Caddy is not started")
+            return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._reconciler.run)
             status = await program.wait()
             tasks.cancel_scope.cancel()
-        if not self._stopping:
+        if not program.stopping:
             raise ProcessDied("caddy", status=status, tail=program.tail())
 
     async def stop(self, grace: float = 5.0) -> None:
@@ -183,7 +184,6 @@ class CaddyProcess:
 
         Not cut short by cancel; may be called again.
         """
-        self._stopping = True
         with anyio.CancelScope(shield=True):
             async with self._ending:
                 program, self._program = self._program, None

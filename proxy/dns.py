@@ -156,8 +156,9 @@ class DnsResponder:
         self._ports = (self.port, *(port for port in self._ports if port != self.port))
 
     async def run(self) -> None:
-        """Returns when it was stopped; it does not end by itself."""
-        await self._stopped.wait()
+        """Returns when it was stopped, at once if it is not started. It does not end by itself."""
+        if self.port:
+            await self._stopped.wait()
 
     async def stop(self) -> None:
         """Closes its socket and ends its thread. Not cut short by cancel; may be called again."""

@@ -89,7 +89,6 @@ class Dnsmasq:
         self._env = dict(env or {})
         self._program: Program | None = None
         self._held: Reservation | None = None
-        self._stopping = False
         self._ending = anyio.Lock()
 
     def __repr__(self) -> str:
@@ -109,7 +108,6 @@ class Dnsmasq:
         if self._program is not None:
             raise RuntimeError("this dnsmasq was started before: stop it first")
         path = find(self._binary, _HINT)
-        self._stopping = False
         try:
             self._held = await on_some_port(
                 "DNS",
@@ -124,17 +122,19 @@ class Dnsmasq:
         self._ports = (self.port, *(port for port in self._ports if port != self.port))
 
     async def run(self) -> None:
-        """Returns when it was stopped. Raises `ProcessDied` when dnsmasq ends by itself."""
+        """Returns when it was stopped, at once if it is not started.
+
+        Raises `ProcessDied` when dnsmasq ends by itself.
+        """
         program = self._program
         if program is None:
-            raise RuntimeError("this dnsmasq is not started")
+            return
         status = await program.wait()
-        if not self._stopping:
+        if not program.stopping:
             raise ProcessDied("dnsmasq", status=status, tail=program.tail())
 
     async def stop(self, grace: float = 2.0) -> None:
         """Ends it (SIGKILL after `grace` seconds). Not cut short by cancel; may be called again."""
-        self._stopping = True
         with anyio.CancelScope(shield=True):
             async with self._ending:
                 program, self._program = self._program, None

@@ -124,8 +124,9 @@ class EmbeddedProxy:
         """Returns at once: what is wanted is what is served."""
 
     async def run(self) -> None:
-        """Returns when it was stopped; it does not end by itself."""
-        await self._stopped.wait()
+        """Returns when it was stopped, at once if it is not started. It does not end by itself."""
+        if self.port:
+            await self._stopped.wait()
 
     async def stop(self) -> None:
         """Cuts every connection and releases all. Not cut short by cancel; may be called again."""

@@ -115,7 +115,12 @@ class ExistingCaddy:
         await self._reconciler.settled()
 
     async def run(self) -> None:
-        """Keeps the routes as wanted, until `stop`. While Caddy is away it tries again."""
+        """Keeps the routes as wanted until it is stopped; returns at once if it is not started.
+
+        While Caddy is away it tries again.
+        """
+        if self._claim is None:
+            return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._reconciler.run)
             await self._stopped.wait()

@@ -120,6 +120,8 @@ class Program:
         self.pid = started.popen.pid
         self.status: int | None = None
         """The exit status once it has ended; negative for a signal."""
+        self.stopping = False
+        """Whether `stop` was called: its end is then no accident."""
         self._popen, self._pidfd, self._tail = started
         self._ended = anyio.Event()
         self._watching = False
@@ -180,6 +182,7 @@ class Program:
 
         Not cut short by cancel; may be called again, and after it has ended.
         """
+        self.stopping = True
         with anyio.CancelScope(shield=True):
             if grace > 0:
                 self._signal(signal.SIGTERM)

@@ -298,6 +298,16 @@ async def opened(
         yield one
 
 
+@asynccontextmanager
+async def one_behind(kind: str, directory: Path) -> AsyncIterator[tuple[FrontDoor, Service]]:
+    """An open front door of that kind, and the service `one` behind it."""
+    async with (
+        service("one") as one,
+        opened(kind, directory, [route("one", one.upstream)]) as door,
+    ):
+        yield door, one
+
+
 def descriptors() -> int:
     """How many file descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))

@@ -22,6 +22,7 @@ from tests.proxy.support import (
     fetch,
     free_ports,
     host,
+    one_behind,
     opened,
     our_threads,
     route,
@@ -51,9 +52,8 @@ async def test_it_answers_on_ipv6_too(kind: str, tmp_path: Path) -> None:
         connection.close()
         return body
 
-    async with service("one") as one:
-        async with opened(kind, tmp_path, [route("one", one.upstream)]) as door:
-            assert await anyio.to_thread.run_sync(ask_v6, door.port) == b"one"
+    async with one_behind(kind, tmp_path) as (door, _):
+        assert await anyio.to_thread.run_sync(ask_v6, door.port) == b"one"
 
 
 async def test_routes_come_change_and_go(kind: str, tmp_path: Path) -> None:
@@ -119,43 +119,38 @@ async def test_a_service_that_hangs_up_without_an_answer_is_a_503(
 async def test_an_unknown_name_of_ours_is_a_404_that_lists_what_there_is(
     kind: str, tmp_path: Path
 ) -> None:
-    async with service("one") as one:
-        async with opened(kind, tmp_path, [route("one", one.upstream)]) as door:
-            for name in ("nope-1.colony.local", "localhost", "127.0.0.1", f"[::1]:{door.port}"):
-                response = await fetch(door.port, name)
-                assert response.status == 404
-                link = f'href="http://one-3000.colony.localhost:{door.port}/">one-3000</a> web'
-                assert link in response.text
+    async with one_behind(kind, tmp_path) as (door, _):
+        for name in ("nope-1.colony.local", "localhost", "127.0.0.1", f"[::1]:{door.port}"):
+            response = await fetch(door.port, name)
+            assert response.status == 404
+            link = f'href="http://one-3000.colony.localhost:{door.port}/">one-3000</a> web'
+            assert link in response.text
 
 
 async def test_a_strangers_name_is_a_404_that_lists_nothing(kind: str, tmp_path: Path) -> None:
-    async with service("one") as one:
-        async with opened(kind, tmp_path, [route("one", one.upstream)]) as door:
-            response = await fetch(door.port, "rebound.example")
-            assert response.status == 404
-            assert "one-3000" not in response.text
-            assert "<li>" not in response.text
+    async with one_behind(kind, tmp_path) as (door, _):
+        response = await fetch(door.port, "rebound.example")
+        assert response.status == 404
+        assert "one-3000" not in response.text
+        assert "<li>" not in response.text
 
 
 async def test_a_body_goes_through_whole(kind: str, tmp_path: Path) -> None:
     body = bytes(range(256)) * 4096
-    async with service("one") as one:
-        async with opened(kind, tmp_path, [route("one", one.upstream)]) as door:
+    async with one_behind(kind, tmp_path) as (door, _):
 
-            def post() -> bytes:
-                connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=PATIENCE)
-                connection.request("POST", "/echo", body, {"Host": host("one")})
-                answer = connection.getresponse().read()
-                pieces = (body[n : n + 5000] for n in range(0, len(body), 5000))
-                connection.request(
-                    "POST", "/echo", pieces, {"Host": host("one")}, encode_chunked=True
-                )
-                answer += connection.getresponse().read()
-                connection.close()
-                return answer
+        def post() -> bytes:
+            connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=PATIENCE)
+            connection.request("POST", "/echo", body, {"Host": host("one")})
+            answer = connection.getresponse().read()
+            pieces = (body[n : n + 5000] for n in range(0, len(body), 5000))
+            connection.request("POST", "/echo", pieces, {"Host": host("one")}, encode_chunked=True)
+            answer += connection.getresponse().read()
+            connection.close()
+            return answer
 
-            # aiohttp's own limit for a body is 1 MiB, which this just is
-            assert await anyio.to_thread.run_sync(post) == body + body
+        # aiohttp's own limit for a body is 1 MiB, which this just is
+        assert await anyio.to_thread.run_sync(post) == body + body
 
 
 async def test_the_service_learns_who_asked_and_for_what(kind: str, tmp_path: Path) -> None:
@@ -167,13 +162,12 @@ async def test_the_service_learns_who_asked_and_for_what(kind: str, tmp_path: Pa
         connection.close()
         return headers
 
-    async with service("one") as one:
-        async with opened(kind, tmp_path, [route("one", one.upstream)]) as door:
-            headers = await anyio.to_thread.run_sync(ask_as_a_liar, door.port)
-            assert headers["Host"] == host("one")
-            assert headers["X-Forwarded-For"] == "127.0.0.1"
-            assert headers["X-Forwarded-Host"] == host("one")
-            assert headers["X-Forwarded-Proto"] == "http"
+    async with one_behind(kind, tmp_path) as (door, _):
+        headers = await anyio.to_thread.run_sync(ask_as_a_liar, door.port)
+        assert headers["Host"] == host("one")
+        assert headers["X-Forwarded-For"] == "127.0.0.1"
+        assert headers["X-Forwarded-Host"] == host("one")
+        assert headers["X-Forwarded-Proto"] == "http"
 
 
 async def test_a_websocket_passes(kind: str, tmp_path: Path) -> None:
@@ -190,9 +184,8 @@ async def test_a_websocket_passes(kind: str, tmp_path: Path) -> None:
     client = LoopThread("client")
     await client.start()
     try:
-        async with service("one") as one:
-            async with opened(kind, tmp_path, [route("one", one.upstream)]) as door:
-                answers = await client.run(talk, door.port)
+        async with one_behind(kind, tmp_path) as (door, _):
+            answers = await client.run(talk, door.port)
     finally:
         await client.close()
     assert answers == ["one: a", "one: " + "b" * 100_000, "one: c"]
@@ -203,25 +196,24 @@ async def test_a_stream_is_not_held_back_and_ends_with_its_client(
     kind: str, path: str, tmp_path: Path
 ) -> None:
     """Each piece is sent only after the one before has arrived."""
-    async with service("one") as one:
-        async with opened(kind, tmp_path, [route("one", one.upstream)]) as door:
+    async with one_behind(kind, tmp_path) as (door, one):
 
-            def read_pieces() -> list[bytes]:
-                connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=PATIENCE)
-                connection.request("GET", path, headers={"Host": host("one")})
-                response = connection.getresponse()
-                size = 9 if path == "/events" else 1
-                pieces = []
-                for _ in range(3):
-                    pieces.append(response.read(size))
-                    one.go()
-                response.close()
-                connection.close()
-                return pieces
+        def read_pieces() -> list[bytes]:
+            connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=PATIENCE)
+            connection.request("GET", path, headers={"Host": host("one")})
+            response = connection.getresponse()
+            size = 9 if path == "/events" else 1
+            pieces = []
+            for _ in range(3):
+                pieces.append(response.read(size))
+                one.go()
+            response.close()
+            connection.close()
+            return pieces
 
-            pieces = await anyio.to_thread.run_sync(read_pieces)
-            assert pieces == [b"data: 1\n\n" if path == "/events" else b"x"] * 3
-            assert await anyio.to_thread.run_sync(one.left.wait, PATIENCE)
+        pieces = await anyio.to_thread.run_sync(read_pieces)
+        assert pieces == [b"data: 1\n\n" if path == "/events" else b"x"] * 3
+        assert await anyio.to_thread.run_sync(one.left.wait, PATIENCE)
 
 
 async def test_a_port_that_is_taken_is_passed_over(kind: str, tmp_path: Path) -> None:
@@ -258,10 +250,9 @@ async def test_two_at_once_take_two_ports(kind: str, tmp_path: Path) -> None:
 
 async def test_nothing_is_left(kind: str, tmp_path: Path) -> None:
     before = descriptors()
-    async with service("one") as one:
-        async with opened(kind, tmp_path, [route("one", one.upstream)]) as door:
-            assert (await fetch(door.port, host("one"))).status == 200
-            port = door.port
+    async with one_behind(kind, tmp_path) as (door, _):
+        assert (await fetch(door.port, host("one"))).status == 200
+        port = door.port
     assert door.port == 0
     assert not (tmp_path / "caddy").exists()
     assert our_threads() == []
