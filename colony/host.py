@@ -291,13 +291,25 @@ class Host:
         Raises `HostFailed`.
         """
         self.failures = Failures(self.system)
-        try:
-            self._top = await self.system.start(tree.system_spec(self.parts))
-            self.http_port = await self.system.named(DOOR, DoorOwner).call(WhereIsDoor())
-            if self.parts.dns is not None:
-                await self.system.named(DNS, DnsOwner).call(WhereIsDns())
-        except (StartFailed, ActorDown) as error:
-            raise HostFailed(self.failures.first or str(error)) from error
+        failed: HostFailed | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._choose_suffix)
+            try:
+                await self._start_owners()
+            except (StartFailed, ActorDown) as error:
+                failed = HostFailed(self.failures.first or str(error))
+                failed.__cause__ = error
+                tasks.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+
+    async def _start_owners(self) -> None:
+        self._top = await self.system.start(tree.system_spec(self.parts))
+        self.http_port = await self.system.named(DOOR, DoorOwner).call(WhereIsDoor())
+        if self.parts.dns is not None:
+            await self.system.named(DNS, DnsOwner).call(WhereIsDns())
+
+    async def _choose_suffix(self) -> None:
         self.suffix = LOCAL if await resolves(LOCAL) else LOCALHOST
 
     async def stopped(self) -> Reason:
