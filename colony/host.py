@@ -291,25 +291,25 @@ class Host:
         Raises `HostFailed`.
         """
         self.failures = Failures(self.system)
-        failed: HostFailed | None = None
+        failed: Exception | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._choose_suffix)
             try:
-                await self._start_owners()
+                self._top = await self.system.start(tree.system_spec(self.parts))
+                tasks.start_soon(self._choose_suffix)
+                self.http_port = await self.system.named(DOOR, DoorOwner).call(WhereIsDoor())
             except (StartFailed, ActorDown) as error:
-                failed = HostFailed(self.failures.first or str(error))
-                failed.__cause__ = error
+                failed = error
                 tasks.cancel_scope.cancel()
-        if failed is not None:
-            raise failed
-
-    async def _start_owners(self) -> None:
-        self._top = await self.system.start(tree.system_spec(self.parts))
-        self.http_port = await self.system.named(DOOR, DoorOwner).call(WhereIsDoor())
-        if self.parts.dns is not None:
-            await self.system.named(DNS, DnsOwner).call(WhereIsDns())
+        if failed is not None or self.failures.first:
+            raise HostFailed(self.failures.first or str(failed)) from failed
 
     async def _choose_suffix(self) -> None:
+        """Finds out which names resolve here: once the name server answers, since the machine's
+        resolver may ask that very one.
+        """
+        if self.parts.dns is not None:
+            with suppress(ActorDown):
+                await self.system.named(DNS, DnsOwner).call(WhereIsDns())
         self.suffix = LOCAL if await resolves(LOCAL) else LOCALHOST
 
     async def stopped(self) -> Reason:
