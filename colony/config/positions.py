@@ -10,7 +10,8 @@ span of the value, and the text under a span, parsed by itself, is that key or t
 Neither tomllib nor tomlkit keeps positions, hence this scanner. It is a scanner and not a parser:
 it runs on a text that a real parser has accepted, so it only finds the bounds of things and leaves
 their meaning alone. On a text that is not TOML it skips what it does not know, line by line, and
-never raises (apart from `RecursionError` on absurd nesting, as the parser does before it).
+never raises. It goes `DEEPEST` levels deep and notes where there are more, which is to be asked
+before the parser runs: tomllib takes minutes and gigabytes for one key of 100 000 dots.
 
 A path is a tuple of table keys and array indices, as one would subscript the parsed document.
 A table made by a header has the header as its value; a table that is only implied (`a` in
@@ -28,6 +29,9 @@ from typing import Final
 import msgspec
 
 Path = tuple[str | int, ...]
+
+DEEPEST: Final = 64
+"""Levels of tables and arrays, one in another, that are looked at."""
 
 _SPACE: Final = re.compile(r"[ \t]*")
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -70,13 +74,15 @@ class Duplicate(msgspec.Struct, frozen=True):
 class Positions:
     """The spans of one text: `key(path)` and `value(path)`, None for a path it does not hold."""
 
-    __slots__ = ("_keys", "_line_starts", "_values", "duplicates", "stuck", "text")
+    __slots__ = ("_keys", "_line_starts", "_values", "duplicates", "stuck", "text", "too_deep")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.duplicates: list[Duplicate] = []
         self.stuck: int | None = None
         """The offset at which the scan first met what it does not know; None in valid TOML."""
+        self.too_deep: int | None = None
+        """The offset of the first key or value below `DEEPEST`."""
         self._line_starts = [0, *(match.end() for match in re.finditer("\n", text))]
         self._keys: dict[Path, tuple[int, int]] = {}
         self._values: dict[Path, tuple[int, int]] = {}
@@ -233,6 +239,8 @@ class _Scanner:
 
     def _value(self, path: Path) -> bool:
         """Steps over one value and records what is inside it."""
+        if len(path) > DEEPEST:
+            return self._too_deep()
         opening = self._peek()
         if opening == "[":
             return self._array(path)
@@ -283,9 +291,17 @@ class _Scanner:
             else:
                 return []
             parts.append((name, start, self.at))
+            if len(self.table) + len(parts) > DEEPEST:
+                self._too_deep()
+                return []
             self._skip(_SPACE)
             if not self._take("."):
                 return parts
+
+    def _too_deep(self) -> bool:
+        if self.found.too_deep is None:
+            self.found.too_deep = self.at
+        return False
 
     def _peek(self) -> str:
         return self.text[self.at : self.at + 1]

@@ -11,7 +11,7 @@ import re
 import tomllib
 from typing import Any, Final, NamedTuple, NoReturn
 
-from colony.config.positions import Positions, Span, scan
+from colony.config.positions import DEEPEST, Positions, Span, scan
 from colony.config.problems import ConfigError, Problem
 from colony.config.sheet import Sheet, dotted
 
@@ -96,12 +96,15 @@ def read(text: str, filename: str) -> tuple[dict[str, Any], Sheet]:
     if surrogate is not None:
         legible = text.encode(errors="replace").decode()
         raise at_character(legible, filename, surrogate.start(), "this is no whole character")
+    positions = scan(text)
+    if positions.too_deep is not None:
+        message = f"lists or tables are nested too deeply: more than {DEEPEST} levels"
+        raise at_character(text, filename, positions.too_deep, message)
     try:
-        document = tomllib.loads(text)
-        return document, Sheet(filename, scan(text))
+        return tomllib.loads(text), Sheet(filename, positions)
     except tomllib.TOMLDecodeError as error:
-        raise _explained(text, filename, str(error)) from None
-    except RecursionError:
+        raise _explained(positions, filename, str(error)) from None
+    except RecursionError:  # less than `DEEPEST` is left of the caller's own stack
         reject(filename, "lists or tables are nested too deeply")
     except ValueError as error:  # an integer of more than 4300 digits
         reject(filename, f"a number is too long: {error}".partition(";")[0])
@@ -122,9 +125,8 @@ def at_character(
     return ConfigError(sheet.problems)
 
 
-def _explained(text: str, filename: str, said: str) -> ConfigError:
+def _explained(positions: Positions, filename: str, said: str) -> ConfigError:
     """tomllib's complaint in our words, at the place where the person has to look."""
-    positions = _scanned(text)
     sheet = Sheet(filename, positions)
     unknown = _Words("", said[:1].lower() + _AT.sub("", said[1:]))
     words = next((words for words in _WORDS if said.startswith(words.said)), unknown)
@@ -141,13 +143,6 @@ def _explained(text: str, filename: str, said: str) -> ConfigError:
         place = sheet.place(_span(positions, said, words.back))
         sheet.report(words.message, place=place, help=words.help)
     return ConfigError(sheet.problems)
-
-
-def _scanned(text: str) -> Positions:
-    try:
-        return scan(text)
-    except RecursionError:
-        return Positions(text)
 
 
 def _span(positions: Positions, said: str, back: int) -> Span:

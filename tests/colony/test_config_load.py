@@ -858,7 +858,16 @@ def test_what_is_defined_twice_shows_both(text: str, message: str, line: int, fi
 
 
 def test_absurd_documents() -> None:
-    assert problems("a = " + "[" * 100_000)[0].message == "lists or tables are nested too deeply"
+    deep = "lists or tables are nested too deeply: more than 64 levels"
+    for text in (
+        "a = " + "[" * 100_000,
+        "a" + ".a" * 100_000 + " = 1",
+        "[a" + ".a" * 64 + "]",
+        "a = " + "{a = " * 64 + "1" + "}" * 64,
+        "[a" + ".a" * 40 + "]\na" + ".a" * 40 + " = 1",
+    ):
+        assert problems(text)[0].message == deep
+    assert problems("a = " + "[" * 63 + "]" * 63)[0].message == "unknown key `a`"
     assert problems("a = " + "9" * 5000)[0].message.startswith("a number is too long: ")
     assert problems("#" * (256 * 1024 + 1))[0].message.startswith("the file is too large")
     assert problems("a = '\ud800'")[0].message == "this is no whole character"
