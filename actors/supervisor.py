@@ -190,6 +190,9 @@ class Supervisor(Actor):
     @on(Exit)
     async def _child_exit(self, msg: Exit) -> None:
         id = msg.ref.path.rpartition("/")[2]
+        cell = self._cells.get(id)
+        if cell is not None and cell.serial == msg.serial:
+            del self._cells[id]
         await self._drive(dialogue.Exited(id, msg.serial, msg.reason))
 
     @on(RetryDue)
