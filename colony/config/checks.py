@@ -115,7 +115,7 @@ def _migrated(colony: Colony, services: dict[str, Service]) -> str:
         if name in services and services[name].port is not None:
             continue
         lines.append(f"[services.{name}]")
-        lines.append("command = …" if name not in services else "# as before, and")
+        lines.append('command = "…"' if name not in services else "# as before, and")
         lines.append(f"port = {port}")
     return "\n".join(lines) if len(lines) > 1 else "remove it: each service has its port already"
 

@@ -640,7 +640,7 @@ def test_old_ports_are_accepted_with_the_block_that_replaces_them() -> None:
     assert warning.message == "[colony.ports] is deprecated: a port belongs to its service"
     assert warning.help == (
         "write instead:\n[services.web]\n# as before, and\nport = 3000\n"
-        "[services.api]\ncommand = …\nport = 8080"
+        '[services.api]\ncommand = "…"\nport = 8080'
     )
 
 
