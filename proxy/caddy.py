@@ -59,12 +59,14 @@ _HINT: Final = "install it (`apt install caddy`), or use the embedded front door
 async def caddy_version(binary: str = "caddy") -> Version | None:
     """The version of the installed Caddy; None for a build that does not say. `BinaryNotFound`."""
     path = find(binary, _HINT)
-    program = await Program.start("caddy-version", [path, "version"], env={}, cwd=Path("/"))
+    program = await Program.start(
+        "caddy-version", [path, "version"], env={"HOME": "/"}, cwd=Path("/")
+    )
     try:
         await program.wait()
     finally:
         await program.stop(grace=0)
-    return parse_version(program.tail())
+    return parse_version((program.tail().strip().splitlines() or [""])[-1])  # after any warnings
 
 
 class CaddyProcess:

@@ -22,6 +22,9 @@ from proxy.errors import CaddyError, CaddyUnreachable
 _SECONDS: Final = 30.0
 """How long one request may take. A reload of a thousand routes takes 50 ms."""
 
+_NO_PARENT: Final = "invalid traversal path"
+"""What Caddy says, with 400, of a path below something that is not there."""
+
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str, timeout: float) -> None:
@@ -104,10 +107,11 @@ class CaddyAdmin:
             raise CaddyUnreachable(self.address, error) from error
         finally:
             _cut(connection)  # on cancel: the thread must not wait for an answer
-        if status == 404 and method == "GET":
-            return None
         if status >= 400:
-            raise CaddyError(method, path, status, _detail(answer))
+            detail = _detail(answer)
+            if method == "GET" and (status == 404 or _NO_PARENT in detail):
+                return None
+            raise CaddyError(method, path, status, detail)
         return msgspec.json.decode(answer) if answer.strip() else None
 
     def _connection(self) -> http.client.HTTPConnection:

@@ -101,6 +101,11 @@ class EmbeddedProxy:
         where = f"port {self.port}" if self.port else "not started"
         return f"<EmbeddedProxy {where} connections={len(self._door.clients)}>"
 
+    @property
+    def wanted(self) -> RouteTable:
+        """The routes that are served now."""
+        return self._door.table
+
     async def start(self, table: RouteTable = EMPTY) -> None:
         """Returns when it answers. Raises `PortsTaken`. Cancelled or failed, nothing is left."""
         if self.port:

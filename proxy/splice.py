@@ -34,6 +34,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import struct
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Protocol, cast
@@ -53,6 +54,7 @@ from proxy.routes import EMPTY, Route, RouteTable, Upstream, is_ours, normal_hos
 _log = logging.getLogger(__name__)
 
 _LINGER_SECONDS = 2.0
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Dialer(Protocol):
@@ -357,7 +359,7 @@ class Client(asyncio.Protocol):
         if in_exchange and not service.answered and service.exchanges == 1:
             self._service_is_down()
         elif exc is not None and self._state is not State.HEAD:
-            self._transport.abort()  # a response that ends early must not look whole
+            self._reset()
         else:
             # Also a service that closed an old connection just as a request came: the client knows
             # by the close that nothing was answered and may ask again, which we may not.
@@ -371,7 +373,7 @@ class Client(asyncio.Protocol):
 
     def _end_badly(self, reason: str) -> None:
         if self._service is not None and self._service.answered:
-            self._transport.abort()
+            self._reset()
         else:
             self._answer(pages.bad_request(HTTPStatus.BAD_REQUEST, reason), head_only=False)
 
@@ -396,6 +398,12 @@ class Client(asyncio.Protocol):
             self._transport.write_eof()
             self._upstream_full = False
             self._update_reading()
+
+    def _reset(self) -> None:
+        """Breaks off so that the client sees it: half an answer must not look like a whole one."""
+        sock = self._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._transport.abort()
 
     def check_time(self) -> None:
         limits, age = self._door.limits, self._door.now - self._since

@@ -11,7 +11,7 @@ import http.client
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -306,6 +306,29 @@ async def one_behind(kind: str, directory: Path) -> AsyncIterator[tuple[FrontDoo
         opened(kind, directory, [route("one", one.upstream)]) as door,
     ):
         yield door, one
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Waits for what only the outside world can bring about."""
+    with anyio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110
+            await anyio.sleep(0.005)
+
+
+def script(path: Path, *lines: str) -> str:
+    """Writes an executable shell script."""
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return str(path)
+
+
+def listing(directory: Path) -> list[str]:
+    return sorted(entry.name for entry in directory.iterdir())
+
+
+def environment(pid: int) -> dict[str, str]:
+    entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
 
 
 def descriptors() -> int:
