@@ -191,6 +191,8 @@ class DnsResponder:
         for sock in sockets:
             if sock.type == socket.SOCK_DGRAM:
                 loop.add_reader(sock, self._respond, sock)
+            else:
+                sock.close()  # it showed that the port is free; nobody answers there
 
     def _respond(self, sock: socket.socket) -> None:
         try:

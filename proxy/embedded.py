@@ -20,11 +20,10 @@ from typing import Final, Self
 import anyio
 
 from proxy.loop_thread import LoopThread
-from proxy.ports import HTTP_PORTS, Reservation, on_some_port
+from proxy.ports import BACKLOG, HTTP_PORTS, Reservation, on_some_port
 from proxy.routes import EMPTY, RouteTable, TcpUpstream, UnixUpstream, Upstream
 from proxy.splice import Client, Dialer, Door
 
-_BACKLOG: Final = 1024
 _THREAD: Final = "colony-front-door"
 
 
@@ -169,7 +168,7 @@ class EmbeddedProxy:
         self._sweeping = loop.create_task(self._door.sweep(self._sweep_seconds()))
         for sock in sockets:
             server = await loop.create_server(
-                lambda: Client(self._door), sock=sock, backlog=_BACKLOG
+                lambda: Client(self._door), sock=sock, backlog=BACKLOG
             )
             self._servers.append(server)
 

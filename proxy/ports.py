@@ -25,6 +25,8 @@ HTTP_PORTS: Final = (80, *range(8080, 8180))
 DNS_PORTS: Final = tuple(range(5354, 5454))
 """The ports tried for DNS, in this order."""
 
+BACKLOG: Final = 1024
+
 LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
@@ -51,14 +53,15 @@ class Claim:
 class Reservation:
     """A port that is bound and claimed by us, on each loopback address that this machine has.
 
-    `sockets` listen nowhere yet. `unbind` frees the port for a program to bind it and keeps the
-    claim; `release` ends both, and may be called again.
+    Its stream `sockets` listen: a port that is bound only, another could bind too. `unbind` frees
+    the port for a program to bind it and keeps the claim; `release` ends both, and may be called
+    again.
     """
 
     def __init__(self, port: int, claim: Claim, sockets: Sequence[socket.socket]) -> None:
         self.port = port
         self.sockets = tuple(sockets)
-        self.addresses = tuple(str(sock.getsockname()[0]) for sock in sockets)
+        self.addresses = tuple(dict.fromkeys(str(sock.getsockname()[0]) for sock in sockets))
         self._claim = claim
 
     def __repr__(self) -> str:
@@ -164,6 +167,8 @@ def _bind(address: str, port: int, kind: socket.SocketKind) -> socket.socket | N
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
         sock.bind((address, port))
+        if kind == socket.SOCK_STREAM:
+            sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         if v6 and error.errno == errno.EADDRNOTAVAIL:

@@ -200,8 +200,8 @@ class Program:
 
     async def _reap(self) -> None:
         with anyio.CancelScope(shield=True):
+            self._signal(signal.SIGKILL)  # what it left in its group, before its id is free again
             status = self._popen.wait()  # it has ended: this does not wait
-            self._signal(signal.SIGKILL)  # what it may have left in its group
             await anyio.to_thread.run_sync(self._tail.close)
             os.close(self._pidfd)
             self.status = status

@@ -211,7 +211,7 @@ class Stranger(NamedTuple):
 
 @asynccontextmanager
 async def strangers_caddy(
-    directory: Path, config: dict[str, Any] | None = None
+    directory: Path, config: dict[str, Any] | None = None, admin: CaddyAdmin | None = None
 ) -> AsyncIterator[Stranger]:
     """Runs a Caddy that is not ours; by default its own server answers `stranger`."""
     admin_port, port = free_ports(2)
@@ -228,7 +228,7 @@ async def strangers_caddy(
         stdin=msgspec.json.encode(whole),
     )
     try:
-        admin = CaddyAdmin(f"http://127.0.0.1:{admin_port}")
+        admin = admin or CaddyAdmin(f"http://127.0.0.1:{admin_port}")
         with anyio.fail_after(PATIENCE):
             while True:
                 try:

@@ -14,6 +14,7 @@ from aiohttp import ClientSession
 
 from proxy.errors import PortsTaken
 from proxy.loop_thread import LoopThread
+from proxy.ports import reserve
 from proxy.routes import Route, RouteTable, TcpUpstream
 from tests.proxy.support import (
     DOORS,
@@ -259,6 +260,20 @@ async def test_nothing_is_left(kind: str, tmp_path: Path) -> None:
     with pytest.raises(ConnectionRefusedError):
         await fetch(port, host("one"))
     assert descriptors() == before
+
+
+@pytest.mark.parametrize("milliseconds", [0, 1, 3, 10, 20, 40])
+async def test_cancelled_while_it_starts_nothing_is_left(
+    kind: str, milliseconds: int, tmp_path: Path
+) -> None:
+    before = descriptors()
+    ports = free_ports(1)
+    with anyio.move_on_after(milliseconds / 1000):
+        async with opened(kind, tmp_path, ports=ports):
+            await anyio.sleep_forever()
+    assert not (tmp_path / "caddy").exists()
+    assert (descriptors(), our_threads()) == (before, [])
+    reserve(ports[0]).release()
 
 
 async def test_it_can_be_started_again_and_keeps_its_port(kind: str, tmp_path: Path) -> None:

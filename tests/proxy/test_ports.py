@@ -1,0 +1,107 @@
+"""Ports: claimed, bound, handed over, in turn."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+
+import pytest
+
+from proxy.errors import PortsTaken
+from proxy.ports import Claim, Reservation, on_some_port, reason, reserve
+from tests.proxy.support import free_ports, taken_port
+
+
+def test_a_name_is_claimed_by_one_at_a_time() -> None:
+    name = secrets.token_hex()
+    claim = Claim(name)
+    with pytest.raises(OSError, match="in use"):
+        Claim(name)
+    claim.release()
+    claim.release()
+    Claim(name).release()
+
+
+def test_a_reserved_port_is_nobody_elses() -> None:
+    [port] = free_ports(1)
+    with reserve(port) as reservation:
+        assert reservation.addresses == ("127.0.0.1", "::1")
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", port))
+        with pytest.raises(OSError, match="in use"):
+            reserve(port)
+        reservation.unbind()
+        socket.create_server(("127.0.0.1", port)).close()
+        with pytest.raises(OSError, match="in use"):
+            reserve(port)
+    reserve(port).release()
+
+
+def test_tcp_and_udp_are_reserved_together() -> None:
+    [port] = free_ports(1)
+    kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+    with reserve(port, kinds) as reservation:
+        assert [sock.type for sock in reservation.sockets] == [*kinds, *kinds]
+        assert reservation.addresses == ("127.0.0.1", "::1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", port))
+        reserve(port).release()
+        with pytest.raises(OSError, match="in use"):
+            reserve(port, kinds)
+
+
+def test_somebody_on_all_addresses_is_in_the_way() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as other, pytest.raises(OSError, match="in use"):
+        reserve(other.getsockname()[1])
+
+
+async def test_ports_are_tried_in_turn() -> None:
+    first, second, third = free_ports(3)
+    seen: list[int] = []
+
+    async def attempt(reservation: Reservation) -> bool:
+        seen.append(reservation.port)
+        return reservation.port != second
+
+    with taken_port() as taken:
+        reservation = await on_some_port("a test", [taken, second, third, first], attempt)
+    assert (seen, reservation.port) == ([second, third], third)
+    reserve(second).release()
+    reservation.release()
+
+
+async def test_no_port_left() -> None:
+    with taken_port() as taken, pytest.raises(PortsTaken) as caught:
+        await on_some_port("a test", [taken] * 3, lambda _: pytest.fail("it is taken"))
+    assert caught.value.tried == {taken: "taken"}
+
+
+async def test_what_an_attempt_raises_ends_the_search() -> None:
+    async def attempt(_: Reservation) -> bool:
+        raise ValueError("no")
+
+    [port] = free_ports(1)
+    with pytest.raises(ValueError, match="no"):
+        await on_some_port("a test", [port], attempt)
+    reserve(port).release()
+
+
+def test_many_tried_ports_are_not_all_listed() -> None:
+    error = PortsTaken("a test", dict.fromkeys(range(1, 101), "taken"))
+    assert str(error) == (
+        "no port for a test: tried 1 (taken), 2 (taken), 3 (taken), 4 (taken), 5 (taken), "
+        "and 95 more; free one of them or name another"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EADDRINUSE, "taken"),
+        (errno.EACCES, "not allowed without root"),
+        (errno.EINVAL, "Invalid argument"),
+    ],
+)
+def test_a_reason_in_words(number: int, words: str) -> None:
+    assert reason(OSError(number, "Invalid argument")) == words
