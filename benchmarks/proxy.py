@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 # This file has the name of the package that it measures, and would be imported in its place.
-sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]
+HERE = Path(__file__).resolve().parent
+sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE]
 
 import anyio  # noqa: E402
 import anyio.to_thread  # noqa: E402

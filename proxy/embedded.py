@@ -70,6 +70,9 @@ class EmbeddedProxy:
         How long a connection stays without a request. Default 300.
     dial_seconds
         How long a service may take to accept, before 503. Default 3.
+    linger_seconds
+        How long a connection is read on after its last answer is out, for a client that is still
+        sending: closing at once would take the answer from it. Default 2.
 
     Once started, `port` and `addresses` say where it listens.
     """
@@ -82,10 +85,12 @@ class EmbeddedProxy:
         head_seconds: float = 10.0,
         idle_seconds: float = 300.0,
         dial_seconds: float = 3.0,
+        linger_seconds: float = 2.0,
     ) -> None:
         self.head_seconds = head_seconds
         self.idle_seconds = idle_seconds
         self.dial_seconds = dial_seconds
+        self.linger_seconds = linger_seconds
         self.port = 0
         self.addresses: tuple[str, ...] = ()
         self._ports = tuple(ports)
@@ -109,7 +114,7 @@ class EmbeddedProxy:
         """Returns when it answers. Raises `PortsTaken`. Cancelled or failed, nothing is left."""
         if self.port:
             raise RuntimeError("this front door was started before: stop it first")
-        self._door.table = table
+        self._door.table, self._door.closed = table, False
         self._thread, self._servers, self._stopped = LoopThread(_THREAD), [], anyio.Event()
         try:
             await self._thread.start()
@@ -173,7 +178,8 @@ class EmbeddedProxy:
             self._servers.append(server)
 
     def _sweep_seconds(self) -> float:
-        return min(1.0, self.head_seconds / 4, self.idle_seconds / 4)
+        times = (self.head_seconds, self.idle_seconds, self.linger_seconds)
+        return min(1.0, *(seconds / 4 for seconds in times))
 
     async def _close(self) -> None:
         for server in self._servers:

@@ -53,7 +53,6 @@ from proxy.routes import EMPTY, Route, RouteTable, Upstream, is_ours, normal_hos
 
 _log = logging.getLogger(__name__)
 
-_LINGER_SECONDS = 2.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -73,6 +72,7 @@ class Limits(Protocol):
     head_seconds: float
     idle_seconds: float
     dial_seconds: float
+    linger_seconds: float
 
 
 class Door:
@@ -89,6 +89,7 @@ class Door:
         self.now = 0.0  # the loop's time at the last sweep: precise enough
         self.clients: set[Client] = set()
         self.services: set[Service] = set()
+        self.closed = False
 
     async def sweep(self, every: float) -> None:
         """Ends connections whose time is up. Runs until cancelled."""
@@ -101,6 +102,7 @@ class Door:
 
     async def close(self) -> None:
         """Cuts every connection, and returns when their sockets are closed."""
+        self.closed = True
         while self.clients or self.services:
             for client in self.clients:
                 client.abort()
@@ -165,6 +167,8 @@ class Client(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._address = str(transport.get_extra_info("peername")[0]).encode()
         self._door.clients.add(self)
+        if self._door.closed:  # it was just being accepted
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         match self._state:
@@ -407,7 +411,9 @@ class Client(asyncio.Protocol):
 
     def check_time(self) -> None:
         limits, age = self._door.limits, self._door.now - self._since
-        if self._state is State.ENDING and age > _LINGER_SECONDS:
+        if self._transport.get_write_buffer_size():
+            self._since = self._door.now  # it still takes what we have for it
+        elif self._state is State.ENDING and age > limits.linger_seconds:
             self._transport.abort()
         elif self._state is State.HEAD and self._held and age > limits.head_seconds:
             reason = f"the request's head took longer than {limits.head_seconds:g} seconds"

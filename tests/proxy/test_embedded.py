@@ -701,6 +701,29 @@ async def test_a_client_that_does_not_read_stops_the_service() -> None:
     await dialogue(script)
 
 
+async def test_a_slow_reader_gets_all_of_an_answer_that_ended_long_ago() -> None:
+    size = 8 * 1024 * 1024
+
+    def script(stage: Stage) -> None:
+        client = stage.client()
+        client.send(get("a"))
+        a = stage.service("a")
+        a.head()
+
+        def pour() -> None:
+            a.send(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * size)
+            a.end()
+
+        pouring = threading.Thread(target=pour)
+        pouring.start()
+        pouring.join(0.3)  # many times what a client is given to finish sending
+        client.head()
+        assert client.count(size + 1) == size
+        pouring.join()
+
+    await dialogue(script, linger_seconds=0.02)
+
+
 async def test_a_service_that_does_not_read_stops_the_client() -> None:
     size = 32 * 1024 * 1024
 
