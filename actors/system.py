@@ -64,7 +64,7 @@ class System:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> None:
         with anyio.CancelScope(shield=True):
             await self.stop()
         assert self._tasks is not None
@@ -73,7 +73,6 @@ class System:
         # although nothing but the block has failed.
         await self._stack.__aexit__(None, None, None)
         self._tasks = None
-        return False
 
     def now(self) -> float:
         """The event loop's monotonic time in seconds."""

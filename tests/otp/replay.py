@@ -28,6 +28,7 @@ from actors import (
     ChildSpec,
     CountChildren,
     DeleteChild,
+    DynamicSupervisor,
     Event,
     FailedToStart,
     Ignore,
@@ -93,9 +94,10 @@ class Worker(Actor):
 class Replay:
     """One scenario on one system."""
 
-    def __init__(self, system: System, tree: Json) -> None:
+    def __init__(self, system: System, tree: Json, exact: bool) -> None:
         self.system = system
         self.tree = tree
+        self.exact = exact
         self.attempts: Counter[str] = Counter()
         self.lives: dict[tuple[str, int], int] = {}
         self.refs: dict[str, Ref[Any]] = {}
@@ -159,7 +161,11 @@ class Replay:
             significant=node.get("significant", False),
         )
 
-    def supervisor(self, node: Json) -> ChildSpec[Supervisor]:
+    def supervisor(self, node: Json) -> ChildSpec[Any]:
+        if node["strategy"] == "simple_one_for_one":
+            return DynamicSupervisor.spec(
+                intensity=node.get("intensity", 1), period=node.get("period", 5)
+            )
         return Supervisor.spec(
             [self.spec(child) for child in node["children"]],
             strategy=node["strategy"],
@@ -229,7 +235,7 @@ class Replay:
                     return {name: getattr(counts, name) for name in counts.__struct_fields__}
             return "ok"
         except ChildRefused as refused:
-            return ["error", refusal(refused, step["do"])]
+            return ["error", refusal(refused, step["do"], self.exact)]
         except ActorDown as down:
             return ["exit", term(down.reason)]
 
@@ -263,6 +269,8 @@ class Replay:
             if ref is not None:
                 children = await ref.call(WhichChildren())
                 state[id] = [[child.id, child.status.value] for child in children]
+                if ref.kind is DynamicSupervisor:
+                    state[id].sort()
         return state
 
 
@@ -295,20 +303,20 @@ def term(reason: Reason) -> Json:
     return "other"
 
 
-def refusal(refused: ChildRefused, command: str) -> Json:
+def refusal(refused: ChildRefused, command: str, exact: bool) -> Json:
     """An error as the recorder wrote it: `start_child` wraps the reason with the child spec, and
-    what is in such a pair is told apart only if it is a plain atom.
+    what is in such a pair is told apart only if it is a plain atom, or if the scenario is `exact`.
     """
     if refused.reason is None:
         return refused.code
     reason = term(refused.reason)
-    return reason if command == "restart_child" or isinstance(reason, str) else "other"
+    return reason if exact or command == "restart_child" or isinstance(reason, str) else "other"
 
 
 async def play(scenario: Json) -> list[Json]:
     """Runs a scenario and returns its trace."""
     async with System() as system:
-        replay = Replay(system, scenario["tree"])
+        replay = Replay(system, scenario["tree"], scenario.get("exact", False))
         trace = [await replay.observe(await replay.boot())]
         for step in scenario["steps"]:
             trace.append(await replay.observe(await replay.step(step)))
