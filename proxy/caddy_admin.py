@@ -22,6 +22,13 @@ from proxy.errors import CaddyError, CaddyUnreachable
 _SECONDS: Final = 30.0
 """How long one request may take. A reload of a thousand routes takes 50 ms."""
 
+_ATTEMPTS: Final = 5
+_AGAIN_SECONDS: Final = 0.01
+_NEVER_READ: Final = (ConnectionError, FileNotFoundError)
+"""How a connection ends that came while Caddy put a new admin server in the place of the old one,
+as it does after each change. The old one finishes what it has begun to read, so what ended like
+this was not read and may be sent again."""
+
 _NO_PARENT: Final = "invalid traversal path"
 """What Caddy says, with 400, of a path below something that is not there."""
 
@@ -90,6 +97,22 @@ class CaddyAdmin:
 
     async def _request(self, method: str, path: str, body: object = None) -> Any:
         payload = None if body is None else msgspec.json.encode(body)
+        for again in range(_ATTEMPTS - 1, -1, -1):
+            try:
+                status, answer = await self._exchange(method, path, payload)
+                break
+            except (OSError, http.client.HTTPException) as error:
+                if not again or not isinstance(error, _NEVER_READ):
+                    raise CaddyUnreachable(self.address, error) from error
+            await anyio.sleep(_AGAIN_SECONDS)
+        if status >= 400:
+            detail = _detail(answer)
+            if method == "GET" and (status == 404 or _NO_PARENT in detail):
+                return None
+            raise CaddyError(method, path, status, detail)
+        return msgspec.json.decode(answer) if answer.strip() else None
+
+    async def _exchange(self, method: str, path: str, payload: bytes | None) -> tuple[int, bytes]:
         connection = self._connection()
 
         def exchange() -> tuple[int, bytes]:
@@ -102,17 +125,9 @@ class CaddyAdmin:
                 connection.close()
 
         try:
-            status, answer = await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True)
-        except (OSError, http.client.HTTPException) as error:
-            raise CaddyUnreachable(self.address, error) from error
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True)
         finally:
             _cut(connection)  # on cancel: the thread must not wait for an answer
-        if status >= 400:
-            detail = _detail(answer)
-            if method == "GET" and (status == 404 or _NO_PARENT in detail):
-                return None
-            raise CaddyError(method, path, status, detail)
-        return msgspec.json.decode(answer) if answer.strip() else None
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.unix_path:

@@ -134,7 +134,9 @@ class DnsResponder:
         self._ports = tuple(ports)
         self._thread = LoopThread(_THREAD)
         self._held: Reservation | None = None
+        self._sockets: list[socket.socket] = []
         self._stopped = anyio.Event()
+        self._ending = anyio.Lock()
 
     def __repr__(self) -> str:
         return f"<DnsResponder port={self.port} {' '.join(self.zone.suffixes)}>"
@@ -163,11 +165,14 @@ class DnsResponder:
     async def stop(self) -> None:
         """Closes its socket and ends its thread. Not cut short by cancel; may be called again."""
         with anyio.CancelScope(shield=True):
-            await self._thread.close()
-        if self._held is not None:
-            self._held.release()
-        self.port = 0
-        self._stopped.set()
+            async with self._ending:
+                await self._thread.close()
+                for sock in self._sockets:
+                    sock.close()
+                if self._held is not None:
+                    self._held.release()
+                self.port = 0
+                self._stopped.set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -182,17 +187,18 @@ class DnsResponder:
         await self.stop()
 
     async def _listen_here(self, port: Reservation) -> bool:
-        await self._thread.run(self._listen, port.sockets)
+        """Takes the UDP sockets; the TCP ones have shown that the port is free, and close."""
+        # Duplicates: on cancel the reservation closes its own while the thread still has these.
+        self._sockets = [sock.dup() for sock in port.sockets if sock.type == socket.SOCK_DGRAM]
+        await self._thread.run(self._listen, self._sockets)
+        port.unbind()
         return True
 
     async def _listen(self, sockets: Sequence[socket.socket]) -> None:
         """In the thread: the loop calls back for each datagram; closing the loop ends that."""
         loop = asyncio.get_running_loop()
         for sock in sockets:
-            if sock.type == socket.SOCK_DGRAM:
-                loop.add_reader(sock, self._respond, sock)
-            else:
-                sock.close()  # it showed that the port is free; nobody answers there
+            loop.add_reader(sock, self._respond, sock)
 
     def _respond(self, sock: socket.socket) -> None:
         try:

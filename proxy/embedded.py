@@ -97,9 +97,11 @@ class EmbeddedProxy:
         self._door = Door(dialer, self)
         self._thread = LoopThread(_THREAD)
         self._servers: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []
         self._sweeping: asyncio.Task[None] | None = None
         self._held: Reservation | None = None
         self._stopped = anyio.Event()
+        self._ending = anyio.Lock()
 
     def __repr__(self) -> str:
         where = f"port {self.port}" if self.port else "not started"
@@ -115,7 +117,7 @@ class EmbeddedProxy:
         if self.port:
             raise RuntimeError("this front door was started before: stop it first")
         self._door.table, self._door.closed = table, False
-        self._thread, self._servers, self._stopped = LoopThread(_THREAD), [], anyio.Event()
+        self._thread, self._stopped = LoopThread(_THREAD), anyio.Event()
         try:
             await self._thread.start()
             self._held = await on_some_port("the front door", self._ports, self._listen_here)
@@ -140,13 +142,16 @@ class EmbeddedProxy:
     async def stop(self) -> None:
         """Cuts every connection and releases all. Not cut short by cancel; may be called again."""
         with anyio.CancelScope(shield=True):
-            if self._thread.running:
-                await self._thread.run(self._close)
-            await self._thread.close()
-        if self._held is not None:
-            self._held.release()
-        self.port, self.addresses = 0, ()
-        self._stopped.set()
+            async with self._ending:
+                if self._thread.running:
+                    await self._thread.run(self._close)
+                await self._thread.close()
+                for sock in self._sockets:
+                    sock.close()
+                if self._held is not None:
+                    self._held.release()
+                self.port, self.addresses = 0, ()
+                self._stopped.set()
 
     async def __aenter__(self) -> Self:
         await self.start(self._door.table)
@@ -162,7 +167,9 @@ class EmbeddedProxy:
 
     async def _listen_here(self, port: Reservation) -> bool:
         self._door.port = port.port
-        await self._thread.run(self._listen, port.sockets)
+        # Duplicates: on cancel the reservation closes its own while the thread still has these.
+        self._sockets = [sock.dup() for sock in port.sockets]
+        await self._thread.run(self._listen, self._sockets)
         return True
 
     # in the thread
@@ -171,11 +178,10 @@ class EmbeddedProxy:
         loop = asyncio.get_running_loop()
         self._door.now = loop.time()
         self._sweeping = loop.create_task(self._door.sweep(self._sweep_seconds()))
-        for sock in sockets:
-            server = await loop.create_server(
-                lambda: Client(self._door), sock=sock, backlog=BACKLOG
-            )
-            self._servers.append(server)
+        self._servers = [
+            await loop.create_server(lambda: Client(self._door), sock=sock, backlog=BACKLOG)
+            for sock in sockets
+        ]
 
     def _sweep_seconds(self) -> float:
         times = (self.head_seconds, self.idle_seconds, self.linger_seconds)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
+import struct
+from contextlib import closing
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from proxy.caddy import CaddyProcess, caddy_version
@@ -27,6 +31,7 @@ from proxy.existing_caddy import ExistingCaddy
 from proxy.routes import EMPTY, RouteTable, TcpUpstream
 from tests.proxy.support import (
     FAST,
+    PATIENCE,
     alive,
     descriptors,
     environment,
@@ -320,6 +325,41 @@ async def test_caddys_own_words_are_in_the_error(tmp_path: Path) -> None:
         assert at.value.status >= 400
         assert "unknown module: nope" in at.value.detail
         assert await stranger.admin.get("/config/apps/nope") is None
+
+
+async def test_a_request_that_was_never_read_is_sent_again() -> None:
+    """A connection that meets Caddy changing its admin server is reset."""
+    seen: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            sock, _ = listener.accept()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        sock, _ = listener.accept()
+        with closing(sock):
+            seen.append(sock.recv(65536))
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        admin = CaddyAdmin(f"127.0.0.1:{listener.getsockname()[1]}")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, serve, listener)
+            await admin.delete("/config/x")
+    assert [request.split()[:2] for request in seen] == [[b"DELETE", b"/config/x"]]
+
+
+async def test_a_cancelled_request_does_not_wait_for_its_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        admin = CaddyAdmin(f"127.0.0.1:{listener.getsockname()[1]}")
+        with anyio.move_on_after(0.05) as scope:
+            await admin.get("/config/")
+        assert scope.cancelled_caught
+        sock, _ = await anyio.to_thread.run_sync(listener.accept)
+        with closing(sock):
+            assert sock.recv(65536).startswith(b"GET /config/ ")
+            assert await anyio.to_thread.run_sync(sock.recv, 65536) == b""
 
 
 @pytest.mark.parametrize(
