@@ -17,8 +17,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -28,14 +27,13 @@ from proxy.caddy_admin import CaddyAdmin
 from proxy.caddy_config import (
     SERVER_PATH,
     Features,
-    Json,
     Listen,
     Version,
     document,
     features,
     parse_version,
-    server,
 )
+from proxy.caddy_door import IN_USE, NOWHERE, CaddyDoor
 from proxy.errors import (
     CaddyError,
     CaddyUnreachable,
@@ -44,15 +42,15 @@ from proxy.errors import (
     ProxyError,
     StartFailed,
 )
-from proxy.ports import HTTP_PORTS, Reservation, on_some_port, reason, reserve
+from proxy.ports import HTTP_PORTS, Reservation, on_some_port, preferring, reason, reserve
 from proxy.process import Program, find
-from proxy.reconciler import Reconciler, Timing
+from proxy.reconciler import Timing
 from proxy.routes import EMPTY, RouteTable
 
 _START_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.01
 _SOCKET_PATH_MAX: Final = 107
-_IN_USE: Final = "address already in use"
+_OWN_FILES: Final = frozenset({"admin.sock", "config", "data"})
 _HINT: Final = "install it (`apt install caddy`), or use the embedded front door"
 
 
@@ -69,7 +67,7 @@ async def caddy_version(binary: str = "caddy") -> Version | None:
     return parse_version((program.tail().strip().splitlines() or [""])[-1])  # after any warnings
 
 
-class CaddyProcess:
+class CaddyProcess(CaddyDoor):
     """A Caddy of our own. `async with`, or `start` and `stop`; may be started again after `stop`.
 
     directory
@@ -99,39 +97,24 @@ class CaddyProcess:
         env: Mapping[str, str] | None = None,
         timing: Timing | None = None,
     ) -> None:
+        path = f"unix/{directory.absolute() / 'admin.sock'}"
+        super().__init__(CaddyAdmin(admin or path), ports, Features(), timing)
         self.directory = directory
-        self.admin = CaddyAdmin(admin or f"unix/{directory.absolute() / 'admin.sock'}")
         self.version: Version | None = None
-        self._ports = tuple(ports)
         self._binary = binary
         self._env = dict(env or {})
-        self._listen = Listen(0, ())
-        self._features = Features()
-        self._reconciler = Reconciler(self.admin, self._server, timing=timing)
         self._program: Program | None = None
         self._held: list[Reservation] = []
+        self._made = False
         self._ending = anyio.Lock()
 
     def __repr__(self) -> str:
         return f"<CaddyProcess port={self.port} {self._program!r}>"
 
     @property
-    def port(self) -> int:
-        return self._listen.port
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        return self._listen.addresses
-
-    @property
     def pid(self) -> int | None:
         """Its process id; None while it is not started."""
         return None if self._program is None else self._program.pid
-
-    @property
-    def changes(self) -> int:
-        """How many times its configuration was changed since it started."""
-        return self._reconciler.changes
 
     async def start(self, table: RouteTable = EMPTY) -> None:
         """Starts Caddy with `table`; returns when it answers.
@@ -143,10 +126,12 @@ class CaddyProcess:
             raise RuntimeError("this Caddy was started before: stop it first")
         path = find(self._binary, _HINT)
         self._check_socket_path()
+        self._reconciler.start(table)  # first: what is wanted while Caddy starts is sent after it
         try:
             self.version = await caddy_version(path)
             self._features = features(self.version)
             await anyio.to_thread.run_sync(_make_private, self.directory)
+            self._made = True
             self._hold_admin_port()
             port = await on_some_port(
                 "the front door", self._ports, lambda port: self._start_here(path, table, port)
@@ -155,16 +140,7 @@ class CaddyProcess:
         except BaseException:
             await self.stop(grace=0)
             raise
-        self._ports = (port.port, *(other for other in self._ports if other != port.port))
-        self._reconciler.start(table)
-
-    def want(self, table: RouteTable) -> None:
-        """These are the routes: sent within some 30 ms, many changes as one."""
-        self._reconciler.want(table)
-
-    async def settled(self) -> None:
-        """Returns when what was wanted is in place; `run` must be running. Raises `CaddyError`."""
-        await self._reconciler.settled()
+        self._ports = preferring(port.port, self._ports)
 
     async def run(self) -> None:
         """Keeps the routes as wanted until it is stopped; returns at once if it is not started.
@@ -194,23 +170,10 @@ class CaddyProcess:
                 for reservation in self._held:
                     reservation.release()
                 self._held.clear()
-                self._listen = Listen(0, ())
-                await anyio.to_thread.run_sync(_remove, self.directory)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
-
-    def _server(self, table: RouteTable) -> Json:
-        return server(table, self._listen, self._features)
+                self._listen = NOWHERE
+                if self._made:
+                    await anyio.to_thread.run_sync(_remove, self.directory)
+                self._made = False
 
     def _check_socket_path(self) -> None:
         path = self.admin.unix_path
@@ -238,7 +201,7 @@ class CaddyProcess:
         try:
             await self._start_program(path, table)
         except StartFailed as error:
-            if _IN_USE in error.tail:
+            if IN_USE in error.tail:
                 return False
             raise
         return True
@@ -252,30 +215,18 @@ class CaddyProcess:
             cwd=self.directory,
             stdin=msgspec.json.encode(config),
         )
-        if not await self._answers(program):
+        if not await program.ready(self._until_answer, _START_SECONDS):
             self._program = None
-            alive = program.status is None
-            status = await program.stop(grace=0)
-            raise StartFailed("caddy", status=None if alive else status, tail=program.tail())
+            raise await program.start_failed()
 
-    async def _answers(self, program: Program) -> bool:
-        """Waits for the admin API. False: Caddy ended, or did not answer in time."""
-        ready = False
-        with anyio.move_on_after(_START_SECONDS):
-            async with anyio.create_task_group() as tasks:
-
-                async def until_it_ends() -> None:
-                    await program.wait()
-                    tasks.cancel_scope.cancel()
-
-                tasks.start_soon(until_it_ends)
-                while not ready:
-                    try:
-                        ready = await self.admin.get(SERVER_PATH) is not None
-                    except (CaddyUnreachable, CaddyError):
-                        await anyio.sleep(_POLL_SECONDS)
-                tasks.cancel_scope.cancel()
-        return ready
+    async def _until_answer(self) -> None:
+        """It answers only when its whole configuration runs, with every listener."""
+        while True:
+            try:
+                if await self.admin.get(SERVER_PATH) is not None:
+                    return
+            except (CaddyUnreachable, CaddyError):
+                await anyio.sleep(_POLL_SECONDS)
 
     def _environment(self) -> dict[str, str]:
         directory = str(self.directory.absolute())
@@ -289,8 +240,18 @@ class CaddyProcess:
 
 
 def _make_private(directory: Path) -> None:
-    """An empty directory for us alone: whoever reaches the admin socket owns every route."""
-    _remove(directory)
+    """An empty directory for us alone: whoever reaches the admin socket owns every route.
+
+    What a Caddy of ours has left there goes; anything else is somebody's and stays.
+    """
+    if directory.exists():
+        strange = sorted({entry.name for entry in directory.iterdir()} - _OWN_FILES)
+        if strange:
+            raise ProxyError(
+                f"{str(directory)!r} is not for Caddy alone, it holds {strange[0]!r}: "
+                "name a directory that does not exist"
+            )
+        _remove(directory)
     directory.mkdir(mode=0o700, parents=True)
 
 

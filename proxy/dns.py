@@ -14,14 +14,14 @@ import asyncio
 import socket
 import struct
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import anyio
 import msgspec
 
+from proxy.front_door import Lifetime
 from proxy.loop_thread import LoopThread
-from proxy.ports import DNS_PORTS, Reservation, on_some_port
+from proxy.ports import DNS_PORTS, Reservation, on_some_port, preferring
 from proxy.routes import SUFFIXES
 
 _HEADER: Final = struct.Struct("!HHHHHH")
@@ -117,7 +117,7 @@ def _question(packet: bytes) -> tuple[str, int, int, int] | None:
     return ".".join(labels), kind, cls, at + 4
 
 
-class DnsResponder:
+class DnsResponder(Lifetime):
     """The DNS server over UDP on 127.0.0.1. `async with`, or `start` and `stop`; again if need be.
 
     ports
@@ -155,7 +155,7 @@ class DnsResponder:
             await self.stop()
             raise
         self.port = self._held.port
-        self._ports = (self.port, *(port for port in self._ports if port != self.port))
+        self._ports = preferring(self.port, self._ports)
 
     async def run(self) -> None:
         """Returns when it was stopped, at once if it is not started. It does not end by itself."""
@@ -173,18 +173,6 @@ class DnsResponder:
                     self._held.release()
                 self.port = 0
                 self._stopped.set()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
 
     async def _listen_here(self, port: Reservation) -> bool:
         """Takes the UDP sockets; the TCP ones have shown that the port is free, and close."""

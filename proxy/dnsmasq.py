@@ -13,15 +13,16 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import anyio
 
 from proxy.dns import Zone, is_answer, query
-from proxy.errors import ProcessDied, StartFailed
-from proxy.ports import DNS_PORTS, Reservation, on_some_port
+from proxy.errors import ProcessDied
+from proxy.front_door import Lifetime
+from proxy.ports import DNS_PORTS, Reservation, on_some_port, preferring
 from proxy.process import Program, find
 from proxy.routes import SUFFIXES
 
@@ -54,7 +55,7 @@ def arguments(port: int, zone: Zone, hosts_directory: Path | None = None) -> lis
     return argv
 
 
-class Dnsmasq:
+class Dnsmasq(Lifetime):
     """A dnsmasq of our own. `async with`, or `start` and `stop`; may be started again after `stop`.
 
     ports
@@ -119,7 +120,7 @@ class Dnsmasq:
             await self.stop(grace=0)
             raise
         self.port = self._held.port
-        self._ports = (self.port, *(port for port in self._ports if port != self.port))
+        self._ports = preferring(self.port, self._ports)
 
     async def run(self) -> None:
         """Returns when it was stopped, at once if it is not started.
@@ -144,18 +145,6 @@ class Dnsmasq:
                     self._held.release()
                 self.port = 0
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
-
     async def _start_here(self, path: str, port: Reservation) -> bool:
         """Whether it now answers there; False if somebody else took the port."""
         port.unbind()
@@ -165,29 +154,13 @@ class Dnsmasq:
             env={"PATH": os.environ.get("PATH", os.defpath), **self._env},
             cwd=Path("/"),
         )
-        if await self._answers(program, port.port):
+        if await program.ready(partial(_until_answer, port.port), _START_SECONDS):
             return True
         self._program = None
-        alive = program.status is None
-        status = await program.stop(grace=0)
-        if status == _NETWORK_TROUBLE and "in use" in program.tail():
+        error = await program.start_failed()
+        if error.status == _NETWORK_TROUBLE and "in use" in error.tail:
             return False
-        raise StartFailed("dnsmasq", status=None if alive else status, tail=program.tail())
-
-    async def _answers(self, program: Program, port: int) -> bool:
-        answered = False
-        with anyio.move_on_after(_START_SECONDS):
-            async with anyio.create_task_group() as tasks:
-
-                async def until_it_ends() -> None:
-                    await program.wait()
-                    tasks.cancel_scope.cancel()
-
-                tasks.start_soon(until_it_ends)
-                await _until_answer(port)
-                answered = program.status is None
-                tasks.cancel_scope.cancel()
-        return answered
+        raise error
 
 
 async def _until_answer(port: int) -> None:

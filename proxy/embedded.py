@@ -14,13 +14,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import anyio
 
+from proxy.front_door import Lifetime
 from proxy.loop_thread import LoopThread
-from proxy.ports import BACKLOG, HTTP_PORTS, Reservation, on_some_port
+from proxy.ports import BACKLOG, HTTP_PORTS, Reservation, on_some_port, preferring
 from proxy.routes import EMPTY, RouteTable, TcpUpstream, UnixUpstream, Upstream
 from proxy.splice import Client, Dialer, Door
 
@@ -57,7 +57,7 @@ async def _connect(family: socket.AddressFamily, address: str | tuple[str, int])
     return sock
 
 
-class EmbeddedProxy:
+class EmbeddedProxy(Lifetime):
     """A front door without Caddy. `async with`, or `start` and `stop`; may be started again.
 
     ports
@@ -125,7 +125,7 @@ class EmbeddedProxy:
             await self.stop()
             raise
         self.port, self.addresses = self._held.port, self._held.addresses
-        self._ports = (self.port, *(port for port in self._ports if port != self.port))
+        self._ports = preferring(self.port, self._ports)
 
     def want(self, table: RouteTable) -> None:
         """From the next request on, these are the routes. From any thread."""
@@ -152,18 +152,6 @@ class EmbeddedProxy:
                     self._held.release()
                 self.port, self.addresses = 0, ()
                 self._stopped.set()
-
-    async def __aenter__(self) -> Self:
-        await self.start(self._door.table)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
 
     async def _listen_here(self, port: Reservation) -> bool:
         self._door.port = port.port

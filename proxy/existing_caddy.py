@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
 
 import anyio
 
@@ -21,21 +19,18 @@ from proxy.caddy_admin import CaddyAdmin
 from proxy.caddy_config import (
     SERVER_PATH,
     Features,
-    Json,
     Listen,
     is_shell,
     missing_parent,
-    server,
 )
+from proxy.caddy_door import IN_USE, NOWHERE, CaddyDoor
 from proxy.errors import AlreadyServed, CaddyError, CaddyUnreachable
-from proxy.ports import HTTP_PORTS, Claim, Reservation, on_some_port
-from proxy.reconciler import Reconciler, Timing
+from proxy.ports import HTTP_PORTS, Claim, Reservation, on_some_port, preferring
+from proxy.reconciler import Timing
 from proxy.routes import EMPTY, RouteTable
 
-_IN_USE: Final = "address already in use"
 
-
-class ExistingCaddy:
+class ExistingCaddy(CaddyDoor):
     """A Caddy that runs already, of which only our own server is touched, and that removed at stop.
 
     address
@@ -53,13 +48,8 @@ class ExistingCaddy:
         ports: Sequence[int] = HTTP_PORTS,
         timing: Timing | None = None,
     ) -> None:
-        self.admin = CaddyAdmin(address)
-        self._ports = tuple(ports)
-        self._listen = Listen(0, ())
-        self._features = Features(stream_close_delay=True)
-        self._reconciler = Reconciler(
-            self.admin, self._server, timing=timing, refused=self._without_news
-        )
+        newest = Features(stream_close_delay=True)
+        super().__init__(CaddyAdmin(address), ports, newest, timing, self._without_news)
         self._claim: Claim | None = None
         self._held: Reservation | None = None
         self._made: str | None = None
@@ -69,19 +59,6 @@ class ExistingCaddy:
 
     def __repr__(self) -> str:
         return f"<ExistingCaddy {self.admin.address} port={self.port}>"
-
-    @property
-    def port(self) -> int:
-        return self._listen.port
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        return self._listen.addresses
-
-    @property
-    def changes(self) -> int:
-        """How many times its configuration was changed by us since `start`."""
-        return self._reconciler.changes
 
     async def start(self, table: RouteTable = EMPTY) -> None:
         """Puts our server there with `table`; returns when it is in place.
@@ -99,20 +76,13 @@ class ExistingCaddy:
                 "let one of the two start a Caddy of its own"
             ) from error
         self._stopped = anyio.Event()
+        self._reconciler.start(table)  # first: what is wanted meanwhile is sent after it
         try:
             self._made = missing_parent(await self.admin.get("/config/"))
             await self._place(table)
         except BaseException:
             await self.stop()
             raise
-
-    def want(self, table: RouteTable) -> None:
-        """These are the routes: sent within some 30 ms, many changes as one."""
-        self._reconciler.want(table)
-
-    async def settled(self) -> None:
-        """Returns when what was wanted is in place; `run` must be running. Raises `CaddyError`."""
-        await self._reconciler.settled()
 
     async def run(self) -> None:
         """Keeps the routes as wanted until it is stopped; returns at once if it is not started.
@@ -141,22 +111,7 @@ class ExistingCaddy:
                     if held is not None:
                         held.release()
                 self._held = self._claim = None
-                self._listen = Listen(0, ())
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
-
-    def _server(self, table: RouteTable) -> Json:
-        return server(table, self._listen, self._features)
+                self._listen = NOWHERE
 
     def _without_news(self, error: CaddyError) -> bool:
         """Its version is not to be had from outside, so what it refuses tells what it knows."""
@@ -175,7 +130,7 @@ class ExistingCaddy:
             "the front door", self._ports, lambda port: self._place_here(table, port)
         )
         self._held = port
-        self._ports = (port.port, *(other for other in self._ports if other != port.port))
+        self._ports = preferring(port.port, self._ports)
 
     async def _place_here(self, table: RouteTable, port: Reservation) -> bool:
         port.unbind()
@@ -183,14 +138,13 @@ class ExistingCaddy:
         try:
             await self._put(table)
         except CaddyError as error:
-            if _IN_USE in error.detail:
+            if IN_USE in error.detail:
                 return False
             raise
         return True
 
     async def _put(self, table: RouteTable) -> None:
         self._placed = True
-        self._reconciler.start(table)
         await self._reconciler.apply(table)
 
     async def _take_out(self) -> None:

@@ -138,6 +138,11 @@ async def on_some_port(
     raise PortsTaken(what, tried)
 
 
+def preferring(port: int, ports: Iterable[int]) -> tuple[int, ...]:
+    """The ports to try, this one first: a URL outlives the process that served it, if it can."""
+    return (port, *(other for other in ports if other != port))
+
+
 def reason(error: OSError) -> str:
     """Why a port could not be had, in words."""
     match error.errno:

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from shutil import which
 from typing import Final, NamedTuple
@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 import anyio
 import anyio.to_thread
 
-from proxy.errors import BinaryNotFound
+from proxy.errors import BinaryNotFound, StartFailed
 
 _TAIL_BYTES: Final = 16 * 1024
 _SBIN: Final = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -176,6 +176,28 @@ class Program:
                 self._ended.set()
                 self._ended = anyio.Event()
         return self.status
+
+    async def ready(self, probe: Callable[[], Awaitable[object]], seconds: float) -> bool:
+        """Waits until `probe` returns. False: it ended before, or that took more than `seconds`."""
+        ready = False
+        with anyio.move_on_after(seconds):
+            async with anyio.create_task_group() as tasks:
+
+                async def until_it_ends() -> None:
+                    await self.wait()
+                    tasks.cancel_scope.cancel()
+
+                tasks.start_soon(until_it_ends)
+                await probe()
+                ready = self.status is None
+                tasks.cancel_scope.cancel()
+        return ready
+
+    async def start_failed(self) -> StartFailed:
+        """The error for a program that did not become ready; ends it if it has not ended."""
+        alive = self.status is None
+        status = await self.stop(grace=0)
+        return StartFailed(self.name, status=None if alive else status, tail=self.tail())
 
     async def stop(self, grace: float = 5.0) -> int:
         """SIGTERM, `grace` seconds, SIGKILL, to its whole process group. Returns the exit status.

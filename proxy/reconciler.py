@@ -119,6 +119,7 @@ class Reconciler:
     def start(self, table: RouteTable) -> None:
         """What is in place already, before `run`."""
         self._table = table
+        self._tried = self._sent = self._wanted
         self._clock = Clock(done=anyio.current_time())
 
     def want(self, table: RouteTable) -> None:

@@ -181,6 +181,24 @@ async def test_a_directory_too_deep_for_a_socket_is_an_error(tmp_path: Path) -> 
         await door.start()
 
 
+async def test_a_directory_of_somebodys_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    door = CaddyProcess(tmp_path, ports=free_ports())
+    with pytest.raises(ProxyError, match="is not for Caddy alone, it holds 'precious'"):
+        await door.start()
+    await door.stop()
+    assert listing(tmp_path) == ["precious"]
+
+
+async def test_what_a_killed_caddy_left_is_removed(tmp_path: Path) -> None:
+    door = caddy(tmp_path)
+    for name in ("data", "config"):
+        (tmp_path / "caddy" / name).mkdir(parents=True)
+    (tmp_path / "caddy" / "admin.sock").write_text("")
+    async with running(door, EMPTY):
+        assert (await fetch(door.port, "localhost")).status == 404
+
+
 async def test_cancelled_while_it_starts_nothing_is_left(tmp_path: Path) -> None:
     fake = script(tmp_path / "fake-caddy", VERSION, "echo $$ > pid", "sleep 99")
     before = descriptors()

@@ -71,6 +71,20 @@ async def test_routes_come_change_and_go(kind: str, tmp_path: Path) -> None:
         assert (await fetch(door.port, host("one"))).status == 404
 
 
+async def test_what_is_wanted_while_it_starts_is_not_forgotten(kind: str, tmp_path: Path) -> None:
+    async with service("one") as one, opened(kind, tmp_path) as door:
+        await door.stop()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(door.start)
+            await anyio.lowlevel.checkpoint()
+            door.want(RouteTable([route("one", one.upstream)]))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(door.run)
+            await door.settled()
+            assert (await fetch(door.port, host("one"))).text == "one"
+            tasks.cancel_scope.cancel()
+
+
 async def test_a_service_that_is_down_is_a_503_that_names_it(kind: str, tmp_path: Path) -> None:
     [port] = free_ports(1)
     down = Route("my-app", 3000, TcpUpstream(port, "127.0.0.1"), "web")

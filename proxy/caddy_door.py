@@ -1,0 +1,62 @@
+"""What both Caddys have in common as front doors: an admin API, our server, its reconciler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from proxy.caddy_admin import CaddyAdmin
+from proxy.caddy_config import Features, Json, Listen, server
+from proxy.errors import CaddyError
+from proxy.front_door import Lifetime
+from proxy.reconciler import Reconciler, Timing
+from proxy.routes import RouteTable
+
+IN_USE: Final = "address already in use"
+"""What Caddy says of a port that somebody else was quicker to take."""
+
+NOWHERE: Final = Listen(0, ())
+
+
+class CaddyDoor(Lifetime):
+    """The half of a Caddy front door that is told routes. See `CaddyProcess`, `ExistingCaddy`."""
+
+    def __init__(
+        self,
+        admin: CaddyAdmin,
+        ports: Sequence[int],
+        features: Features,
+        timing: Timing | None,
+        refused: Callable[[CaddyError], bool] = lambda _: False,
+    ) -> None:
+        self.admin = admin
+        self._ports = tuple(ports)
+        self._listen = NOWHERE
+        self._features = features
+        self._reconciler = Reconciler(admin, self._server, timing=timing, refused=refused)
+
+    @property
+    def port(self) -> int:
+        """The HTTP port; 0 while not started."""
+        return self._listen.port
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The loopback addresses it listens on."""
+        return self._listen.addresses
+
+    @property
+    def changes(self) -> int:
+        """How many times its configuration was changed by us."""
+        return self._reconciler.changes
+
+    def want(self, table: RouteTable) -> None:
+        """These are the routes: sent within some 30 ms, many changes as one."""
+        self._reconciler.want(table)
+
+    async def settled(self) -> None:
+        """Returns when what was wanted is in place; `run` must be running. Raises `CaddyError`."""
+        await self._reconciler.settled()
+
+    def _server(self, table: RouteTable) -> Json:
+        return server(table, self._listen, self._features)
