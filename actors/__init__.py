@@ -31,12 +31,14 @@ event; rules are cited by their number (R67) in `docs/otp.md`.
 from actors.actor import Actor
 from actors.cell import IGNORE, Ignore, OwnedTask
 from actors.context import Context
+from actors.control import Mailbox, Overflow, Statistics
 from actors.errors import (
     ActorDown,
     ActorError,
     CallTimeout,
     Deadlock,
     InvalidSpec,
+    MailboxFull,
     NameTaken,
     NoReply,
     Refused,
@@ -110,11 +112,14 @@ __all__ = [
     "Ignore",
     "InvalidSpec",
     "Killed",
+    "Mailbox",
+    "MailboxFull",
     "Monitor",
     "NameTaken",
     "NoProc",
     "NoReply",
     "Normal",
+    "Overflow",
     "OwnedTask",
     "Reason",
     "Ref",
@@ -127,6 +132,7 @@ __all__ = [
     "ShutdownTime",
     "StartChild",
     "StartFailed",
+    "Statistics",
     "Status",
     "Stop",
     "Strategy",

@@ -11,14 +11,19 @@
 One instance is one life. Its methods run one after the other, never two at a time, so its state
 needs no lock. A handler's exception ends the actor, and its supervisor decides what comes next;
 `raise Refused(...)` fails only the caller.
+
+An actor with an `async` method has a task. One whose methods are all plain `def`, `start`,
+`started` and `stopping` included, needs none: it costs a few hundred bytes, and a call to it a
+fourteenth of a round trip through the event loop (pump.py). Nothing else about it differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
-from actors.cell import Ignore
+from actors.cell import Cell, Ignore
 from actors.context import Context
 from actors.messages import Handler, handlers_of
 from actors.reasons import Reason
@@ -31,16 +36,32 @@ A = TypeVar("A", bound="Actor")
 class Actor:
     """Derive from it, mark handlers with `@on`, start it under a supervisor or a system."""
 
+    __slots__ = ("_cell",)
+
     __handlers__: ClassVar[dict[type, Handler]] = {}
     __type__: ClassVar[ChildType] = "worker"
     __shutdown__: ClassVar[ShutdownTime] = DEFAULT_SHUTDOWN
 
-    ctx: Context[Self]
-    """What the actor may do; set before `start`, absent in `__init__`."""
+    __plain__: ClassVar[bool] = True
+    """Whether no method of it ever awaits."""
+    __continues__: ClassVar[bool] = False
+    """Whether it has a `started` of its own."""
+
+    _cell: Cell
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.__handlers__ = handlers_of(cls)
+        life = (cls.start, cls.started, cls.stopping)
+        cls.__plain__ = not any(map(inspect.iscoroutinefunction, life)) and not any(
+            handler.awaits for handler in cls.__handlers__.values()
+        )
+        cls.__continues__ = cls.started is not Actor.started
+
+    @property
+    def ctx(self) -> Context[Self]:
+        """What the actor may do; from `start` on, not yet in `__init__`."""
+        return Context(self._cell)
 
     @classmethod
     def spec(cls: Callable[P, A], *args: P.args, **kwargs: P.kwargs) -> ChildSpec[A]:
@@ -54,19 +75,21 @@ class Actor:
             default_id(cls), cls, args, kwargs, type=kind.__type__, shutdown=kind.__shutdown__
         )
 
-    async def start(self) -> Ignore | None:
-        """Gets the actor ready; whoever starts it waits for it (R14).
+    def start(self) -> Awaitable[Ignore | None] | Ignore | None:
+        """Gets the actor ready; whoever starts it waits for it (R14). May be `async`, as the next.
 
         An exception is a failed start, `return IGNORE` one that is not needed (R15).
         """
         return None
 
-    async def started(self) -> None:
+    def started(self) -> Awaitable[None] | None:
         """Runs after the starter has its ref and before the first message (R33)."""
+        return None
 
-    async def stopping(self, reason: Reason) -> None:
+    def stopping(self, reason: Reason) -> Awaitable[None] | None:
         """The last word, after a stop, a crash or a supervisor's request, not after a kill (R32).
 
         It has as many seconds as the spec's `shutdown`, is cancelled then, and an exception in it
         replaces the exit reason.
         """
+        return None

@@ -1,8 +1,8 @@
 """The cell: one life of one actor, from its start to its last word.
 
-    launched ──start()──▶ acked ──started()──▶ loop ──▶ stopping() ──▶ finished
-         │                                      │            ▲
-         └── start fails ──────────────────────▶│── kill ────┼─────▶ (no stopping)
+    launched ──start()──▶ acked ──started()──▶ messages ──▶ stopping() ──▶ finished
+         │                                        │            ▲
+         └── start fails ────────────────────────▶│── kill ────┼─────▶ (no stopping)
 
 Laws:
 
@@ -12,30 +12,31 @@ Laws:
    stricter than Erlang, where the children of a killed supervisor die some time later.)
 3. `_finish` runs in one go, without a suspension, in an order that others rely on: the name is
    free before anybody hears of the death (R12, R17), waiting callers before watchers.
-4. Signals (stop) pass user messages by; deaths (`Exit`, `Down`) queue with them (R10).
+4. Signals (stop, kill, suspend) pass user messages by; deaths (`Exit`, `Down`) queue with them
+   (R10).
 
-The inbox is a plain list that the loop swaps out whole, and one parked future: a deque takes 760
-bytes when empty, and a condition or event costs twice the round trip.
+This file is what both kinds of cell share. `TaskCell` (task_cell.py) gives the actor a task of its
+own; `PlainCell` (pump.py) needs none, because no method of its actor ever awaits. What only a few
+actors need (links, monitors, children, tasks) is in `Ties`, made when the first of it comes: an
+idle plain actor is to cost less than an asyncio task's name.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.lowlevel
 
 from actors.backend import Future
-from actors.context import Context
-from actors.errors import ActorDown, CallTimeout, Deadlock, NoReply, Refused
+from actors.control import Control
+from actors.errors import ActorDown, Deadlock, NoReply
 from actors.events import DeadLetter, Event, Exited, Started, StartFailed, StartIgnored, Undelivered
 from actors.messages import Message, Reply
-from actors.reasons import Crashed, Killed, Normal, Reason, reason_of
+from actors.reasons import Killed, NoProc, Normal, Reason, reason_of
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, ShutdownTime
 from actors.watching import Down, Exit, Monitor
 
@@ -48,7 +49,11 @@ FAIRNESS: Final = 128
 """Messages that an actor may handle before others get the event loop."""
 
 _serial = itertools.count(1)
-_current: ContextVar[Cell | None] = ContextVar("actors_current", default=None)
+current_cell: ContextVar[Cell | None] = ContextVar("actors_current", default=None)
+"""The cell whose handler runs; None in owned tasks, in plain handlers and outside of actors."""
+
+Entry = tuple[Any, "Future[Any] | None"]
+"""A message in a mailbox, and the future of the one who waits for the reply."""
 
 
 class Ignore:
@@ -62,14 +67,8 @@ class Ignore:
 
 IGNORE: Final = Ignore()
 
-
-@contextmanager
-def _waiting_for(waiter: Cell, awaited: Cell) -> Iterator[None]:
-    waiter.calling.append(awaited)
-    try:
-        yield
-    finally:
-        waiter.calling.remove(awaited)
+WITHDRAWN: Final = object()
+"""What stands in a mailbox in the place of a message that was taken back."""
 
 
 class OwnedTask:
@@ -91,54 +90,94 @@ class OwnedTask:
         self.scope.cancel()
 
     async def run(self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
-        _current.set(None)
+        current_cell.set(None)
         try:
             with self.scope:
                 await function(*args)
         except Exception as error:
             self._cell.fail(reason_of(error))
+        except anyio.get_cancelled_exc_class():
+            if self._cell.system.backend.name == "trio":
+                raise
+            self._cell.fail(Killed())
         finally:
-            self._cell.tasks.pop(self, None)
+            self._cell.tie().tasks.pop(self, None)
             if not self.done.done():
                 self.done.set_result(None)
+
+
+class Ties:
+    """What binds a cell to others, and what it says at its end."""
+
+    __slots__ = (
+        "children",
+        "deferred",
+        "doomed",
+        "ending",
+        "farewell",
+        "ignored",
+        "last_reply",
+        "links",
+        "message",
+        "orphaned",
+        "reply",
+        "tasks",
+        "told",
+        "trap_exit",
+        "waiting",
+        "watchers",
+        "watching",
+    )
+
+    def __init__(self) -> None:
+        self.children: dict[Cell, None] = {}
+        self.tasks: dict[OwnedTask, None] = {}
+        self.links: dict[Cell, None] = {}
+        self.watchers: dict[Monitor, None] = {}
+        self.watching: dict[Monitor, None] = {}
+        self.deferred: dict[Future[Any], None] = {}
+        self.waiting: list[Future[Reason]] = []
+        self.trap_exit = False
+        self.orphaned = False  # unlinked from its parent
+        self.doomed: Reason | None = None  # killed, with this reason
+        self.told = False  # to stop, by whoever keeps the deadline
+        self.ending = False  # only the release of what it owns is left
+        self.ignored = False  # its start said IGNORE
+        self.last_reply = False  # the handler at hand has asked to stop: its reply goes out last
+        self.farewell: tuple[Future[Any], Any] | None = None
+        self.message: Any = None  # what a plain actor was handling when it crashed
+        self.reply: Future[Any] | None = None
+
+
+@contextmanager
+def _waiting_for(waiter: Cell, awaited: Cell) -> Iterator[None]:
+    key = object()
+    waiter.calling[key] = awaited
+    try:
+        yield
+    finally:
+        del waiter.calling[key]
 
 
 class Cell:
     """The kernel's side of a living actor. Everything here runs in the event loop's thread."""
 
     __slots__ = (
-        "__weakref__",
-        "ack",
+        "_serial",
         "actor",
-        "batch",
-        "calling",
-        "children",
-        "deferred",
-        "doomed",
+        "control",
         "down",
-        "farewell",
-        "ignored",
         "inbox",
-        "incarnation",
-        "links",
-        "message",
         "parent",
-        "reply",
-        "scope",
-        "serial",
         "signal",
         "slot",
         "spec",
         "system",
-        "tasks",
-        "told",
-        "trap_exit",
-        "waiter",
-        "waiting",
-        "watchers",
-        "watching",
-        "work",
+        "ties",
     )
+
+    calling: Any
+    """Whom the actor waits for in the handler at hand, by the futures that it awaits."""
 
     def __init__(
         self, system: System, slot: Slot, spec: ChildSpec[Any], parent: Cell | None
@@ -147,96 +186,110 @@ class Cell:
         self.slot = slot
         self.spec = spec
         self.parent = parent
-        self.serial = next(_serial)
-        self.incarnation = slot.incarnation
         self.actor: Actor | None = None
-        self.inbox: list[tuple[Any, Future[Any] | None]] = []
-        self.batch: Iterator[tuple[Any, Future[Any] | None]] = iter(())
-        self.waiter: Future[None] | None = None
+        self.inbox: list[Entry] | None = []
         self.signal: Reason | None = None
-        self.doomed: Reason | None = None
         self.down: Reason | None = None
-        self.message: Any = None
-        self.reply: Future[Any] | None = None
-        self.calling: list[Cell] = []
-        self.farewell: tuple[Future[Any], Any] | None = None
-        self.ignored = False
-        self.told = False
-        self.trap_exit = False
-        self.links: dict[Cell, None] = {}
-        self.children: dict[Cell, None] = {}
-        self.watchers: dict[Monitor, None] = {}
-        self.watching: dict[Monitor, None] = {}
-        self.tasks: dict[OwnedTask, None] = {}
-        self.deferred: dict[Future[Any], None] = {}
-        self.waiting: list[Future[Reason]] = []
-        self.scope = anyio.CancelScope(shield=True)
-        self.work = anyio.CancelScope()
-        self.ack: Future[Reason | Ignore | None] = system.backend.future()
+        self.ties: Ties | None = None
+        self.control: Control | None = None
+        self._serial = 0
         if parent is not None:
-            parent.children[self] = None
-            self.link(parent)
+            parent.tie().children[self] = None
 
     def __repr__(self) -> str:
         state = "alive" if self.down is None else f"down: {self.down}"
-        return f"<Cell {self.path} #{self.incarnation} {state}>"
+        return f"<{type(self).__name__} {self.path} #{self.slot.incarnation} {state}>"
 
     @property
     def path(self) -> str:
         return self.slot.path
 
-    # -- sending ---------------------------------------------------------------------------
+    @property
+    def incarnation(self) -> int:
+        return self.slot.incarnation
+
+    @property
+    def serial(self) -> int:
+        """Tells this life from every other one in the process."""
+        if not self._serial:
+            self._serial = next(_serial)
+        return self._serial
+
+    def tie(self) -> Ties:
+        """The ties, made if there are none yet."""
+        ties = self.ties
+        if ties is None:
+            ties = self.ties = Ties()
+        return ties
+
+    # -- what differs between the two kinds ------------------------------------------------------
+
+    @property
+    def acked(self) -> bool:
+        """Whether `start` has returned in good order."""
+        raise NotImplementedError
+
+    def handling(self) -> tuple[Any, float]:
+        """The message at hand, None if there is none, and since when (0.0 if unknown)."""
+        raise NotImplementedError
+
+    def current_reply(self) -> Future[Any] | None:
+        """The future of the caller whose call is being handled."""
+        raise NotImplementedError
+
+    def unread(self) -> Iterable[Entry]:
+        """Takes out the messages that nobody has handled, the oldest first."""
+        raise NotImplementedError
+
+    @property
+    def depth(self) -> int:
+        """How many messages wait."""
+        raise NotImplementedError
+
+    def queues(self) -> tuple[list[Entry], ...]:
+        """The lists in which messages wait, for changes in place."""
+        raise NotImplementedError
 
     def put(self, message: Any, reply: Future[Any] | None) -> None:
         """Queues a message; a dead letter if nobody will ever read it."""
-        if self.down is not None:
-            self._bounce(message, reply, self.down)
-            return
-        self.inbox.append((message, reply))
-        self._wake()
+        raise NotImplementedError
 
-    async def call(self, message: Any, timeout: float | None) -> Any:
-        """See `Ref.call`."""
-        if self.down is not None:
-            raise ActorDown(self.path, self.down)
-        future = self.system.backend.future()
-        caller = _current.get()
-        if caller is None:
-            self.put(message, future)
-            return await self._answer(future, message, timeout)
-        if self is caller or self.calling:
-            self._refuse_deadlock(caller)
-        self.put(message, future)
-        caller.calling.append(self)
-        try:
-            return await self._answer(future, message, timeout)
-        finally:
-            caller.calling.remove(self)
+    def wake(self) -> None:
+        """Lets the actor look at its mailbox and its signals."""
+        raise NotImplementedError
 
-    async def _answer(self, future: Future[Any], message: Any, timeout: float | None) -> Any:
-        if timeout is None:
-            return await future
+    def die(self, reason: Reason) -> None:
+        """Ends the actor at once, in the midst of a handler if need be; no `stopping` (R4, R6)."""
+        raise NotImplementedError
 
-        def expire() -> None:
-            if not future.done():
-                future.set_exception(CallTimeout(self.path, message, timeout))
+    def fail(self, reason: Reason) -> None:
+        """A part of the actor has failed: it ends with `reason` as if the handler at hand had
+        raised it, `stopping` included.
+        """
+        raise NotImplementedError
 
-        timer = self.system.timers.after(timeout, expire)
-        try:
-            return await future
-        finally:
-            timer.cancel()
+    def between_messages(self) -> bool:
+        """Whether no handler is in the midst of its work, so that the state is whole (R39)."""
+        raise NotImplementedError
 
-    def _refuse_deadlock(self, caller: Cell) -> None:
-        """Raises `Deadlock` if this cell waits, over any number of calls, for `caller`."""
+    # -- sending ---------------------------------------------------------------------------------
+
+    def refuse_deadlock(self, caller: Cell) -> None:
+        """Raises `Deadlock` if this cell waits, over any number of calls, for `caller`.
+
+        A wait for a reply that was deferred does not count: whoever holds the handle can end it.
+        """
         trails: list[tuple[Cell, ...]] = [(caller, self)]
         while trails:
             trail = trails.pop()
             if trail[-1] is caller:
                 raise Deadlock(tuple(cell.path for cell in trail))
-            trails.extend((*trail, callee) for callee in trail[-1].calling)
+            for key, callee in trail[-1].calling.items():
+                if callee.ties is None or key not in callee.ties.deferred:
+                    trails.append((*trail, callee))
 
-    def _bounce(self, message: Any, reply: Future[Any] | None, reason: Reason) -> None:
+    def bounce(self, message: Any, reply: Future[Any] | None, reason: Reason) -> None:
+        """Gives a message up: its caller hears why, a tell becomes a dead letter."""
         if reply is not None:
             if not reply.done():
                 reply.set_exception(ActorDown(self.path, reason))
@@ -245,36 +298,32 @@ class Cell:
                 DeadLetter(at=self.system.now(), actor=self.path, message=message, reason=reason)
             )
 
-    def _wake(self) -> None:
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+    def withdraw(self, monitor: Monitor) -> None:
+        """Takes back a monitor's `Down` that waits in the mailbox (R9)."""
+        for queue in self.queues():
+            for n, (message, _) in enumerate(queue):
+                if isinstance(message, Down) and message.monitor is monitor:
+                    queue[n] = WITHDRAWN, None
 
-    # -- ending ----------------------------------------------------------------------------
+    def unheard(self, message: Any) -> None:
+        """A kernel message has come that the actor has no handler for (R36)."""
+        if message is WITHDRAWN:
+            return
+        self.system.publish(Undelivered(at=self.system.now(), actor=self.path, message=message))
+
+    # -- ending ----------------------------------------------------------------------------------
 
     def request_stop(self, reason: Reason) -> None:
         """Asks the actor to end after the message at hand, before any queued one."""
-        if self.signal is None:
+        if self.signal is None and self.down is None:
             self.signal = reason
-            self._wake()
+            self.wake()
 
-    def fail(self, reason: Reason) -> None:
-        """A part of the actor has failed: it ends with `reason` as if the handler at hand had
-        raised it, `stopping` included.
-        """
-        if self.ack.done():
+    def stop_after_reply(self, reason: Reason) -> None:
+        """`request_stop` by the handler at hand, whose reply goes out last (R29)."""
+        if self.signal is None:
+            self.tie().last_reply = True
             self.request_stop(reason)
-            self.work.cancel()
-        else:
-            self.die(reason)
-
-    def die(self, reason: Reason) -> None:
-        """Ends the actor at once, in the midst of a handler if need be; no `stopping` (R4, R6)."""
-        if self.down is None and self.doomed is None:
-            self.doomed = reason
-            self.scope.cancel()
 
     def kill(self) -> None:
         """`die` with the reason that says so."""
@@ -286,7 +335,7 @@ class Cell:
             return
         if sender is self.parent:
             self.request_stop(reason)
-        elif self.trap_exit:
+        elif self.ties is not None and self.ties.trap_exit:
             self.deliver(Exit(sender.system.ref(sender.slot), sender.serial, reason))
         elif reason != Normal():
             self.die(reason)
@@ -300,7 +349,7 @@ class Cell:
         """Waits for the end of this life."""
         if self.down is None:
             future: Future[Reason] = self.system.backend.future()
-            self.waiting.append(future)
+            self.tie().waiting.append(future)
             return await future
         return self.down
 
@@ -312,7 +361,7 @@ class Cell:
         if grace == BRUTAL_KILL:
             self.kill()
         elif self.down is None:
-            self.told = True
+            self.tie().told = True
             self.request_stop(reason)
             if grace != INFINITY:
                 with anyio.move_on_after(float(grace)):
@@ -324,199 +373,109 @@ class Cell:
         """Marks, for the search for deadlocks, that `waiter` handles nothing until we answer."""
         return nullcontext() if waiter is None else _waiting_for(waiter, self)
 
-    # -- living ----------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """The whole life. Returns normally, unless what ended it belongs to the host's own code
-        (a native cancellation, `KeyboardInterrupt`), which passes on after the cell is finished.
-        """
-        _current.set(self)
-        reason: Reason = Killed()
-        try:
-            if self.doomed is None:
-                with self.scope:
-                    reason = await self._live()
-            if self.doomed is not None and not isinstance(reason, Crashed):
-                reason = self.doomed
-            await self._release(reason)
-        except BaseException as error:
-            reason = reason_of(error)
-            raise
-        finally:
-            self._finish(reason)
-
-    async def _live(self) -> Reason:
-        try:
-            self.actor = actor = self.spec.factory(*self.spec.args, **self.spec.kwargs)
-            actor.ctx = Context(self)
-            if await actor.start() is IGNORE:
-                self.ignored = True
-                return Normal()
-        except Exception as error:
-            return reason_of(error)
-        self._acknowledge()
-        reason: Reason = Normal()
-        try:
-            with self.work:
-                await actor.started()
-                await self._loop(actor)
-            if self.signal is not None:
-                reason = self.signal
-        except Exception as error:
-            reason = reason_of(error)
-        return await self._terminate(actor, reason)
-
-    def _acknowledge(self) -> None:
-        self.system.publish(
-            Started(
-                at=self.system.now(),
-                actor=self.path,
-                kind=self.slot.kind.__name__,
-                incarnation=self.incarnation,
-            )
-        )
-        self.ack.set_result(None)
-
-    async def _loop(self, actor: Actor) -> None:
-        """Handles messages until a signal to stop; a handler's exception passes through."""
-        handled = 0
-        while self.signal is None:
-            if not self.inbox:
-                self.waiter = self.system.backend.future()
-                await self.waiter
-                handled = 0
-            self.batch, self.inbox = iter(self.inbox), []
-            for message, reply in self.batch:
-                self.message, self.reply = message, reply
-                await self._handle(actor, message, reply)
-                self.message = self.reply = None
-                if self.signal is not None:
-                    break
-                handled += 1
-                if handled >= FAIRNESS:
-                    handled = 0
-                    await anyio.lowlevel.checkpoint()
-
-    async def _handle(self, actor: Actor, message: Any, reply: Future[Any] | None) -> None:
-        handler = self.slot.handlers.get(type(message))
-        if handler is None:
-            self._unheard(message)
-            return
-        try:
-            result = handler.function(actor, message)
-            if handler.awaits:
-                result = await result
-        except Refused as error:
-            if reply is None:
-                raise
-            if not reply.done():
-                reply.set_exception(error)
-            return
-        if reply is None or isinstance(result, Reply):
-            return
-        if self.signal is not None:
-            self.farewell = (reply, result)
-        elif not reply.done():
-            reply.set_result(result)
-
-    def _unheard(self, message: Any) -> None:
-        self.system.publish(Undelivered(at=self.system.now(), actor=self.path, message=message))
-
-    async def _terminate(self, actor: Actor, reason: Reason) -> Reason:
-        """Runs `stopping`; an exception in it is the new reason (R31, R32).
-
-        Its deadline is the spec's, kept here when the actor ends by itself, and by the kill in
-        `shut_down` when it was told to: a deadline of our own would let an actor that ignores the
-        request pass for one that obeyed (R96).
-        """
-        grace = self.spec.shutdown
-        limit = math.inf if self.told or isinstance(grace, str) else grace
-        try:
-            with anyio.move_on_after(limit):
-                await actor.stopping(reason)
-        except Exception as error:
-            return reason_of(error)
-        return reason
-
-    async def _release(self, reason: Reason) -> None:
+    async def release(self, reason: Reason) -> None:
         """Ends everything that the cell owns: its tasks, then its children, newest first."""
-        if not self.tasks and not self.children:
+        ties = self.ties
+        if ties is None or not (ties.tasks or ties.children):
             return
         with anyio.CancelScope(shield=True):
-            for task in tuple(self.tasks):
+            for task in tuple(ties.tasks):
                 task.cancel()
-            for task in tuple(self.tasks):
+            for task in tuple(ties.tasks):
                 await task.done
-            for child in reversed(tuple(self.children)):
+            for child in reversed(tuple(ties.children)):
                 await child.shut_down(reason, child.spec.shutdown)
 
-    def _finish(self, reason: Reason) -> None:
+    def announce_start(self) -> None:
+        """Publishes `Started`."""
+        system = self.system
+        if system.events.heard:
+            slot = self.slot
+            system.publish(
+                Started(
+                    at=system.now(),
+                    actor=slot.path,
+                    kind=slot.kind.__name__,
+                    incarnation=slot.incarnation,
+                )
+            )
+
+    def finish(self, reason: Reason) -> None:
         """Tells the world. Law 3: one go, in this order."""
+        acked = self.acked
         self.down = reason
         self.system.forget(self)
-        if self.parent is not None:
-            self.parent.children.pop(self, None)
+        parent, ties = self.parent, self.ties
+        if parent is not None and parent.ties is not None:
+            parent.ties.children.pop(self, None)
         self._settle_callers(reason)
-        self._publish_end(reason)
-        if self.ack.done():
-            for linked in tuple(self.links):
-                self.unlink(linked)
+        if self.system.events.heard:
+            self.system.publish(self._end_event(reason, acked))
+        if acked and parent is not None and not (ties is not None and ties.orphaned):
+            parent.exit_signal(self, reason)
+        if ties is not None:
+            self._cut(ties, reason, acked)
+        if self.control is not None:
+            self.control.close(self.path, reason)
+
+    def _cut(self, ties: Ties, reason: Reason, acked: bool) -> None:
+        for linked in tuple(ties.links):
+            self.unlink(linked)
+            if acked:
                 linked.exit_signal(self, reason)
-        else:
-            self.links.clear()
-            self.ack.set_result(IGNORE if self.ignored else reason)
-        for monitor in tuple(self.watchers):
+        for monitor in tuple(ties.watchers):
             monitor.fire(reason)
-        for monitor in tuple(self.watching):
+        for monitor in tuple(ties.watching):
             monitor.cancel()
-        for waiter in self.waiting:
+        for waiter in ties.waiting:
             if not waiter.done():
                 waiter.set_result(reason)
-        self.waiting.clear()
+        ties.waiting.clear()
 
     def _settle_callers(self, reason: Reason) -> None:
-        if self.farewell is not None and not self.farewell[0].done():
-            self.farewell[0].set_result(self.farewell[1])
-        for future in self.deferred:
-            if not future.done():
-                future.set_exception(ActorDown(self.path, reason))
-        self.deferred.clear()
-        if self.reply is not None:
-            self._bounce(self.message, self.reply, reason)
-        for message, reply in (*self.batch, *self.inbox):
-            self._bounce(message, reply, reason)
+        ties = self.ties
+        if ties is not None:
+            if ties.farewell is not None and not ties.farewell[0].done():
+                ties.farewell[0].set_result(ties.farewell[1])
+            for future in ties.deferred:
+                if not future.done():
+                    future.set_exception(ActorDown(self.path, reason))
+            ties.deferred.clear()
+        reply = self.current_reply()
+        if reply is not None:
+            self.bounce(None, reply, reason)
+        for message, caller in self.unread():
+            self.bounce(message, caller, reason)
         self.inbox = []
 
-    def _publish_end(self, reason: Reason) -> None:
-        system, kind = self.system, self.slot.kind.__name__
-        at = system.now()
-        event: Event
-        if self.ack.done():
-            event = Exited(
+    def _end_event(self, reason: Reason, acked: bool) -> Event:
+        slot = self.slot
+        at, path, kind = self.system.now(), slot.path, slot.kind.__name__
+        if acked:
+            return Exited(
                 at=at,
-                actor=self.path,
+                actor=path,
                 kind=kind,
-                incarnation=self.incarnation,
+                incarnation=slot.incarnation,
                 reason=reason,
-                message=self.message,
+                message=self.handling()[0],
             )
-        elif self.ignored:
-            event = StartIgnored(at=at, actor=self.path, kind=kind)
-        else:
-            event = StartFailed(at=at, actor=self.path, kind=kind, reason=reason)
-        system.publish(event)
+        if self.ties is not None and self.ties.ignored:
+            return StartIgnored(at=at, actor=path, kind=kind)
+        return StartFailed(at=at, actor=path, kind=kind, reason=reason)
 
-    # -- what `Context` offers ---------------------------------------------------------------
+    # -- what `Context` offers -------------------------------------------------------------------
 
     def defer(self) -> Reply[Any]:
         """The handle for the reply that the current caller waits for."""
-        future = self.reply
+        future = self.current_reply()
         if future is None:
             raise RuntimeError("there is no caller to answer: defer() belongs in a call's handler")
-        self.deferred[future] = None
+        deferred = self.tie().deferred
+        deferred[future] = None
 
         def settle(set_it: Callable[[Any], None], value: Any) -> None:
-            self.deferred.pop(future, None)
+            deferred.pop(future, None)
             if not future.done():
                 set_it(value)
 
@@ -528,12 +487,26 @@ class Cell:
     def link(self, other: Cell) -> None:
         """Makes each hear of the other's death (R3, R8)."""
         if other.down is not None:
-            self.exit_signal(other, other.down)
+            self.exit_signal(other, NoProc())
+        elif other is self.parent:
+            self.tie().orphaned = False
+        elif other.parent is self:
+            other.tie().orphaned = False
         elif other is not self:
-            self.links[other] = None
-            other.links[self] = None
+            self.tie().links[other] = None
+            other.tie().links[self] = None
 
     def unlink(self, other: Cell) -> None:
         """Undoes `link`: no exit signal comes afterwards (R3)."""
-        self.links.pop(other, None)
-        other.links.pop(self, None)
+        if other is self.parent:
+            self.tie().orphaned = True
+        elif other.parent is self:
+            other.tie().orphaned = True
+        if self.ties is not None:
+            self.ties.links.pop(other, None)
+        if other.ties is not None:
+            other.ties.links.pop(self, None)
+
+
+NOBODY: Final[Mapping[object, Cell]] = {}
+"""Whom a cell waits for that never waits."""

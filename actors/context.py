@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
 from actors.messages import Cast, Reply
 from actors.reasons import Killed, Normal, Reason
-from actors.ref import Ref, slot_of
 from actors.timers import Timer
 from actors.watching import Monitor
 
 if TYPE_CHECKING:
     from actors.cell import Cell, OwnedTask
+    from actors.ref import Ref
     from actors.spec import ChildSpec
     from actors.system import System
 
 A = TypeVar("A")
 C = TypeVar("C", bound=Any)
+P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
 
@@ -43,7 +44,7 @@ class Context(Generic[A]):
     @property
     def ref(self) -> Ref[A]:
         """The actor's own ref."""
-        return Ref(self._cell.slot)
+        return self._cell.system.ref(self._cell.slot)
 
     @property
     def path(self) -> str:
@@ -71,28 +72,31 @@ class Context(Generic[A]):
 
         Default false (R4, R13). A parent's death is always a request to stop, trapped or not.
         """
-        return self._cell.trap_exit
+        return self._cell.ties is not None and self._cell.ties.trap_exit
 
     @trap_exit.setter
     def trap_exit(self, value: bool) -> None:
-        self._cell.trap_exit = value
+        self._cell.tie().trap_exit = value
 
     # -- ending ----------------------------------------------------------------------------
 
     def stop(self, reason: Reason | None = None) -> None:
         """Ends the actor once the handler has returned; the reply goes out last (R29)."""
-        self._cell.request_stop(Normal() if reason is None else reason)
+        self._cell.stop_after_reply(Normal() if reason is None else reason)
 
     def exit(self, other: Ref[Any], reason: Reason) -> None:
-        """Sends another actor an exit signal, as if a linked actor had died with `reason` (R5).
+        """Sends an actor an exit signal, as if a linked actor had died with `reason` (R5).
 
-        `Killed()` kills it and cannot be trapped (R6).
+        `Killed()` kills it and cannot be trapped (R6). To itself even `Normal()` is the end, unless
+        it traps exits.
         """
-        target = slot_of(other).cell
+        target = _cell_of(other)
         if target is None:
             return
         if reason == Killed():
             target.kill()
+        elif target is self._cell and not self.trap_exit:
+            target.die(reason)
         else:
             target.exit_signal(self._cell, reason)
 
@@ -105,21 +109,30 @@ class Context(Generic[A]):
         """
         return await self._cell.system.start_under(self._cell, spec)
 
+    def spawn(self, kind: Callable[P, C], *args: P.args, **kwargs: P.kwargs) -> Ref[C]:
+        """Starts an actor without a task, linked to this one, here and now (Erlang's spawn_link).
+
+        For actors by the thousand: no spec, no name, no restart; this one does not end before they
+        do. Raises `StartFailed` if its start fails or says `IGNORE`, and `TypeError` if it has an
+        `async` method; such a one is for `start_child`.
+        """
+        return self._cell.system.spawn(self._cell, kind, args, kwargs)
+
     def link(self, other: Ref[Any]) -> None:
         """Ties the two lives together (R3). To a dead actor: as if it died now (R8)."""
-        target = slot_of(other).cell
+        target = _cell_of(other)
         if target is not None:
             self._cell.link(target)
 
     def unlink(self, other: Ref[Any]) -> None:
         """Unties them; no exit signal of it arrives afterwards (R3)."""
-        target = slot_of(other).cell
+        target = _cell_of(other)
         if target is not None:
             self._cell.unlink(target)
 
     def monitor(self, other: Ref[Any]) -> Monitor:
         """Asks for one `Down` message when the other's current life ends (R9)."""
-        return Monitor(self._cell, slot_of(other).cell, other)
+        return Monitor(self._cell, _cell_of(other), other)
 
     def demonitor(self, monitor: Monitor) -> None:
         """Ends a watch, and takes back a `Down` that is still in the mailbox (R9)."""
@@ -160,3 +173,7 @@ class Context(Generic[A]):
         a handler.
         """
         return self._cell.system.run_owned(self._cell, function, args, name)
+
+
+def _cell_of(ref: Ref[Any]) -> Cell | None:
+    return ref._slot.cell

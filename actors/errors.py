@@ -46,6 +46,18 @@ class NoReply(ActorError):
         super().__init__(f"{path} dropped the reply handle without an answer")
 
 
+class MailboxFull(ActorError):
+    """The actor's mailbox is bounded and has no room for the message."""
+
+    def __init__(self, path: str, limit: int) -> None:
+        self.path = path
+        self.limit = limit
+        super().__init__(
+            f"the mailbox of {path} is full: {limit} messages wait; "
+            "`await ref.send(...)` waits for room where its policy is 'block'"
+        )
+
+
 class Unhandled(ActorError, TypeError):
     """A message was sent to an actor that has no handler for it. Raised at the sender."""
 

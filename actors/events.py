@@ -114,6 +114,26 @@ class DeadLetter(Event, frozen=True, kw_only=True):
     reason: Reason
 
 
+class MailboxHigh(Event, frozen=True, kw_only=True):
+    """A bounded mailbox has reached its high water; said again only after it has fallen to half."""
+
+    actor: str
+    depth: int
+    limit: int
+
+
+class HandlerBlocked(Event, frozen=True, kw_only=True):
+    """The event loop has stood still for `seconds`.
+
+    `actor` and `message` say whose handler it is in, if it is one; `stack` is where, as text.
+    """
+
+    actor: str | None
+    message: Any
+    seconds: float
+    stack: str
+
+
 class Undelivered(Event, frozen=True, kw_only=True):
     """A kernel message (`Down`, `Exit`) arrived at an actor without a handler for it (R36)."""
 
@@ -174,6 +194,11 @@ class EventStream:
 
     def __repr__(self) -> str:
         return f"<EventStream with {len(self._listeners)} listeners>"
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens, so that there is a point in making an event."""
+        return bool(self._listeners)
 
     def publish(self, event: Event) -> None:
         """Hands an event to every listener, in the order in which they came."""

@@ -152,10 +152,12 @@ def handlers_of(cls: type) -> dict[type, Handler]:
     """
     table: dict[type, Handler] = {}
     for base in reversed(cls.__mro__):
-        for name in vars(base):
-            method = getattr(cls, name, None)
-            for kind in getattr(method, "__handles__", ()):
-                assert method is not None
+        for name, marked in vars(base).items():
+            if not hasattr(marked, "__handles__"):
+                continue
+            method = getattr(cls, name)
+            # An override needs no mark of its own; if it has one, that counts.
+            for kind in getattr(method, "__handles__", marked.__handles__):
                 table[kind] = Handler(method, inspect.iscoroutinefunction(method))
     missing = [m for m in _declared.get((cls.__module__, cls.__name__), ()) if m not in table]
     if missing:

@@ -7,14 +7,13 @@ ref to the same place. `incarnation` tells one life from the next.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from actors.cell import Cell, current_cell
 from actors.errors import ActorDown, Unhandled
 from actors.messages import Call, Cast, Handler
+from actors.pump import Pending
 from actors.reasons import NoProc, Reason
-
-if TYPE_CHECKING:
-    from actors.cell import Cell
 
 A_co = TypeVar("A_co", covariant=True)
 T = TypeVar("T")
@@ -83,7 +82,7 @@ class Ref(Generic[A_co]):
         """Puts a message into the actor's mailbox and returns at once (R36).
 
         To an actor that is not alive it becomes a `DeadLetter` event. Raises `Unhandled` if the
-        actor has no handler for it.
+        actor has no handler for it, `MailboxFull` if its mailbox is bounded and full.
         """
         slot = self._slot
         if type(message) not in slot.handlers:
@@ -91,25 +90,65 @@ class Ref(Generic[A_co]):
         if slot.cell is not None:
             slot.cell.put(message, None)
 
+    async def send(self, message: Cast[A_co]) -> None:
+        """`tell` that waits for room where the mailbox is bounded and its policy is "block".
+
+        Raises `ActorDown` if the actor dies before there is room. Cancelling sends nothing.
+        """
+        cell = self._slot.cell
+        if cell is not None and cell.control is not None:
+            await cell.control.wait_for_room(cell)
+        self.tell(message)
+
     async def call(self, message: Call[A_co, T], *, timeout: float | None = None) -> T:
         """Sends a message and waits for its reply.
 
         timeout
-            Seconds to wait; default without limit. After it the reply is dropped, though the
-            actor may still do the work (R26).
+            Seconds to wait, kept to a twentieth of a second; default without limit. After it the
+            reply is dropped, though the actor may still do the work (R26).
 
         Raises `ActorDown` if the actor is not alive or dies before it replies, at once and with
         its exit reason; `Deadlock` if the callee waits, directly or not, for the caller;
-        `CallTimeout`; `Unhandled`; and whatever `Refused` the handler raises. Cancelling abandons
-        the reply, not the work (R27).
+        `CallTimeout`; `Unhandled`; `MailboxFull`; and whatever `Refused` the handler raises.
+        Cancelling abandons the reply, not the work (R27).
         """
         slot = self._slot
-        if type(message) not in slot.handlers:
+        handler = slot.handlers.get(type(message))
+        if handler is None:
             raise self._unhandled(message)
         cell = slot.cell
         if cell is None:
             raise ActorDown(slot.path, NoProc())
-        return await cell.call(message, timeout)  # type: ignore[no-any-return]
+        system = cell.system
+        future: Any
+        if cell.inbox is None and system.pump.credit > 0:
+            system.pump.credit -= 1
+            result = cell.call_in_place(handler, message)  # type: ignore[attr-defined]
+            if type(result) is not Pending:
+                return result  # type: ignore[no-any-return]
+            if timeout is None or result.future is None:
+                return await result.settle()  # type: ignore[no-any-return]
+            future, caller = result.future, None
+        else:
+            caller = current_cell.get()
+            if caller is not None and (cell is caller or cell.calling):
+                cell.refuse_deadlock(caller)
+            if cell.control is not None:
+                await cell.control.wait_for_room(cell)
+            future = system.backend.future()
+            cell.put(message, future)
+        bucket = None
+        if caller is not None:
+            caller.calling[future] = cell
+        if timeout is not None:
+            bucket = system.deadlines.add(timeout, future, slot.path, message)
+        try:
+            return await future  # type: ignore[no-any-return]
+        finally:
+            if caller is not None:
+                del caller.calling[future]
+            if bucket is not None:
+                bucket.pop(future, None)
 
     async def stopped(self) -> Reason:
         """Waits until the current life has ended and returns its reason.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, TypeV
 
 import msgspec
 
+from actors.control import Mailbox
 from actors.errors import InvalidSpec, rejected
 from actors.restarts import Backoff
 
@@ -47,6 +48,7 @@ class Options(TypedDict, total=False):
     shutdown: ShutdownTime
     type: ChildType
     backoff: Backoff | None
+    mailbox: Mailbox | None
 
 
 class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
@@ -69,6 +71,8 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
         "worker" (default) or "supervisor".
     backoff
         How long its restarts are put off. Default None: not at all.
+    mailbox
+        How many messages may wait, and what a full mailbox does. Default None: without limit.
 
     Raises `InvalidSpec` when a field is wrong.
     """
@@ -83,6 +87,7 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
     shutdown: ShutdownTime = DEFAULT_SHUTDOWN
     type: ChildType = "worker"
     backoff: Backoff | None = None
+    mailbox: Mailbox | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id or "/" in self.id:
@@ -106,6 +111,8 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
             )
         if self.backoff is not None and not isinstance(self.backoff, Backoff):
             raise rejected("invalid_backoff", "backoff", self.backoff, "a Backoff or None")
+        if self.mailbox is not None and not isinstance(self.mailbox, Mailbox):
+            raise rejected("invalid_mailbox", "mailbox", self.mailbox, "a Mailbox or None")
 
     def options(self, **changes: Unpack[Options]) -> ChildSpec[A]:
         """The same spec with some fields changed. An unknown one is an `InvalidSpec`."""

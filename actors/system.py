@@ -7,15 +7,17 @@
 Leaving the block stops what was started in it, newest first, each as its spec says, and waits
 until all of it is gone; also when the block is left by an exception or by cancellation. The one
 task group here holds the task of every cell. Each of those is shielded, so that the host's
-cancellation reaches the block alone and the tree is stopped in order.
+cancellation reaches the block alone and the tree is stopped in order; the pump and the timers end
+last, for a tree needs both in order to stop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar, get_args
 from weakref import WeakValueDictionary
 
 import anyio
@@ -26,22 +28,44 @@ from actors.actor import Actor
 from actors.cell import Cell, Ignore, OwnedTask
 from actors.errors import ActorDown, NameTaken, StartFailed
 from actors.events import Event, EventStream
+from actors.pump import PlainCell, Pump, SpawnedCell
 from actors.reasons import Crashed, NoProc, Reason, Shutdown
 from actors.ref import Ref, Slot, slot_of
-from actors.spec import ChildSpec
-from actors.timers import Timers
+from actors.scheduling import Scheduler, seed_of_run
+from actors.spec import ChildSpec, default_id
+from actors.task_cell import TaskCell
+from actors.timers import Deadlines, Timers
 
 A = TypeVar("A", bound=Actor)
 
+Plain = Literal["inline", "pump", "task"]
+"""How actors run that never await: called in place when idle, by the pump alone, or in a task."""
+
+default_plain: Final[ContextVar[Plain]] = ContextVar("actors_plain", default="inline")
+"""What `System(plain=None)` means; for tests that are to hold in every way."""
+
 
 class System:
-    """The root of one tree of actors, in one event loop."""
+    """The root of one tree of actors, in one event loop.
+
+    plain
+        How actors whose methods are all plain `def` run: "inline" (default), "pump" or "task". To
+        the actors it makes no difference.
+    """
 
     backend: backend.Backend
     timers: Timers
+    deadlines: Deadlines
     events: EventStream
+    pump: Pump
+    scheduler: Scheduler | None
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: Plain | None = None) -> None:
+        self._plain = default_plain.get() if plain is None else plain
+        if self._plain not in get_args(Plain):
+            raise ValueError(f"plain must be one of {get_args(Plain)}, got: {plain!r}")
+        self._spawned: dict[Any, ChildSpec[Any]] = {}
+        self._services: list[anyio.CancelScope] = []
         self._slots: WeakValueDictionary[str, Slot] = WeakValueDictionary()
         self._names: dict[str, Cell] = {}
         self._roots: dict[Cell, None] = {}
@@ -55,9 +79,28 @@ class System:
         self.backend = backend.current()
         self.timers = Timers(self.backend)
         self.events = EventStream(self.backend)
+        self.deadlines = Deadlines(self.timers)
+        seed = seed_of_run.get()
+        self.scheduler = None if seed is None else Scheduler(seed)
+        inline = self._plain == "inline" and self.scheduler is None
+        self.pump = Pump(self, self.backend, inline=inline)
         self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
-        self._tasks.start_soon(self.timers.run, name="timers")
+        self._serve(self.timers.run, "timers")
+        self._serve(self.pump.run, "pump")
+        if self.scheduler is not None:
+            self._serve(self.scheduler.run, "scheduler")
         return self
+
+    def _serve(self, run: Callable[[], Awaitable[None]], name: str) -> None:
+        assert self._tasks is not None
+        scope = anyio.CancelScope(shield=True)
+        self._services.append(scope)
+
+        async def service() -> None:
+            with scope:
+                await run()
+
+        self._tasks.start_soon(service, name=name)
 
     async def __aexit__(
         self,
@@ -68,7 +111,9 @@ class System:
         with anyio.CancelScope(shield=True):
             await self.stop()
         assert self._tasks is not None
-        self._tasks.cancel_scope.cancel()
+        for scope in self._services:
+            scope.cancel()
+        self._services.clear()
         # The group is left without the block's exception, which would come out wrapped in a group
         # although nothing but the block has failed.
         await self._stack.__aexit__(None, None, None)
@@ -111,17 +156,58 @@ class System:
         if self._tasks is None:
             raise RuntimeError("the system is not running: use `async with System() as system`")
         path = spec.id if parent is None else f"{parent.path}/{spec.id}"
-        slot = self._slot(path, spec)
-        if slot.cell is not None and slot.cell.down is None:
+        held = self._slots.get(path)
+        if held is not None and held.cell is not None and held.cell.down is None:
             raise NameTaken(path, path)
-        cell = Cell(self, slot, spec, parent)
+        slot = self._slot(path, spec)
+        cell: TaskCell | PlainCell
+        if self._plain != "task" and getattr(spec.factory, "__plain__", False):
+            cell = PlainCell(self, slot, spec, parent)
+        else:
+            cell = TaskCell(self, slot, spec, parent)
         slot.cell = cell
         if spec.name is not None and not self._register(spec.name, cell):
             cell.die(Crashed(NameTaken(spec.name, self._names[spec.name].path)))
         if parent is None:
             self._roots[cell] = None
-        self._tasks.start_soon(cell.run, name=path)
+        if isinstance(cell, PlainCell):
+            cell.launch()
+        else:
+            self._tasks.start_soon(cell.run, name=path)
         return cell
+
+    def spawn(
+        self, parent: Cell | None, kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Ref[Any]:
+        """See `Context.spawn`; without a parent at the top."""
+        if self._tasks is None:
+            raise RuntimeError("the system is not running: use `async with System() as system`")
+        if not getattr(kind, "__plain__", False):
+            raise TypeError(
+                f"spawn takes an actor without async methods, and {kind.__name__} has some: "
+                "use start_child or start"
+            )
+        spec = self._spawned.get(kind)
+        if spec is None:
+            spec = ChildSpec(default_id(kind), kind, restart="temporary")
+            self._spawned[kind] = spec
+        cell = SpawnedCell(self, parent, spec)
+        if parent is None:
+            self._roots[cell] = None
+        cell.launch_with(args, kwargs)
+        if cell.down is not None:
+            ignored = isinstance(cell.outcome(), Ignore)
+            reason = Shutdown("ignored") if ignored else cell.down
+            failed = StartFailed(cell.path, reason)
+            raise failed from (reason.error if isinstance(reason, Crashed) else None)
+        return self.ref(cell)
+
+    def spawn_task(
+        self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any, name: str
+    ) -> None:
+        """Starts a task in the system's group: for the kernel's own use."""
+        assert self._tasks is not None
+        self._tasks.start_soon(function, *args, name=name)
 
     async def started(self, cell: Cell, waiter: Cell | None) -> Reason | Ignore | None:
         """Waits until a launched cell has started: None, or `IGNORE`, or why it failed.
@@ -129,6 +215,13 @@ class System:
         Cancelling kills it and waits until it is gone.
         """
         try:
+            if isinstance(cell, PlainCell):
+                await self.pump.took_a_turn()
+                if cell.started or cell.down is not None:
+                    return cell.outcome()
+                await cell.stopped()
+                return cell.outcome()
+            assert isinstance(cell, TaskCell)
             with cell.awaited_by(waiter):
                 return await cell.ack
         except BaseException:
@@ -168,7 +261,7 @@ class System:
         task = OwnedTask(cell, label)
         if cell.down is not None:
             raise RuntimeError(f"{cell.path} is down and can own no task")
-        cell.tasks[task] = None
+        cell.tie().tasks[task] = None
         self._tasks.start_soon(task.run, function, args, name=f"{cell.path}:{label}")
         return task
 
@@ -183,7 +276,7 @@ class System:
         slot.incarnation += 1
         return slot
 
-    def ref(self, slot: Slot) -> Ref[Any]:
+    def ref(self, slot: Any) -> Ref[Any]:
         """A ref to a slot."""
         return Ref(slot)
 

@@ -10,10 +10,12 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any, Final
 
 import anyio
 
-from actors.backend import Backend
+from actors.backend import Backend, Future
+from actors.errors import CallTimeout
 
 
 class Timer:
@@ -39,11 +41,51 @@ class Timer:
         return was is not None
 
 
+class Deadlines:
+    """The deadlines of calls, in buckets of `WIDTH` seconds: never early, late by at most that.
+
+    A call with a deadline costs a dict entry, which leaves with the call; a timer each would cost
+    ten times that, and a heap keeps what was cancelled until it is due.
+    """
+
+    WIDTH: Final = 0.05
+
+    __slots__ = ("_buckets", "_timers")
+
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+        self._buckets: dict[int, dict[Future[Any], tuple[str, Any, float]]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Deadlines of {sum(map(len, self._buckets.values()))} calls>"
+
+    def add(
+        self, timeout: float, future: Future[Any], path: str, message: Any
+    ) -> dict[Future[Any], tuple[str, Any, float]]:
+        """Fails `future` with `CallTimeout` in `timeout` seconds, unless it is done by then.
+
+        Returns the bucket, for the caller to take its future out of.
+        """
+        now = self._timers.now()
+        tick = math.ceil((now + timeout) / self.WIDTH)
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            bucket = self._buckets[tick] = {}
+            self._timers.after(tick * self.WIDTH - now, lambda: self._expire(tick))
+        bucket[future] = (path, message, timeout)
+        return bucket
+
+    def _expire(self, tick: int) -> None:
+        for future, (path, message, timeout) in self._buckets.pop(tick).items():
+            if not future.done():
+                future.set_exception(CallTimeout(path, message, timeout))
+
+
 class Timers:
     """The timers of one system; `run` is the task that fires them."""
 
     def __init__(self, backend: Backend) -> None:
-        self._now = backend.now
+        self.now = backend.now
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._nap: anyio.CancelScope | None = None
@@ -53,7 +95,7 @@ class Timers:
 
     def after(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Calls `callback` in `delay` seconds. It must not block nor fail."""
-        timer = Timer(self._now() + delay, callback)
+        timer = Timer(self.now() + delay, callback)
         heapq.heappush(self._heap, (timer.due, next(self._order), timer))
         if self._nap is not None and timer.due < self._nap.deadline:
             self._nap.deadline = timer.due
@@ -68,7 +110,7 @@ class Timers:
             self._nap = None
 
     def _fire_due(self) -> float:
-        now, heap = self._now(), self._heap
+        now, heap = self.now(), self._heap
         while heap and heap[0][0] <= now:
             timer = heapq.heappop(heap)[2]
             callback, timer.callback = timer.callback, None

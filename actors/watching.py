@@ -52,8 +52,8 @@ class Monitor:
         if target is None or target.down is not None:
             self.fire(NoProc())
         else:
-            target.watchers[self] = None
-            watcher.watching[self] = None
+            target.tie().watchers[self] = None
+            watcher.tie().watching[self] = None
 
     def __repr__(self) -> str:
         return f"<Monitor of {self._watcher.path} on {self._ref.path}>"
@@ -64,15 +64,12 @@ class Monitor:
         self._watcher.deliver(Down(self, self._ref, reason))
 
     def cancel(self) -> None:
-        """Ends the watch: no `Down` comes afterwards, not even one that is queued (R9: flush)."""
-        if self._target is not None:
-            self._target.watchers.pop(self, None)
-        self._watcher.watching.pop(self, None)
+        """Ends the watch: no `Down` is sent afterwards; `flush` sees to one that was."""
+        if self._target is not None and self._target.ties is not None:
+            self._target.ties.watchers.pop(self, None)
+        if self._watcher.ties is not None:
+            self._watcher.ties.watching.pop(self, None)
 
     def flush(self) -> None:
         """Removes a `Down` of this monitor that waits in the mailbox."""
-        self._watcher.inbox = [
-            entry
-            for entry in self._watcher.inbox
-            if not (isinstance(entry[0], Down) and entry[0].monitor is self)
-        ]
+        self._watcher.withdraw(self)

@@ -67,14 +67,16 @@ class Die(Cast["Worker"], frozen=True):
 
 
 class Worker(Actor):
-    """A recorded worker: its starts succeed, fail or are ignored as the scenario says."""
+    """A recorded worker: its starts succeed, fail or are ignored as the scenario says.
+
+    None of its methods awaits, so it has no task unless the system gives it one.
+    """
 
     def __init__(self, node: Json, attempts: Counter[str]) -> None:
         self.node = node
         self.attempts = attempts
-        self.stubborn = node.get("stops") == "stubborn"
 
-    async def start(self) -> Ignore | None:
+    def start(self) -> Ignore | None:
         outcomes = self.node.get("starts", ["ok"])
         outcome = outcomes[min(self.attempts[self.node["id"]], len(outcomes) - 1)]
         if outcome == "error":
@@ -83,8 +85,17 @@ class Worker(Actor):
 
     @on(Die)
     def die(self, msg: Die) -> None:
-        self.stubborn = False
         raise Stop(msg.reason)
+
+
+class StubbornWorker(Worker):
+    """A worker that does not stop when it is told to."""
+
+    stubborn = True
+
+    def die(self, msg: Die) -> None:
+        self.stubborn = False
+        super().die(msg)
 
     async def stopping(self, reason: Reason) -> None:
         if self.stubborn:
@@ -149,7 +160,8 @@ class Replay:
         if node["type"] == "supervisor":
             made = self.supervisor(node)
         else:
-            made = Worker.spec(node, self.attempts)
+            kind = StubbornWorker if node.get("stops") == "stubborn" else Worker
+            made = kind.spec(node, self.attempts)
         shutdown = node.get("shutdown")
         if shutdown is not None:
             made = made.options(

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from actors.system import Plain, default_plain
 from actors.testing import BACKENDS, BackendName
 from tests.otp.replay import main, replay_file
 
 RECORDINGS = Path(__file__).with_name("supervisor_traces.jsonl")
 
 
+@pytest.mark.parametrize("plain", get_args(Plain))
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_every_recorded_scenario_replays_event_by_event(backend: BackendName) -> None:
-    assert replay_file(str(RECORDINGS), backend) == (431, [])
+def test_every_recorded_scenario_replays_event_by_event(backend: BackendName, plain: Plain) -> None:
+    token = default_plain.set(plain)
+    try:
+        found = replay_file(str(RECORDINGS), backend)
+    finally:
+        default_plain.reset(token)
+    assert found == (431, [])
 
 
 def test_a_difference_is_found_and_spelled_out(

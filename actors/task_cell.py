@@ -1,0 +1,292 @@
+"""The cell of an actor that may await: one task, a mailbox, and one parked future.
+
+The inbox is a plain list that the loop swaps out whole: a deque takes 760 bytes when empty, and a
+condition or event costs twice the round trip. The loop is one long function on purpose: each
+coroutine between it and the handler costs a tenth of a call.
+
+Kills go through cancel scopes, which repeat themselves until the task has left; a native
+`task.cancel()` is said once and can be swallowed. The task is shielded from the host's
+cancellation, so that a tree is always stopped in order.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Iterator
+from operator import length_hint
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from actors.backend import Future
+from actors.cell import FAIRNESS, IGNORE, Cell, Entry, Ignore, current_cell
+from actors.control import Control
+from actors.errors import Refused
+from actors.messages import Reply
+from actors.reasons import Crashed, Killed, Normal, Reason, reason_of
+from actors.spec import ChildSpec
+
+if TYPE_CHECKING:
+    from actors.actor import Actor
+    from actors.ref import Slot
+    from actors.system import System
+
+
+class TaskCell(Cell):
+    """An actor with a task of its own."""
+
+    __slots__ = (
+        "ack",
+        "batch",
+        "calling",
+        "message",
+        "reply",
+        "scope",
+        "since",
+        "started",
+        "taken",
+        "waiter",
+        "work",
+    )
+
+    inbox: list[Entry]
+
+    def __init__(
+        self, system: System, slot: Slot, spec: ChildSpec[Any], parent: Cell | None
+    ) -> None:
+        super().__init__(system, slot, spec, parent)
+        self.taken: list[Entry] = []
+        self.batch: Iterator[Entry] = iter(self.taken)
+        self.waiter: Future[None] | None = None
+        self.message: Any = None
+        self.reply: Future[Any] | None = None
+        self.since = 0.0
+        self.started = False
+        self.calling: dict[object, Cell] = {}
+        self.scope = anyio.CancelScope(shield=True)
+        self.work = anyio.CancelScope()
+        self.ack: Future[Reason | Ignore | None] = system.backend.future()
+        if spec.mailbox is not None:
+            self.control = Control(spec.mailbox)
+
+    @property
+    def acked(self) -> bool:
+        return self.started
+
+    def handling(self) -> tuple[Any, float]:
+        return self.message, 0.0 if self.message is None else self.since
+
+    def current_reply(self) -> Future[Any] | None:
+        return self.reply
+
+    def unread(self) -> Iterable[Entry]:
+        return (*self.batch, *self.inbox)
+
+    @property
+    def depth(self) -> int:
+        return length_hint(self.batch) + len(self.inbox)
+
+    def queues(self) -> tuple[list[Entry], ...]:
+        return self.taken, self.inbox
+
+    def between_messages(self) -> bool:
+        return self.waiter is not None or self.down is not None
+
+    # -- sending and ending ----------------------------------------------------------------------
+
+    def put(self, message: Any, reply: Future[Any] | None) -> None:
+        if self.down is not None:
+            self.bounce(message, reply, self.down)
+            return
+        if self.control is not None and not self.control.admits(self, message, reply):
+            return
+        self.inbox.append((message, reply))
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def wake(self) -> None:
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def die(self, reason: Reason) -> None:
+        ties = self.tie()
+        if self.down is None and ties.doomed is None:
+            ties.doomed = reason
+            self.scope.cancel()
+
+    def fail(self, reason: Reason) -> None:
+        if self.acked:
+            self.request_stop(reason)
+            self.work.cancel()
+        else:
+            self.die(reason)
+
+    # -- living ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """The whole life. Returns normally, unless what ended it belongs to the host's own code
+        (`KeyboardInterrupt`), which passes on after the cell is finished.
+        """
+        current_cell.set(self)
+        reason: Reason = Killed()
+        try:
+            if self.tie().doomed is None:
+                with self.scope:
+                    reason = await self._live()
+            doomed = self.tie().doomed
+            if doomed is not None and not isinstance(reason, Crashed):
+                reason = doomed
+            await self._release(reason)
+        except BaseException as error:
+            reason = reason_of(error)
+            raise
+        finally:
+            self.finish(reason)
+
+    async def _live(self) -> Reason:
+        try:
+            self.actor = actor = self.spec.factory(*self.spec.args, **self.spec.kwargs)
+            actor._cell = self
+            if await _resolved(actor.start()) is IGNORE:
+                self.tie().ignored = True
+                return Normal()
+        except Exception as error:
+            return reason_of(error)
+        except anyio.get_cancelled_exc_class():
+            if self._killed():
+                raise
+            return Killed()
+        self.started = True
+        self.announce_start()
+        if not self.ack.done():
+            self.ack.set_result(None)
+        reason: Reason = Normal()
+        try:
+            with self.work:
+                await _resolved(actor.started())
+                await self._loop(actor)
+            if self.signal is not None:
+                reason = self.signal
+        except Exception as error:
+            reason = reason_of(error)
+        except anyio.get_cancelled_exc_class():
+            if self._killed():
+                raise
+            reason = Killed()
+        return await self._terminate(actor, reason)
+
+    def _killed(self) -> bool:
+        """Whether a cancellation is the kill of our own scope.
+
+        Any other one is a native `task.cancel()` from the host's code. It ends this actor, and
+        must not reach the task group, which would take all the others along.
+        """
+        return self.tie().doomed is not None or self.system.backend.name == "trio"
+
+    async def _release(self, reason: Reason) -> None:
+        while True:
+            try:
+                await self.release(reason)
+            except anyio.get_cancelled_exc_class():
+                if self.system.backend.name == "trio":
+                    raise
+            else:
+                return
+
+    async def _loop(self, actor: Actor) -> None:
+        """Handles messages until a signal to stop; a handler's exception passes through."""
+        handlers, system = self.slot.handlers, self.system
+        future, now = system.backend.future, system.backend.now
+        left = FAIRNESS
+        while self.signal is None:
+            if not self.inbox or (self.control is not None and self.control.suspended):
+                self.waiter = waiter = future()
+                await waiter
+                left = FAIRNESS
+                continue
+            if system.scheduler is not None:
+                await system.scheduler.turn(self)
+            if self.control is None and system.scheduler is None:
+                taken = self.inbox
+                self.inbox = []
+            else:
+                taken = [self.inbox.pop(0)]
+            self.taken = taken
+            self.batch = batch = iter(taken)
+            for message, reply in batch:
+                self.message = message
+                self.reply = reply
+                self.since = now()
+                if self.control is not None:
+                    self.control.before(self, message, reply)
+                handler = handlers.get(type(message))
+                if handler is None:
+                    self.unheard(message)
+                else:
+                    try:
+                        result = handler.function(actor, message)
+                        if handler.awaits:
+                            result = await result
+                        if reply is not None and type(result) is not Reply:
+                            if self.signal is not None and self.tie().last_reply:
+                                self.tie().farewell = reply, result
+                            elif not reply.done():
+                                reply.set_result(result)
+                    except Refused as error:
+                        if reply is None:
+                            raise
+                        if not reply.done():
+                            reply.set_exception(error)
+                    result = None
+                if self.signal is not None:
+                    break
+                if self.control is not None:
+                    self.control.after(self, actor, message, replied=reply is not None)
+                    break
+                left -= 1
+                if not left:
+                    left = FAIRNESS
+                    await anyio.lowlevel.checkpoint()
+            message = reply = None
+            self.message = self.reply = None
+            if self.control is not None and self.signal is None:
+                self.inbox[:0] = batch
+
+    async def _terminate(self, actor: Actor, reason: Reason) -> Reason:
+        """Runs `stopping`; an exception in it is the new reason (R31, R32).
+
+        Its deadline is the spec's, kept here when the actor ends by itself, and by the kill in
+        `shut_down` when it was told to: a deadline of our own would let an actor that ignores the
+        request pass for one that obeyed (R96).
+        """
+        grace = self.spec.shutdown
+        limit = math.inf if self.tie().told or isinstance(grace, str) else grace
+        try:
+            with anyio.move_on_after(limit):
+                await _resolved(actor.stopping(reason))
+        except Exception as error:
+            return reason_of(error)
+        except anyio.get_cancelled_exc_class():
+            if self._killed():
+                raise
+            return Killed()
+        return reason
+
+    def finish(self, reason: Reason) -> None:
+        super().finish(reason)
+        if not self.ack.done():
+            ignored = self.ties is not None and self.ties.ignored
+            self.ack.set_result(IGNORE if ignored else reason)
+
+
+async def _resolved(value: Any) -> Any:
+    """What a method gave that may be plain or not."""
+    return await value if inspect.isawaitable(value) else value
