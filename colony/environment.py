@@ -1,7 +1,7 @@
-"""The environment of a service: pure.
+"""The environment of a service: pure, but for the reading of its files.
 
-Three layers, the later over the earlier: the system's, the colony's, the service's own. Between
-the first and the second stands what Colony itself tells each service, so that a file can still
+Four layers, the later over the earlier: the system's, the service's env_file, the colony's env, the
+service's own. After the first comes what Colony itself tells each service, so that a file can still
 say otherwise:
 
     PORT                 its port
@@ -12,16 +12,20 @@ say otherwise:
     PYTHONUNBUFFERED     1: Python's output would otherwise arrive a buffer late, or never
     __VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS
                          Vite answers 403 to a host name that it does not know
+    RAILS_DEVELOPMENT_HOSTS
+                         so does Rails
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from colony.config import Config, Service
 
-VITE_HOSTS: Final = ".colony.local"
+HOSTS: Final = ".colony.local"
 
 PRIVATE: Final = ("COLONY_INSTANCE",)
 """Variables of our own process that a service must not inherit as they are."""
@@ -30,12 +34,13 @@ PRIVATE: Final = ("COLONY_INSTANCE",)
 def service_environment(
     system: Mapping[str, str], config: Config, service: Service, urls: Mapping[str, str]
 ) -> dict[str, str]:
-    """The whole environment of one service. `urls` holds those of the colony's services."""
+    """The environment of a service beneath what its file says. `urls` are the colony's."""
     told = {
         "COLONY_NAME": config.name,
         "COLONY_SERVICE": service.name,
         "PYTHONUNBUFFERED": "1",
-        "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS": VITE_HOSTS,
+        "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS": HOSTS,
+        "RAILS_DEVELOPMENT_HOSTS": HOSTS,
     }
     if service.port is not None:
         told["PORT"] = str(service.port)
@@ -44,9 +49,59 @@ def service_environment(
     for name, url in urls.items():
         told[f"COLONY_URL_{variable_name(name)}"] = url
     inherited = {name: value for name, value in system.items() if name not in PRIVATE}
-    return {**inherited, **told, **config.environment(service)}
+    return {**inherited, **told}
 
 
 def variable_name(service: str) -> str:
     """A service's name as a part of a variable's: `api-v2` → `API_V2`."""
     return service.upper().replace("-", "_")
+
+
+class EnvFileError(ValueError):
+    """An environment file cannot be used; the text names it, and the line."""
+
+
+def read_env_files(paths: Iterable[str]) -> dict[str, str]:
+    """The variables of some files, the later over the earlier. Blocks. Raises `EnvFileError`."""
+    found: dict[str, str] = {}
+    for path in paths:
+        try:
+            text = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise EnvFileError(f"env_file {path} cannot be read: {why}") from None
+        found |= parse_env(text, path)
+    return found
+
+
+def parse_env(text: str, path: str = "env_file") -> dict[str, str]:
+    """NAME=value lines, as in a `.env`.
+
+    `#` begins a comment at the start of a line or after a space; `export` may stand in front. A
+    value in single quotes is as it stands; one in double quotes knows the escapes of a newline, a
+    tab, a quote and a backslash; $NAME is not expanded. Raises `EnvFileError` for anything else.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _ASSIGNMENT.fullmatch(stripped)
+        if match is None:
+            # Not the line itself: it may be a secret.
+            raise EnvFileError(f"env_file {path}, line {number} is not of the form NAME=value")
+        name, single, double, bare = match.groups()
+        if double is not None:
+            double = _ESCAPE.sub(lambda m: _ESCAPES.get(m[1], m[0]), double)
+        found[name] = next(value for value in (single, double, bare) if value is not None)
+    return found
+
+
+_ASSIGNMENT: Final = re.compile(
+    r"""(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*
+        (?:'([^']*)'|"((?:[^"\\]|\\.)*)"|([^'"\s]?.*?))
+        (?:\s+\#.*|\s*)""",
+    re.VERBOSE,
+)
+_ESCAPE: Final = re.compile(r"\\(.)")
+_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "$": "$"}

@@ -4,13 +4,16 @@
     ├── journal                   the last output of every service
     ├── addresses, network        (with namespaces) the network thread and the host's side
     ├── routes, door, dns         the front door
-    └── colonies                  dynamic
-        └── my-app                rest_for_one, ends when `services` gives up
-            ├── namespace         (with namespaces)
-            ├── routes
-            └── services          strategy and limit of colony.toml
-                ├── web
-                └── api
+    ├── colonies                  dynamic
+    │   └── my-app                rest_for_one, ends when `services` gives up
+    │       ├── namespace         (with namespaces)
+    │       ├── routes
+    │       ├── board             what is known of each service
+    │       ├── services          strategy and limit of colony.toml
+    │       │   ├── web
+    │       │   └── api
+    │       └── control           what an operator does to them
+    └── api                       (where it is served) the HTTP API
 
 `services` is a transient, significant child: when its limit is reached it ends in good order
 (R85), is not started again, and takes the colony down with it. Everything else of a colony is
@@ -25,12 +28,12 @@ from typing import Any, Final
 import msgspec
 
 from actors import ChildSpec, DynamicSupervisor, Supervisor
-from colony.config import Config, Service
-from colony.environment import service_environment
+from colony.config import Config
 from colony.journal import JOURNAL, Journal
+from colony.logs import Logs
 from colony.places import ColonyRoutes, Places
-from colony.services.plan import ServicePlan
-from colony.services.port_actor import PortActor
+from colony.services import specs
+from colony.services.specs import Where, colony_children
 from netns import Instance, NetworkThread
 from netns.actors import (
     ADDRESSES,
@@ -46,16 +49,13 @@ from proxy.actors import DNS, DOOR, ROUTES, DnsOwner, DoorOwner, Routes
 
 SYSTEM: Final = "system"
 COLONIES: Final = "colonies"
-SERVICES: Final = "services"
+SERVICES: Final = specs.SERVICES
 
 OWNER_LIMIT: Final = (10, 60.0)
 """Restarts of the owners at the top, within how many seconds, before the whole system gives up."""
 
 COLONY_LIMIT: Final = (3, 60.0)
 """The same within a colony, its services aside: theirs is colony.toml's."""
-
-STOP_MARGIN: Final = 5.0
-"""Seconds over its own grace that a port actor has before it is killed itself."""
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -73,13 +73,14 @@ class Parts(msgspec.Struct, frozen=True):
     door_kind: str
     dns: NameServer | None
     dns_kind: str
+    logs: Logs = msgspec.field(default_factory=Logs)
 
 
 def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
     """The top of the tree."""
     network = NetworkOwner.spec(parts.instance, parts.thread, parts.runtime, parts.isolated)
     children: list[ChildSpec[Any]] = [
-        Journal.spec().options(id="journal", name=JOURNAL),
+        Journal.spec(parts.logs).options(id="journal", name=JOURNAL),
         AddressBook.spec().options(id="addresses", name=ADDRESSES),
         network.options(id="network", name=NETWORK, shutdown=30.0),
         Routes.spec().options(id="routes", name=ROUTES),
@@ -91,7 +92,8 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
         )
     colonies = DynamicSupervisor.spec().options(id=COLONIES, name=COLONIES)
     intensity, period = OWNER_LIMIT
-    top = Supervisor.spec([*children, colonies], intensity=intensity, period=period)
+    children.append(colonies)
+    top = Supervisor.spec(children, intensity=intensity, period=period)
     return top.options(id=SYSTEM)
 
 
@@ -111,7 +113,7 @@ def colony_spec(
         config.name, colony_routes(config), parts.places, isolated=parts.isolated
     )
     children.append(routes.options(id="routes"))
-    children.append(services_spec(config, parts, urls, system_env))
+    children += colony_children(config, where(parts), urls, system_env, services_path(config.name))
     intensity, period = COLONY_LIMIT
     colony = Supervisor.spec(
         children,
@@ -123,48 +125,15 @@ def colony_spec(
     return colony.options(id=config.name, restart="temporary")
 
 
-def services_spec(
-    config: Config, parts: Parts, urls: Mapping[str, str], system_env: Mapping[str, str]
-) -> ChildSpec[Supervisor]:
-    """The supervisor of a colony's services."""
-    rules = config.supervision
-    services = Supervisor.spec(
-        [
-            PortActor.spec(
-                service_plan(config, service, parts, urls, system_env), parts.thread
-            ).options(
-                id=service.name,
-                restart=service.restart,
-                shutdown=service.stop.grace + STOP_MARGIN,
-            )
-            for service in config.services.values()
-        ],
-        strategy=rules.strategy,
-        intensity=rules.intensity,
-        period=rules.period,
-    )
-    return services.options(id=SERVICES, restart="transient", significant=True)
+def where(parts: Parts) -> Where:
+    """Where this instance's services run."""
+    instance = parts.instance
+    return Where(instance.id, str(instance.directory), parts.isolated, parts.thread, parts.logs)
 
 
-def service_plan(
-    config: Config,
-    service: Service,
-    parts: Parts,
-    urls: Mapping[str, str],
-    system_env: Mapping[str, str],
-) -> ServicePlan:
-    """What one port actor is told."""
-    return ServicePlan(
-        colony=config.name,
-        service=service.name,
-        argv=service.argv,
-        cwd=service.cwd,
-        env=service_environment(system_env, config, service, urls),
-        port=service.port,
-        grace=service.stop.grace,
-        instance=parts.instance.id,
-        isolated=parts.isolated,
-    )
+def services_path(colony: str) -> str:
+    """The place of a colony's services' supervisor in the tree."""
+    return f"{SYSTEM}/{COLONIES}/{colony}/{SERVICES}"
 
 
 def colony_routes(config: Config) -> tuple[Route, ...]:

@@ -21,10 +21,13 @@ from colony.config.load import load, parse
 from colony.config.problems import ConfigError, Place, Problem
 from colony.config.render import as_data, render
 from colony.config.schema import (
+    BackoffRule,
     Colony,
     Config,
     Environment,
+    Health,
     Network,
+    Ready,
     Service,
     Stop,
     Supervision,
@@ -32,13 +35,16 @@ from colony.config.schema import (
 )
 
 __all__ = [
+    "BackoffRule",
     "Colony",
     "Config",
     "ConfigError",
     "Environment",
+    "Health",
     "Network",
     "Place",
     "Problem",
+    "Ready",
     "Service",
     "Stop",
     "Supervision",

@@ -7,16 +7,19 @@ table's Struct in `schema` (a test holds the two together).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
-from colony.config import values
+from colony.config import probes, values
 from colony.config.schema import (
+    BackoffRule,
     Colony,
     Config,
     Environment,
+    Health,
     Network,
+    Ready,
     Service,
     Stop,
     Supervision,
@@ -41,7 +44,14 @@ class Tables(Struct, frozen=True):
     kind: type[Struct]
 
 
-Entry = Reader | Each | Tables | type[Struct]
+class Short(Struct, frozen=True):
+    """A table that may be written as one value too: `word` makes its fields of that."""
+
+    word: Callable[[object], dict[str, Any]]
+    kind: type[Struct]
+
+
+Entry = Reader | Each | Tables | Short | type[Struct]
 
 _VARIABLES: Final = Each(values.variable_name, values.variable)
 _STRATEGY: Final = values.choice("one_for_one", "rest_for_one", "one_for_all")
@@ -83,8 +93,47 @@ TABLES: Final[dict[type[Struct], dict[str, Entry]]] = {
             aliases={"always": "permanent", "on-failure": "transient", "never": "temporary"},
         ),
         "stop": Stop,
+        "after": probes.after,
+        "env_file": probes.files,
+        "ready": Short(probes.ready_word, Ready),
+        "health": Health,
+        "backoff": BackoffRule,
+        "pty": values.flag,
+        "exit_colony": values.flag,
     },
-    Stop: {"grace": values.duration(0, 600)},
+    Stop: {
+        "signal": probes.signal_number,
+        "grace": values.duration(0, 600),
+        "command": values.command,
+    },
+    Ready: {
+        "tcp": probes.port_or_true,
+        "http": values.url_path,
+        "exec": values.command,
+        "log": probes.pattern,
+        "notify": values.flag,
+        "none": values.flag,
+        "port": values.port,
+        "interval": values.duration(0.001, DAY),
+        "timeout": values.duration(0.001, DAY),
+        "deadline": values.duration(0.001, DAY),
+    },
+    Health: {
+        "tcp": probes.port_or_true,
+        "http": values.url_path,
+        "exec": values.command,
+        "notify": values.flag,
+        "port": values.port,
+        "interval": values.duration(0.01, DAY),
+        "timeout": values.duration(0.001, DAY),
+        "failures": probes.failures,
+    },
+    BackoffRule: {
+        "min": values.duration(0, DAY),
+        "max": values.duration(0, DAY),
+        "factor": probes.factor,
+        "reset": values.duration(0, DAY),
+    },
     Terminal: {"command": values.command, "env": _VARIABLES},
     Supervision: {
         "strategy": _STRATEGY,
@@ -105,6 +154,9 @@ HOMES: Final[dict[str, str]] = {
     **dict.fromkeys(TABLES[Supervision], "[supervision]"),
     **dict.fromkeys(TABLES[Colony], "[colony]"),
     **dict.fromkeys(TABLES[Environment], "[colony.environment]"),
+    **dict.fromkeys(TABLES[BackoffRule], "[services.NAME.backoff]"),
+    **dict.fromkeys(TABLES[Health], "[services.NAME.health]"),
+    **dict.fromkeys(TABLES[Ready], "[services.NAME.ready]"),
     **dict.fromkeys(TABLES[Stop], "[services.NAME.stop]"),
     **dict.fromkeys(TABLES[Service], "[services.NAME]"),
     "env": "[colony.env], [services.NAME] or [terminal]",
@@ -117,6 +169,11 @@ SYNONYMS: Final[dict[str, str]] = {
     **dict.fromkeys(("environment", "envs", "vars", "variables"), "env"),
     **dict.fromkeys(("autorestart", "restart_policy"), "restart"),
     **dict.fromkeys(("max_restarts", "retries"), "intensity"),
+    **dict.fromkeys(("depends_on", "needs", "requires", "dependencies"), "after"),
+    **dict.fromkeys(("envfile", "dotenv", "environment_file"), "env_file"),
+    **dict.fromkeys(("readiness", "readiness_probe", "wait_for"), "ready"),
+    **dict.fromkeys(("healthcheck", "liveness", "liveness_probe"), "health"),
+    **dict.fromkeys(("tty", "interactive"), "pty"),
     "url": "path",
 }
 """What other tools call it."""

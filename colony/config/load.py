@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from colony.config import checks, syntax
+from colony.config import checks, service_checks, syntax
 from colony.config.schema import Colony, Config, Service, Supervision
 from colony.config.walk import fields_of
 
@@ -59,8 +59,13 @@ def parse(text: str, filename: str = "colony.toml", *, workspace: str | None = N
         colony = msgspec.structs.replace(colony, name=checks.default_name(sheet, root))
     services = checks.with_old_ports(sheet, colony, services)
     services = checks.with_directories(sheet, services, root)
+    services = service_checks.with_env_files(sheet, services, root)
     supervision = checks.one_strategy(sheet, colony, fields.get("supervision", Supervision()))
     checks.ports_differ(sheet, colony, services)
+    service_checks.dependencies_hold(sheet, services)
+    service_checks.probes_make_sense(sheet, services)
+    service_checks.exits_can_come(sheet, services)
+    service_checks.backoffs_grow(sheet, services)
     checks.something_to_run(sheet, document)
     checks.not_provisioned(sheet, document)
     fields |= {"colony": colony, "services": services, "supervision": supervision}

@@ -9,6 +9,7 @@ Durations are float seconds here, numbers of seconds or texts like "500ms" in th
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field, structs
@@ -17,6 +18,9 @@ from colony.config.problems import Problem
 
 Restart = Literal["permanent", "transient", "temporary"]
 Strategy = Literal["one_for_one", "rest_for_one", "one_for_all"]
+Condition = Literal["started", "ready", "completed"]
+ReadyKind = Literal["none", "tcp", "http", "exec", "log", "notify"]
+HealthKind = Literal["tcp", "http", "exec", "notify"]
 Egress = Literal["nat", "none"]
 PackageManager = Literal["npm", "yarn", "pnpm", "bun"]
 Command = str | tuple[str, ...]
@@ -80,12 +84,97 @@ class Colony(_WithEnv, frozen=True, kw_only=True):
 
 
 class Stop(Struct, frozen=True, kw_only=True):
-    """`[services.NAME.stop]`: how a service is ended."""
+    """`[services.NAME.stop]`: how a service is ended, it and all that it has started."""
 
+    signal: Annotated[
+        int,
+        Meta(description="What its process group is sent first, as SIGINT or 2; a number here"),
+    ] = int(signal.SIGTERM)
     grace: Annotated[
         Seconds,
         Meta(description="Seconds from the first signal to SIGKILL; 0 kills at once"),
     ] = 5.0
+    command: Annotated[
+        Command | None,
+        Meta(description="Runs instead of the signal, with its process in $COLONY_PID"),
+    ] = None
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The arguments of `command`; empty without one."""
+        return () if self.command is None else as_argv(self.command)
+
+
+class Ready(Struct, frozen=True, kw_only=True):
+    """`ready`: by what a service is known to be ready. One of the first six says it; without any,
+    `tcp` for a service with a port, else `none`.
+
+    Short: ready = "tcp", "notify" or "none", or a path for `http`, as ready = "/health".
+    """
+
+    tcp: Annotated[
+        Port | bool | None,
+        Meta(description="Something accepts connections on this port; true: on the service's"),
+    ] = None
+    http: Annotated[
+        str | None, Meta(description="This path on `port` answers 2xx or 3xx, as /health")
+    ] = None
+    exec: Annotated[
+        Command | None, Meta(description="This command ends with status 0, as pg_isready")
+    ] = None
+    log: Annotated[
+        str | None, Meta(description="A line of its output matches this regular expression")
+    ] = None
+    notify: Annotated[
+        bool, Meta(description="It says READY=1 on $NOTIFY_SOCKET, as sd_notify(3)")
+    ] = False
+    none: Annotated[bool, Meta(description="It is ready as soon as it runs")] = False
+    port: Annotated[Port | None, Meta(description="For `http`; default the service's port")] = None
+    interval: Annotated[
+        Seconds | None,
+        Meta(description="Seconds between two attempts; default soon at first, then 0.25 s"),
+    ] = None
+    timeout: Annotated[Seconds, Meta(description="Seconds that one attempt may take")] = 5.0
+    deadline: Annotated[
+        Seconds | None,
+        Meta(
+            description="Seconds after which not to be ready is a crash; default none, for a first "
+            "build may take its time"
+        ),
+    ] = None
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """`[services.NAME.health]`: how a service that is ready is asked whether it still is. When that
+    fails, it is ended, which counts as a crash. Default: it is not asked."""
+
+    tcp: Annotated[
+        Port | bool | None,
+        Meta(description="Something accepts connections on this port; true: on the service's"),
+    ] = None
+    http: Annotated[str | None, Meta(description="This path on `port` answers 2xx or 3xx")] = None
+    exec: Annotated[Command | None, Meta(description="This command ends with status 0")] = None
+    notify: Annotated[
+        bool, Meta(description="It says WATCHDOG=1 on $NOTIFY_SOCKET within each `interval`")
+    ] = False
+    port: Annotated[Port | None, Meta(description="For `http`; default the service's port")] = None
+    interval: Annotated[Seconds, Meta(description="Seconds between two checks")] = 10.0
+    timeout: Annotated[Seconds, Meta(description="Seconds that one check may take")] = 5.0
+    failures: Annotated[
+        int, Meta(ge=1, description="How many checks in a row must fail for it to be ended")
+    ] = 3
+
+
+class BackoffRule(Struct, frozen=True, kw_only=True):
+    """`[services.NAME.backoff]`: how long a restart is put off. The first one is made at once; then
+    `min`, and `factor` times the last, up to `max`; at once again after a life of `reset`."""
+
+    min: Annotated[Seconds, Meta(description="Seconds before the second restart")] = 0.5
+    max: Annotated[Seconds, Meta(description="Seconds that a restart is put off at most")] = 30.0
+    factor: Annotated[float, Meta(ge=1, description="From one delay to the next")] = 2.0
+    reset: Annotated[
+        Seconds, Meta(description="Seconds that a life must last to count as healthy")
+    ] = 10.0
 
 
 class Service(_WithEnv, frozen=True, kw_only=True):
@@ -122,6 +211,37 @@ class Service(_WithEnv, frozen=True, kw_only=True):
         ),
     ] = "permanent"
     stop: Annotated[Stop, Meta(description="How it is ended")] = Stop()
+    after: Annotated[
+        dict[Name, Condition],
+        Meta(
+            description="The services that it is started after, and when: once they are started, "
+            "ready or completed. A list of names means ready"
+        ),
+    ] = field(default_factory=dict)
+    env_file: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Files of NAME=value lines beneath `env`, read anew at each start; "
+            "relative to the folder of colony.toml, absolute once loaded"
+        ),
+    ] = ()
+    ready: Annotated[Ready, Meta(description="By what it is known to be ready")] = Ready()
+    health: Annotated[
+        Health | None, Meta(description="How it is asked whether it still is; default not at all")
+    ] = None
+    backoff: Annotated[BackoffRule, Meta(description="How long restarts are put off")] = (
+        BackoffRule()
+    )
+    pty: Annotated[
+        bool, Meta(description="Whether it runs on a terminal of its own instead of on pipes")
+    ] = False
+    exit_colony: Annotated[
+        bool,
+        Meta(
+            description="Whether its end, if it is not restarted, ends the colony, whose exit "
+            "status is then its own. Only with restart transient or temporary"
+        ),
+    ] = False
 
     @property
     def argv(self) -> tuple[str, ...]:

@@ -234,6 +234,15 @@ def variable_name(key: str) -> None:
         raise Refused(f"must not be empty and not hold `=` or NUL: got {quoted(key)}")
 
 
+def flag(value: object) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        as_text = isinstance(value, str) and value.lower() in ("true", "false")
+        help = f"write it without quotes: {str(value).lower()}" if as_text else ""
+        raise Refused(f"must be true or false: got {described(value)}", help)
+    return value
+
+
 def count(value: object) -> int:
     """How many; 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0 or value > 10**6:

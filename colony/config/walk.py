@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from colony.config import values
-from colony.config.fields import HOMES, SYNONYMS, TABLES, Each, Entry, Tables
+from colony.config.fields import HOMES, SYNONYMS, TABLES, Each, Entry, Short, Tables
 from colony.config.positions import Path
 from colony.config.schema import Service
 from colony.config.sheet import Sheet, table_name
@@ -45,9 +45,13 @@ def _read(sheet: Sheet, path: Path, value: object, entry: Entry) -> Any:
         return _each(sheet, path, value, entry)
     if isinstance(entry, Tables):
         return _services(sheet, path, value, entry)
+    if isinstance(entry, Short) and isinstance(value, dict):
+        entry = entry.kind
     if isinstance(entry, type):
         return entry(**fields_of(sheet, path, value, entry))
     try:
+        if isinstance(entry, Short):
+            return entry.kind(**entry.word(value))
         return entry(value)
     except Refused as refused:
         sheet.report(

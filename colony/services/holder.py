@@ -1,4 +1,8 @@
-"""Who listens on a port of this machine, in words for an error. Reads /proc; blocks."""
+"""Who listens on a port, in words for an error, and who is left of a service. Reads /proc; blocks.
+
+The tables of listening sockets belong to a network: on the network thread, inside a namespace,
+`/proc/thread-self/net` is that namespace's; elsewhere it is the host's.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,85 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-_LISTEN: Final = "0A"
-"""TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h)."""
+import msgspec
+
+from netns import Namespace, NetworkThread, sweep
+from netns.names import COLONY_VARIABLE
+from netns.sweep import Belongs
+
+SERVICE_VARIABLE: Final = "COLONY_SERVICE"
+
+_LISTEN: Final = "0A"  # TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h)
+_LONGEST: Final = 60
 
 
-def holder_of(port: int) -> str | None:
-    """Words for the process that listens on a TCP port of the host; None if the port is free.
+class Holder(msgspec.Struct, frozen=True):
+    """A process that listens on a port. `colony` and `service` are "" unless it is one of ours."""
 
-    A listener that we may not look at is "another user's process".
+    pid: int
+    command: str
+    colony: str = ""
+    service: str = ""
+
+    def __str__(self) -> str:
+        if not self.pid:
+            return "another user's process"
+        ours = f", service {self.service} of colony {self.colony}" if self.service else ""
+        return f"pid {self.pid} `{self.command}`{ours}"
+
+
+class Search:
+    """Looks for listeners where a service runs: in its colony's namespace, or on the host."""
+
+    def __init__(self, thread: NetworkThread, place: Namespace | None) -> None:
+        self.thread = thread
+        self.place = place
+
+    def __repr__(self) -> str:
+        return f"<Search in {self.place or 'the host'}>"
+
+    async def holder(self, port: int) -> Holder | None:
+        """Who listens on the port; None if it is free."""
+        return await self.thread.run(self._holder, port)
+
+    def _holder(self, port: int) -> Holder | None:
+        if self.place is None:
+            return holder_of(port)
+        with self.thread.inside(self.place):
+            inodes = set(_listening_inodes(port))
+        return holder_among(inodes, sweep.processes_in(self.place.inode)) if inodes else None
+
+
+def holder_of(port: int) -> Holder | None:
+    """Who listens on a TCP port of the host; None if the port is free.
+
+    A listener that we may not look at has no pid.
     """
     if _is_free(port):
         return None
-    inodes = set(_listening_inodes(port))
-    for pid in _pids():
+    return holder_among(set(_listening_inodes(port)), list(_pids()))
+
+
+def holder_among(inodes: set[str], pids: list[int]) -> Holder:
+    """Which of the processes has one of these sockets; the oldest of them, which is the parent of
+    those that have inherited it."""
+    for pid in sorted(pids):
         if any(inode in inodes for inode in _socket_inodes(pid)):
-            return f"pid {pid} `{_command(pid)}`"
-    return "another user's process"
+            env = _environment(pid)
+            colony, service = env.get(COLONY_VARIABLE, ""), env.get(SERVICE_VARIABLE, "")
+            return Holder(pid, _command(pid), colony, service)
+    return Holder(0, "")
+
+
+def strays_of(instance: str, colony: str, service: str, place: Namespace | None) -> Belongs:
+    """The rule for processes that a service has started, whoever their parent is now."""
+    rules = [sweep.with_variable(SERVICE_VARIABLE, service)]
+    if place is not None:
+        # First, as it is the cheaper question; and no colony has another's namespace.
+        rules.insert(0, sweep.in_namespace(place.inode))
+    else:
+        rules.append(sweep.colony_of(instance, colony))
+    return lambda pid: all(rule(pid) for rule in rules)
 
 
 def _is_free(port: int) -> bool:
@@ -42,9 +109,10 @@ def _is_free(port: int) -> bool:
 
 
 def _listening_inodes(port: int) -> Iterator[str]:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
-            for line in Path(table).read_text("ascii").splitlines()[1:]:
+            text = Path("/proc/thread-self/net", table).read_text("ascii")
+            for line in text.splitlines()[1:]:
                 fields = line.split()
                 if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
                     yield fields[9]
@@ -65,9 +133,16 @@ def _socket_inodes(pid: int) -> Iterator[str]:
                     yield target[len("socket:[") : -1]
 
 
+def _environment(pid: int) -> dict[str, str]:
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{pid}/environ").read_bytes().decode("utf-8", "replace")
+        return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+    return {}
+
+
 def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         text = b" ".join(word for word in words if word).decode("utf-8", "replace")
-        return text if len(text) <= 60 else f"{text[:59]}…"
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     return "?"

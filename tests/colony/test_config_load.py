@@ -219,7 +219,8 @@ def test_the_repr_has_the_names_of_variables_and_not_their_values() -> None:
         (
             "xyz = 3",
             "unknown key `xyz` in [services.web]",
-            "known here: command, port, path, cwd, env, restart, stop",
+            "known here: command, port, path, cwd, env, restart, stop, after, env_file, "
+            "ready, health, backoff, pty, exit_colony",
             "xyz",
         ),
         (

@@ -1,0 +1,336 @@
+"""The output of all services: read by a thread of its own, kept in rings, written to files.
+
+Law: a service never waits for us longer than it takes to copy its bytes. What reads the pipes does
+nothing else: it neither waits for a disk, nor for a viewer, nor for the event loop.
+
+    pipe ──▶ reader thread ──▶ ring ──▶ who asks (`page`)
+                  │              └────▶ writer thread ──▶ file
+                  └── pending ────────▶ event loop ─────▶ `ServiceOutput` events
+
+Each arrow after the ring has its own pace. The writer follows the ring by position, and leaves a
+remark where the ring has overtaken it. What waits for the event loop is bounded, and what is
+dropped there is counted in the next event; the ring has it still.
+
+Why a thread of its own: awaiting a descriptor costs the event loop two system calls and a wake-up
+for each chunk, and a service that floods its output would hold up every actor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+import msgspec
+
+from actors import Event, backend
+from colony.events import ServiceOutput
+from colony.logs.files import SIZE
+from colony.logs.lines import LogLine, Stream
+from colony.logs.query import Filter, LogPage
+from colony.logs.query import select as select_lines
+from colony.logs.ring import BYTES, LINES, Ring
+from colony.logs.writer import Writer
+
+CHUNK: Final = 256 * 1024
+"""Bytes read at once."""
+
+PIPE: Final = 1024 * 1024
+"""Bytes that a service's pipe is asked to hold: what it may write while we do something else."""
+
+PENDING: Final = 4 * 1024 * 1024
+"""Bytes of one stream that may wait for the event loop."""
+
+Key = tuple[str, str]
+Watch = Callable[[bytes], bool]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much is kept of each service: in memory, and in each of its two files."""
+
+    ring_bytes: int = BYTES
+    ring_lines: int = LINES
+    file_bytes: int = SIZE
+
+
+class Feed:
+    """A descriptor that is being read, from `Logs.attach` to its end or `close`."""
+
+    __slots__ = ("_watch", "ended", "fd", "key", "lock", "ring", "stream")
+
+    def __init__(self, key: Key, stream: Stream, fd: int, ring: Ring, watch: Watch | None) -> None:
+        self.key = key
+        self.stream = stream
+        self.fd = fd
+        self.ring = ring
+        self.ended = anyio.Event()
+        """Set once everything is read, or it is closed."""
+        self.lock = threading.Lock()
+        self._watch = watch
+
+    def __repr__(self) -> str:
+        return f"<Feed {'/'.join(self.key)} {self.stream} fd={self.fd}>"
+
+    def read(self) -> bytes | None:
+        """What there is; b"" at the end, None if there is nothing now. On the reader thread."""
+        with self.lock:
+            if self.fd < 0:
+                return None
+            try:
+                return os.read(self.fd, CHUNK)
+            except BlockingIOError:
+                return None
+            except OSError:  # a terminal whose last process has ended says EIO
+                return b""
+
+    def show(self, data: bytes) -> None:
+        """Lets the watcher see it, until that has seen what it looks for."""
+        if self._watch is not None and self._watch(data):
+            self._watch = None
+
+
+class _Pending:
+    """What waits for the event loop, of one stream."""
+
+    __slots__ = ("chunks", "dropped", "size")
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.dropped = 0
+
+    def add(self, data: bytes) -> None:
+        self.chunks.append(data)
+        self.size += len(data)
+        while self.size > PENDING:
+            gone = self.chunks.pop(0)
+            self.size -= len(gone)
+            self.dropped += len(gone)
+
+
+class Logs:
+    """The output of all services of an instance.
+
+    directory
+        Where the files go, `{colony}/{service}.log`; None for none.
+    limits
+        How much is kept.
+
+    Used from one event loop, between `start` and `close`; what it has kept outlives both.
+    """
+
+    def __init__(self, directory: Path | None = None, limits: Limits = Limits()) -> None:  # noqa: B008
+        self.directory = directory
+        self.limits = limits
+        self._lock = threading.Lock()
+        self._rings: dict[Key, Ring] = {}
+        self._feeds: dict[int, Feed] = {}
+        self._positions = itertools.count(1)
+        self._position = 0
+        self._pending: dict[tuple[Key, Stream], _Pending] = {}
+        self._ended: list[Feed] = []
+        self._scheduled = False
+        self._loop: backend.Backend | None = None
+        self._publish: Callable[[Event], None] = lambda event: None
+        self._epoll: select.epoll | None = None
+        self._wake = -1
+        self._reader: threading.Thread | None = None
+        self._writer: Writer | None = None
+
+    def __repr__(self) -> str:
+        return f"<Logs of {len(self._rings)} services, reading {len(self._feeds)} streams>"
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def start(self, publish: Callable[[Event], None]) -> None:
+        """Starts the threads; output is published as `ServiceOutput` events from now on."""
+        self._loop = backend.current()
+        self._publish = publish
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        for fd in self._feeds:
+            self._epoll.register(fd, select.EPOLLIN)
+        self._reader = threading.Thread(target=self._read, name="log reader", daemon=True)
+        self._reader.start()
+        if self.directory is not None:
+            self._writer = Writer(self.directory, self._lock, self.limits.file_bytes)
+
+    async def close(self) -> None:
+        """Ends the threads, what is unwritten written first. Cancelling does not hurry it."""
+        reader, self._reader = self._reader, None
+        writer, self._writer = self._writer, None
+        if reader is None:
+            return
+        with anyio.CancelScope(shield=True):
+            os.eventfd_write(self._wake, 1)
+            await anyio.to_thread.run_sync(reader.join)
+            if writer is not None:
+                await anyio.to_thread.run_sync(writer.close)
+        self._deliver()
+        assert self._epoll is not None
+        self._epoll.close()
+        os.close(self._wake)
+        self._epoll = None
+
+    # -- feeding -------------------------------------------------------------------------------
+
+    def attach(
+        self, colony: str, service: str, stream: Stream, fd: int, watch: Watch | None = None
+    ) -> Feed:
+        """Reads a descriptor until its end, and closes it then: it is ours from here on.
+
+        watch
+            Called on the reader thread with everything that is read, until it says True.
+        """
+        os.set_blocking(fd, False)
+        with contextlib.suppress(OSError):  # no pipe, or more than this user may have
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE)
+        feed = Feed((colony, service), stream, fd, self._ring(colony, service), watch)
+        with self._lock:
+            self._feeds[fd] = feed
+            if self._epoll is not None:
+                self._epoll.register(fd, select.EPOLLIN)
+        return feed
+
+    def close_feed(self, feed: Feed) -> None:
+        """Stops reading it. Closing twice, or after its end, is no error."""
+        with feed.lock:
+            self._drop(feed)
+        feed.ended.set()
+
+    def _drop(self, feed: Feed) -> None:
+        """Closes the descriptor; what it left unfinished is a line. The feed's lock is held."""
+        fd, feed.fd = feed.fd, -1
+        if fd < 0:
+            return
+        with self._lock:
+            self._feeds.pop(fd, None)
+            if self._epoll is not None:
+                with contextlib.suppress(OSError):
+                    self._epoll.unregister(fd)
+            self._position = position = next(self._positions)
+            if feed.ring.close(position, time.time(), feed.stream):
+                self._dirty(feed)
+        os.close(fd)
+
+    def _ring(self, colony: str, service: str) -> Ring:
+        with self._lock:
+            key = (colony, service)
+            ring = self._rings.get(key)
+            if ring is None:
+                limits = self.limits
+                ring = self._rings[key] = Ring(service, limits.ring_bytes, limits.ring_lines)
+            return ring
+
+    def forget(self, colony: str) -> None:
+        """Drops what is kept in memory of a colony. Its files stay."""
+        with self._lock:
+            for key in [key for key in self._rings if key[0] == colony]:
+                del self._rings[key]
+
+    # -- the reader thread ---------------------------------------------------------------------
+
+    def _read(self) -> None:
+        epoll, wake = self._epoll, self._wake
+        assert epoll is not None
+        while True:
+            for fd, _ in epoll.poll():
+                if fd == wake:
+                    return
+                feed = self._feeds.get(fd)
+                if feed is not None:
+                    self._take(feed)
+
+    def _take(self, feed: Feed) -> None:
+        data = feed.read()
+        if data is None:
+            return
+        if not data:
+            with feed.lock:
+                self._drop(feed)
+            with self._lock:
+                self._ended.append(feed)
+                self._schedule()
+            return
+        feed.show(data)
+        with self._lock:
+            self._position = position = next(self._positions)
+            if feed.ring.append(position, time.time(), feed.stream, data):
+                self._dirty(feed)
+            pending = self._pending.get((feed.key, feed.stream))
+            if pending is None:
+                pending = self._pending[feed.key, feed.stream] = _Pending()
+            pending.add(data)
+            self._schedule()
+
+    def _dirty(self, feed: Feed) -> None:
+        if self._writer is not None:
+            self._writer.note(feed.key, feed.ring)
+
+    def _schedule(self) -> None:
+        """Has the event loop fetch what waits for it. The lock is held."""
+        if not self._scheduled and self._loop is not None:
+            self._scheduled = True
+            with contextlib.suppress(RuntimeError):  # the loop is gone
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    # -- in the event loop ---------------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        with self._lock:
+            self._scheduled = False
+            pending, self._pending = self._pending, {}
+            ended, self._ended = self._ended, []
+            position = self._position
+        now = self._loop.now() if self._loop is not None else 0.0
+        for ((colony, service), stream), waiting in pending.items():
+            self._publish(
+                ServiceOutput(
+                    at=now,
+                    colony=colony,
+                    service=service,
+                    stream=stream,
+                    data=b"".join(waiting.chunks),
+                    position=position,
+                    dropped=waiting.dropped,
+                )
+            )
+        for feed in ended:
+            feed.ended.set()
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def services(self, colony: str) -> list[str]:
+        """The services of a colony of which there is output."""
+        with self._lock:
+            return [service for owner, service in self._rings if owner == colony]
+
+    def page(self, colony: str, services: Sequence[str], wanted: Filter) -> LogPage:
+        """The wanted lines; of all the colony's services if none is named. Any thread's to call.
+
+        Raises `re.error` for a bad pattern.
+        """
+        names = services or self.services(colony)
+        with self._lock:
+            rings = [ring for name in names if (ring := self._rings.get((colony, name)))]
+            chunks = [(ring.service, ring.chunks(wanted.after)) for ring in rings]
+            dropped = {ring.service: ring.dropped for ring in rings if ring.dropped}
+            position = self._position
+        return LogPage(tuple(select_lines(chunks, wanted)), position, dropped)
+
+    def last_lines(self, colony: str, service: str, count: int) -> list[LogLine]:
+        """The last lines of one service, one that is not finished included."""
+        page = self.page(colony, (service,), Filter(count=count))
+        with self._lock:
+            ring = self._rings.get((colony, service))
+            unfinished = [] if ring is None else ring.unfinished(time.time())
+        return [*page.lines, *unfinished][-count:]

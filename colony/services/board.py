@@ -1,0 +1,167 @@
+"""The board: what is known of each service of a colony, and who waits for what of it.
+
+It stands beside the services, not above them: a service may end, wait and come back while those
+who ask still get an answer, and those who wait for it go on waiting. All that it knows are events,
+folded by `status.after`.
+
+A wait ends when its condition holds and for no other reason. A dependency that ends badly is not
+the end of its dependents: they wait, their status says for what, and go on once somebody has
+repaired it (process-compose #544 skips them for good).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, get_args
+
+import anyio.to_thread
+import msgspec
+
+from actors import Actor, Call, Event, Ignore, Reason, Refused, Reply, on
+from colony.services import usage
+from colony.services.status import RUNNING, Condition, ServiceStatus, after
+from colony.services.usage import Sample, Usage
+
+CONDITIONS: Final = get_args(Condition)
+
+
+def board_name(colony: str) -> str:
+    """The name of a colony's board in its system."""
+    return f"board/{colony}"
+
+
+class UnknownService(Refused):
+    """The colony has no service of that name."""
+
+    def __init__(self, colony: str, service: str, known: tuple[str, ...]) -> None:
+        self.colony = colony
+        self.service = service
+        super().__init__(
+            f"colony {colony} has no service {service!r}; it has {', '.join(known) or 'none'}"
+        )
+
+
+class GetServices(Call["Board", tuple[ServiceStatus, ...]], frozen=True):
+    """Every service of the colony, in the file's order."""
+
+
+class GetService(Call["Board", ServiceStatus], frozen=True):
+    """One service. Raises `UnknownService`."""
+
+    service: str
+
+
+class WaitUntil(Call["Board", ServiceStatus], frozen=True):
+    """Waits until "started", "ready" or "completed" holds for a service; its status then.
+
+    Waits without limit: give the call a timeout, or cancel it. `by` names the one that waits, of
+    whom an earlier wait is forgotten. Raises `UnknownService`.
+    """
+
+    service: str
+    condition: Condition
+    by: str = ""
+
+
+class GetUsage(Call["Board", dict[str, Usage]], frozen=True):
+    """CPU and memory of each service that runs, by its name. CPU is since the last question."""
+
+
+class _Waiter(msgspec.Struct, frozen=True):
+    """Somebody who waits for a condition on a service."""
+
+    wanted: WaitUntil
+    reply: Reply[ServiceStatus]
+
+
+class Board(Actor):
+    """Keeps the status of a colony's services.
+
+    services
+        Their first statuses, in the file's order: names, ports, URLs, limits.
+    supervisor
+        The path of the supervisor of the services.
+    """
+
+    def __init__(self, services: tuple[ServiceStatus, ...], supervisor: str) -> None:
+        self.services = {status.service: status for status in services}
+        self.supervisor = supervisor
+        self.waiters: list[_Waiter] = []
+        self.samples: dict[str, Sample] = {}
+        self._leave: Callable[[], None] = lambda: None
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{name} {status.state}" for name, status in self.services.items())
+        return f"<Board: {states or 'no services'}>"
+
+    async def start(self) -> Ignore | None:
+        self._leave = self.ctx.system.events.listen(self._note)
+        return None
+
+    async def stopping(self, reason: Reason) -> None:
+        self._leave()
+
+    # -- what is asked -------------------------------------------------------------------------
+
+    @on(GetServices)
+    def _get_services(self, _msg: GetServices) -> tuple[ServiceStatus, ...]:
+        return tuple(self.services.values())
+
+    @on(GetService)
+    def _get_service(self, msg: GetService) -> ServiceStatus:
+        return self._known(msg.service)
+
+    @on(WaitUntil)
+    def _wait_until(self, msg: WaitUntil) -> ServiceStatus | Reply[ServiceStatus]:
+        if msg.condition not in CONDITIONS:
+            raise Refused(f"a condition is one of {', '.join(CONDITIONS)}, got: {msg.condition!r}")
+        status = self._known(msg.service)
+        if msg.by:
+            self.waiters = [each for each in self.waiters if not _same(each.wanted, msg)]
+        if status.meets(msg.condition):
+            return status
+        reply: Reply[ServiceStatus] = self.ctx.defer()
+        self.waiters.append(_Waiter(msg, reply))
+        return reply
+
+    @on(GetUsage)
+    async def _get_usage(self, _msg: GetUsage) -> dict[str, Usage]:
+        pids = {
+            name: status.pid
+            for name, status in self.services.items()
+            if status.pid is not None and status.state in RUNNING
+        }
+        samples = await anyio.to_thread.run_sync(usage.sample, pids, self.ctx.now)
+        before, self.samples = self.samples, samples
+        return {name: usage.between(before.get(name), now) for name, now in samples.items()}
+
+    def _known(self, service: str) -> ServiceStatus:
+        status = self.services.get(service)
+        if status is None:
+            colony = next((each.colony for each in self.services.values()), "?")
+            raise UnknownService(colony, service, tuple(self.services))
+        return status
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def _note(self, event: Event) -> None:
+        for name, status in self.services.items():
+            changed = after(status, event, self.supervisor)
+            if changed is not status:
+                self.services[name] = changed
+                self._tell_waiters(changed)
+                return
+
+    def _tell_waiters(self, status: ServiceStatus) -> None:
+        """Answers those whose condition holds now; the others stay."""
+        waiting, self.waiters = self.waiters, []
+        for waiter in waiting:
+            wanted = waiter.wanted
+            if wanted.service == status.service and status.meets(wanted.condition):
+                waiter.reply.send(status)
+            else:
+                self.waiters.append(waiter)
+
+
+def _same(one: WaitUntil, other: WaitUntil) -> bool:
+    return (one.by, one.service) == (other.by, other.service)

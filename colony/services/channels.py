@@ -1,0 +1,116 @@
+"""What connects a service's process with us: standard input and output, as pipes or a terminal.
+
+Standard input is an open pipe that nobody writes to unless asked, and not /dev/null: many tools
+that watch files (esbuild, Tailwind, Vite) take the end of their input for the end of the session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import struct
+import termios
+from collections.abc import Callable
+from typing import Final
+
+from colony.logs import Feed, LineSplitter, Logs, Stream
+from colony.logs.store import Watch
+
+ROWS: Final = 40
+COLUMNS: Final = 120
+"""The size of a service's terminal: what fits a wide log."""
+
+
+class Channels:
+    """Both ends, from `open` to `close`; the service's ends are closed by `started`.
+
+    pty
+        Whether it is a terminal: then there is one stream, shown as stdout.
+    """
+
+    def __init__(self, *, pty: bool) -> None:
+        self.pty = pty
+        self.terminal: str | None = None
+        self.theirs: dict[str, int] = {}
+        self._ours: dict[str, int] = {}
+        self._input = -1
+        self.feeds: list[Feed] = []
+        try:
+            self._open_terminal() if pty else self._open_pipes()
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Channels {self.terminal or 'pipes'}>"
+
+    def _open_pipes(self) -> None:
+        for stream in ("stdout", "stderr"):
+            self._ours[stream], self.theirs[stream] = os.pipe2(os.O_CLOEXEC)
+        self.theirs["stdin"], self._input = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._input, False)
+
+    def _open_terminal(self) -> None:
+        master, slave = os.openpty()
+        self._ours["stdout"], self.theirs["terminal"] = master, slave
+        self.terminal = os.ttyname(slave)
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        self._input = os.dup(master)
+        os.set_blocking(self._input, False)
+
+    def attach(self, logs: Logs, colony: str, service: str, watch: Watch | None) -> None:
+        """Has the output read from now on."""
+        while self._ours:
+            stream, fd = self._ours.popitem()
+            name: Stream = "stderr" if stream == "stderr" else "stdout"
+            self.feeds.append(logs.attach(colony, service, name, fd, watch))
+
+    def started(self) -> None:
+        """The process has its ends: ours of them are closed."""
+        for fd in self.theirs.values():
+            os.close(fd)
+        self.theirs.clear()
+
+    def write(self, data: bytes) -> int:
+        """Writes to its input what that takes without waiting; how many bytes. Raises `OSError`."""
+        try:
+            return os.write(self._input, data)
+        except BlockingIOError:
+            return 0
+
+    async def drained(self) -> None:
+        """Waits until everything is read."""
+        for feed in self.feeds:
+            await feed.ended.wait()
+
+    def close(self, logs: Logs | None = None) -> None:
+        """Closes what is open. Closing twice is no error."""
+        self.started()
+        for fd in self._ours.values():
+            os.close(fd)
+        self._ours.clear()
+        for feed in self.feeds:
+            if logs is not None:
+                logs.close_feed(feed)
+        with contextlib.suppress(OSError):
+            os.close(self._input)
+        self._input = -1
+
+
+class LineWatch:
+    """Looks for the first line that matches, in whatever thread reads; calls `found` then."""
+
+    def __init__(self, pattern: re.Pattern[bytes], found: Callable[[], None]) -> None:
+        self._pattern = pattern
+        self._found = found
+        self._splitter = LineSplitter()
+
+    def __call__(self, data: bytes) -> bool:
+        """Takes what was read; whether the line has come."""
+        for line in self._splitter.feed(data):
+            if self._pattern.search(line):
+                self._found()
+                return True
+        return False

@@ -1,0 +1,119 @@
+"""Asking a service whether it is well: one attempt of each kind.
+
+Every connection is made inside the colony, so that a server on 127.0.0.1 or ::1 alone is reached
+like one on 0.0.0.0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from typing import Final
+
+import anyio
+
+from colony.services.plan import Probe, ServicePlan
+from netns import Namespace, NetworkThread, spawn
+from netns.errors import SpawnError
+
+_HEAD: Final = 4096  # bytes of an answer in which its status line must end
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
+_LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+
+class Prober:
+    """Asks one service. `env` is its environment, for probes that are programs."""
+
+    def __init__(
+        self, plan: ServicePlan, thread: NetworkThread, place: Namespace | None, env: dict[str, str]
+    ) -> None:
+        self.plan = plan
+        self.thread = thread
+        self.place = place
+        self.env = env
+
+    def __repr__(self) -> str:
+        return f"<Prober of {self.plan.colony}/{self.plan.service}>"
+
+    async def attempt(self, probe: Probe) -> str:
+        """Why it is not well, in words; "" if it is. Cancelling leaves nothing behind."""
+        with anyio.move_on_after(probe.timeout):
+            try:
+                match probe.kind:
+                    case "tcp":
+                        return await self._tcp(probe.port)
+                    case "http":
+                        return await self._http(probe.port, probe.path)
+                    case "exec":
+                        return await self._exec(probe.argv)
+                    case _:
+                        return ""
+            except OSError as error:
+                return f"{probe}: {error.strerror or error}"
+            except SpawnError as error:
+                return str(error)
+        return f"{probe}: no answer within {probe.timeout:g} s"
+
+    async def _tcp(self, port: int) -> str:
+        (await self._connect(port)).close()
+        return ""
+
+    async def _http(self, port: int, path: str) -> str:
+        with contextlib.closing(await self._connect(port)) as connection:
+            host = f"localhost:{port}"
+            request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            connection.send(request.encode())  # a fresh socket's buffer takes it whole
+            head = b""
+            while b"\n" not in head and len(head) < _HEAD:
+                await anyio.wait_readable(connection)
+                data = connection.recv(_HEAD)
+                if not data:
+                    break
+                head += data
+        found = _STATUS.match(head)
+        if found is None:
+            return f"GET {path} on port {port}: no HTTP answer"
+        status = int(found[1])
+        return "" if 200 <= status < 400 else f"GET {path} on port {port} answers {status}"
+
+    async def _exec(self, argv: tuple[str, ...]) -> str:
+        process = await spawn(
+            self.thread,
+            argv,
+            namespace=self.place,
+            instance=self.plan.instance,
+            cwd=self.plan.cwd,
+            env=self.env,
+        )
+        async with process:
+            status = await process.wait()
+        return "" if status.ok else f"{' '.join(argv)!r}: {status}"
+
+    async def _connect(self, port: int) -> socket.socket:
+        """A connection to the service, wherever it listens. Raises `OSError`."""
+        if self.place is not None:
+            return await self.thread.connect(self.place, port, self.place.address.v4)
+        error: OSError | None = None
+        for family, address in _LOOPBACK:
+            try:
+                return await _connect(family, address, port)
+            except OSError as refused:
+                error = error or refused
+        assert error is not None
+        raise error
+
+
+async def _connect(family: int, address: str, port: int) -> socket.socket:
+    connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            connection.connect((address, port))
+        await anyio.wait_writable(connection)
+        number = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise ConnectionRefusedError(number, f"nothing listens on port {port}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,187 @@
+"""From colony.toml to what the services' actors are told: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from actors import Backoff, ChildSpec, Supervisor
+from colony.config import BackoffRule, Config, Health, Ready, Service
+from colony.config.order import in_order
+from colony.config.schema import as_argv
+from colony.environment import service_environment
+from colony.logs import Logs
+from colony.services.board import Board, board_name
+from colony.services.control import Control, control_name
+from colony.services.plan import Probe, ServicePlan, StopPlan, Wait
+from colony.services.port_actor import PortActor
+from colony.services.status import ServiceStatus
+from netns import NetworkThread
+
+SERVICES: Final = "services"
+"""The id of the services' supervisor among a colony's children."""
+
+STOP_MARGIN: Final = 5.0
+"""Seconds over its own grace that a port actor has before it is killed itself."""
+
+
+class Where(msgspec.Struct, frozen=True):
+    """Where a colony's services run.
+
+    instance, runtime
+        Whose they are, and the instance's own directory.
+    isolated
+        Whether the colony has a namespace.
+    thread, logs
+        From where processes are started, and who reads what they write.
+    """
+
+    instance: str
+    runtime: str
+    isolated: bool
+    thread: NetworkThread
+    logs: Logs
+
+
+class FirstAtOnce(Backoff, frozen=True):
+    """A backoff whose first restart is made at once, and whose delays begin with the second."""
+
+    def delay(self, attempt: int, dice: float) -> float:
+        """Seconds to wait before restart number `attempt`, 1 being the first."""
+        return 0.0 if attempt == 1 else super().delay(attempt - 1, dice)
+
+
+def colony_children(
+    config: Config,
+    where: Where,
+    urls: Mapping[str, str],
+    system_env: Mapping[str, str],
+    supervisor: str,
+) -> list[ChildSpec[Any]]:
+    """The part of a colony's tree that is about services. `supervisor` is the path that the
+    services' supervisor will have."""
+    specs = service_specs(config, where, urls, system_env)
+    board = Board.spec(first_statuses(config, urls), supervisor)
+    control = Control.spec(config.name, tuple(specs), supervisor)
+    return [
+        board.options(id="board", name=board_name(config.name)),
+        services_supervisor(config, specs),
+        control.options(id="control", name=control_name(config.name)),
+    ]
+
+
+def services_supervisor(config: Config, specs: list[ChildSpec[PortActor]]) -> ChildSpec[Supervisor]:
+    """The supervisor of a colony's services."""
+    rules = config.supervision
+    services = Supervisor.spec(
+        specs,
+        strategy=rules.strategy,
+        intensity=rules.intensity,
+        period=rules.period,
+        auto_shutdown="any_significant" if any(spec.significant for spec in specs) else "never",
+        keep_stopped=True,
+    )
+    return services.options(id=SERVICES, restart="transient", significant=True)
+
+
+def service_specs(
+    config: Config, where: Where, urls: Mapping[str, str], system_env: Mapping[str, str]
+) -> list[ChildSpec[PortActor]]:
+    """The child specs of a colony's services, in the order in which they start."""
+    order = in_order({name: service.after for name, service in config.services.items()})
+    services = [config.services[name] for name in order]
+    return [
+        PortActor.spec(
+            service_plan(config, service, where, urls, system_env), where.thread, where.logs
+        ).options(
+            id=service.name,
+            restart=service.restart,
+            significant=service.exit_colony,
+            shutdown=service.stop.grace + STOP_MARGIN,
+            backoff=_backoff(service.backoff),
+        )
+        for service in services
+    ]
+
+
+def first_statuses(config: Config, urls: Mapping[str, str]) -> tuple[ServiceStatus, ...]:
+    """What is known of the services before any has started, in the file's order."""
+    rules = config.supervision
+    return tuple(
+        ServiceStatus(
+            colony=config.name,
+            service=service.name,
+            port=service.port,
+            url=urls.get(service.name),
+            restart=service.restart,
+            intensity=rules.intensity,
+            period=rules.period,
+        )
+        for service in config.services.values()
+    )
+
+
+def service_plan(
+    config: Config,
+    service: Service,
+    where: Where,
+    urls: Mapping[str, str],
+    system_env: Mapping[str, str],
+) -> ServicePlan:
+    """What one port actor is told."""
+    stop = service.stop
+    return ServicePlan(
+        colony=config.name,
+        service=service.name,
+        argv=service.argv,
+        cwd=service.cwd,
+        env=service_environment(system_env, config, service, urls),
+        env_files=service.env_file,
+        env_over=config.environment(service),
+        port=service.port,
+        instance=where.instance,
+        isolated=where.isolated,
+        after=tuple(Wait(name, condition) for name, condition in service.after.items()),
+        ready=ready_probe(service),
+        health=None if service.health is None else health_probe(service, service.health),
+        stop=StopPlan(stop.signal, stop.grace, stop.argv),
+        pty=service.pty,
+        runtime=where.runtime,
+    )
+
+
+def ready_probe(service: Service) -> Probe:
+    """How a service is asked whether it is ready: by its port, if nothing else is said."""
+    rule = service.ready
+    probe = Probe("none", interval=rule.interval, timeout=rule.timeout, deadline=rule.deadline)
+    if rule.log is not None:
+        return msgspec.structs.replace(probe, kind="log", pattern=rule.log)
+    if rule.notify:
+        return msgspec.structs.replace(probe, kind="notify")
+    if rule.none:
+        return probe
+    return _asked(service, rule, probe)
+
+
+def health_probe(service: Service, rule: Health) -> Probe:
+    """How a service that is ready is asked whether it still is."""
+    kind: Any = "notify" if rule.notify else "none"
+    probe = Probe(kind, interval=rule.interval, timeout=rule.timeout, failures=rule.failures)
+    return probe if rule.notify else _asked(service, rule, probe)
+
+
+def _asked(service: Service, rule: Ready | Health, probe: Probe) -> Probe:
+    """The probe that both `ready` and `health` know."""
+    replace = msgspec.structs.replace
+    if rule.exec is not None:
+        return replace(probe, kind="exec", argv=as_argv(rule.exec))
+    if rule.http is not None:
+        return replace(probe, kind="http", port=rule.port or service.port or 0, path=rule.http)
+    port = service.port if rule.tcp is None or rule.tcp is True else rule.tcp
+    return probe if port is None else replace(probe, kind="tcp", port=port)
+
+
+def _backoff(rule: BackoffRule) -> Backoff:
+    return FirstAtOnce(rule.min, rule.max, rule.factor, jitter=0.1, reset_after=rule.reset)
