@@ -232,6 +232,28 @@ async def test_a_stream_is_not_held_back_and_ends_with_its_client(
         assert await anyio.to_thread.run_sync(one.left.wait, PATIENCE)
 
 
+async def test_a_stream_outlives_a_change_of_routes(kind: str, tmp_path: Path) -> None:
+    event = b"data: 1\n\n"
+
+    def begin(port: int) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        connection.request("GET", "/events", headers={"Host": host("one")})
+        response = connection.getresponse()
+        assert response.read(len(event)) == event
+        return connection, response
+
+    async with one_behind(kind, tmp_path) as (door, one):
+        connection, response = await anyio.to_thread.run_sync(begin, door.port)
+        for name in ("two", "three"):
+            door.want(RouteTable([route("one", one.upstream), route(name, one.upstream)]))
+            await door.settled()
+            await anyio.sleep(0.8)  # Caddy's grace for what runs on the configuration before
+            one.go()
+            assert await anyio.to_thread.run_sync(response.read, len(event)) == event
+        response.close()
+        connection.close()
+
+
 async def test_a_port_that_is_taken_is_passed_over(kind: str, tmp_path: Path) -> None:
     with taken_port() as taken:
         [free] = free_ports(1)
