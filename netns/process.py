@@ -73,6 +73,9 @@ class Order(msgspec.Struct, frozen=True):
     session: bool
     terminal: str | None
 
+    def __repr__(self) -> str:
+        return f"<Order {' '.join(self.argv)}>"  # never the environment: it may hold secrets
+
 
 class Process:
     """A started process. Its owner calls `aclose`, or uses it in an `async with`.

@@ -4,9 +4,11 @@ Law: whoever is in the namespace belongs to the colony, however it got away from
 double fork, nohup); and nobody is killed on the word of a number alone: a process is opened by
 descriptor first, looked at again, and only then signalled.
 
-A process that forks while we look is met twice over: it is signalled on sight, not after the scan;
-and its process group is killed as a whole, which the kernel does atomically against fork. The scan
-is repeated until two in a row find nobody.
+Who forks while we look. A process is signalled on sight, not after the scan, and its group is
+killed as a whole, which the kernel does atomically against fork. A chain of processes, each ending
+as soon as it has a child, is gone by the time a scan of all comes to it; so, as long as the machine
+makes new processes after an empty scan, the newest few are looked at, microseconds after their
+birth.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from netns.errors import NetnsError
 
 Belongs = Callable[[int], bool]
 
-_QUIET_SCANS: Final = 2
-_PAUSE: Final = 0.002
+_PAUSE: Final = 0.001  # seconds in which a chain that does nothing but fork is sure to have forked
+_PAUSES: Final = 2
+_CHASES: Final = 100
+_NEWEST: Final = 16
 _GRACE: Final = 0.25  # seconds for the killed of one scan to vanish before the next one
 
 
@@ -92,11 +96,26 @@ def either(*rules: Belongs) -> Belongs:
 
 
 def find(belongs: Belongs) -> Iterator[int]:
-    """The numbers of the processes that belong, as they are met; never this process's own."""
+    """The numbers of the processes that belong, as they are met, the newest first; never this
+    process's own."""
     me = os.getpid()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (pid := int(entry)) != me and belongs(pid):
+    numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    for pid in reversed(numbers):
+        if pid != me and belongs(pid):
             yield pid
+
+
+def _find_newest(belongs: Belongs) -> Iterator[int]:
+    """`find` among the latest numbers that the kernel gave out."""
+    me, last = os.getpid(), _last_pid()
+    for pid in range(last, max(last - _NEWEST, 0), -1):
+        if pid != me and belongs(pid):
+            yield pid
+
+
+def _last_pid() -> int:
+    with open("/proc/loadavg") as file:
+        return int(file.read().split()[-1])
 
 
 def processes_in(inode: int) -> list[int]:
@@ -131,27 +150,43 @@ async def kill_all(belongs: Belongs | int, *, timeout: float = 5.0) -> list[Kill
 def kill_all_blocking(belongs: Belongs, timeout: float = 5.0) -> list[Killed]:
     """`kill_all` for a thread that may block."""
     deadline = time.monotonic() + timeout
-    killed: dict[int, Killed] = {}
-    quiet = 0
-    while quiet < _QUIET_SCANS:
-        alive = _kill_on_sight(belongs, killed)
-        if alive and time.monotonic() > deadline:
-            left = ", ".join(f"{pid} ({_command(pid)})" for pid in alive)
-            raise NetnsError(f"still running {timeout:g} seconds after SIGKILL: {left}")
-        quiet = 0 if alive else quiet + 1
+    # Named first: of a group that is killed as a whole the scan would meet only some.
+    killed = {pid: Killed(pid, _command(pid)) for pid in find(belongs)}
+    while met := _kill_on_sight(find, belongs, killed) or _chase(belongs, killed):
+        if time.monotonic() > deadline and (left := [pid for pid in met if belongs(pid)]):
+            words = ", ".join(f"{pid} ({killed[pid].command})" for pid in left)
+            raise NetnsError(f"still running {timeout:g} seconds after SIGKILL: {words}")
     return list(killed.values())
 
 
-def _kill_on_sight(belongs: Belongs, killed: dict[int, Killed]) -> list[int]:
+def _chase(belongs: Belongs, killed: dict[int, Killed]) -> list[int]:
+    """Looks for who forks faster than all processes can be looked at."""
+    last = _last_pid()
+    for _ in range(_PAUSES):
+        time.sleep(_PAUSE)
+        if _last_pid() != last:
+            break
+    else:
+        return []
+    for _ in range(_CHASES):
+        if met := _kill_on_sight(_find_newest, belongs, killed):
+            return met
+    return []
+
+
+def _kill_on_sight(
+    look: Callable[[Belongs], Iterator[int]], belongs: Belongs, killed: dict[int, Killed]
+) -> list[int]:
     """One scan: kills whom it meets and waits a little for them; returns whom it met."""
     waiting: dict[int, int] = {}
     try:
-        for pid in find(belongs):
-            killed.setdefault(pid, Killed(pid, _command(pid)))
+        for pid in look(belongs):
             pidfd = _kill(pid, belongs)
             if pidfd is not None:
                 waiting[pid] = pidfd
-        _await_ends(list(waiting.values()))
+                killed.setdefault(pid, Killed(pid, _command(pid)))
+        if waiting:
+            _await_ends(list(waiting.values()))
         return list(waiting)
     finally:
         for pidfd in waiting.values():
@@ -195,8 +230,6 @@ def _await_ends(pidfds: list[int]) -> None:
         for pidfd, _ in poll.poll(remaining * 1000):
             poll.unregister(pidfd)
             left -= 1
-    if not pidfds:
-        time.sleep(_PAUSE)
 
 
 def _command(pid: int) -> str:

@@ -52,6 +52,18 @@ def output(*argv: str) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
+def read(path: str | Path) -> str:
+    return Path(path).read_text().strip()
+
+
+def is_there(path: str) -> bool:
+    return os.path.exists(path)
+
+
+def entries(directory: Path) -> list[str]:
+    return sorted(os.listdir(directory))
+
+
 def query(*argv: str) -> list[dict[str, Any]]:
     text = output(*argv)
     return json.loads(text) if text.strip() else []

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from netns.thread import Place
-from tests.netns.support import listen, output, rig, unique
+from tests.netns.support import listen, output, read, rig, unique
 
 pytestmark = pytest.mark.real_time
 
@@ -64,11 +64,12 @@ def attempt(client: socket.socket, address: str, port: int) -> str:
 
 async def test_nat_leads_out_under_the_hosts_address(tmp_path: Path) -> None:
     async with rig(tmp_path) as (thread, _, network):
-        with world() as outside, listen(
-            await thread.socket(outside.place), "0.0.0.0", 80
-        ) as server:
+        with (
+            world() as outside,
+            listen(await thread.socket(outside.place), "0.0.0.0", 80) as server,
+        ):
             space = await network.create(unique())
-            assert Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
+            assert read("/proc/sys/net/ipv4/ip_forward") == "1"
             assert attempt(await thread.socket(space), outside.address, 80) == "connected"
             served, peer = server.accept()
             served.close()
@@ -139,7 +140,7 @@ async def test_an_address_of_a_colony_that_is_gone_answers_at_once(tmp_path: Pat
 
 
 async def test_no_default_route_over_ipv6_unless_the_host_forwards(tmp_path: Path) -> None:
-    forwards = Path("/proc/sys/net/ipv6/conf/all/forwarding").read_text().strip() == "1"
+    forwards = read("/proc/sys/net/ipv6/conf/all/forwarding") == "1"
     async with rig(tmp_path) as (_, _, network):
         space = await network.create(unique())
         shown = output("ip", "-n", space.name, "-6", "route", "show", "default")

@@ -26,7 +26,9 @@ def test_a_name_that_would_break_the_file_is_refused(name: str) -> None:
 
 
 def test_the_hosts_nameservers_and_options_are_kept() -> None:
-    host = "# c\nnameserver 192.0.2.1\n  nameserver 2001:db8::1\nsearch x.example y\noptions ndots:2\n"
+    host = (
+        "# c\nnameserver 192.0.2.1\n  nameserver 2001:db8::1\nsearch x.example y\noptions ndots:2\n"
+    )
     assert files.resolv_conf(host) == (
         "# Written by Colony; changes are lost.\n"
         "nameserver 192.0.2.1\nnameserver 2001:db8::1\nsearch x.example y\noptions ndots:2\n"
@@ -37,8 +39,7 @@ def test_loopback_nameservers_give_way_to_resolveds_upstream() -> None:
     stub = "nameserver 127.0.0.53\noptions edns0\nsearch lan\n"
     upstream = "nameserver 192.0.2.7\nnameserver ::1\nnameserver fe80::1%eth0\n"
     assert files.resolv_conf(stub, upstream) == (
-        "# Written by Colony; changes are lost.\n"
-        "nameserver 192.0.2.7\noptions edns0\nsearch lan\n"
+        "# Written by Colony; changes are lost.\nnameserver 192.0.2.7\noptions edns0\nsearch lan\n"
     )
     assert "nameserver 192.0.2.9\n" in files.resolv_conf("nameserver 192.0.2.9\n" + stub, upstream)
     assert "192.0.2.7" not in files.resolv_conf("nameserver 192.0.2.9\n" + stub, upstream)

@@ -20,6 +20,7 @@ from tests.netns.support import (
     output,
     query,
     reach,
+    read,
     rig,
     traces,
     unique,
@@ -212,12 +213,12 @@ async def test_a_low_port_needs_no_right(tmp_path: Path) -> None:
         space = await network.create(unique())
         setting = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
-        def read() -> str:
+        def inside() -> str:
             with thread.inside(space):
-                return Path(setting).read_text().strip()
+                return read(setting)
 
-        assert await thread.run(read) == "0"
-        assert Path(setting).read_text().strip() != "0"
+        assert await thread.run(inside) == "0"
+        assert read(setting) != "0"
         await network.destroy(space)
 
 
@@ -226,17 +227,17 @@ async def test_its_own_hosts_and_resolv_conf(tmp_path: Path) -> None:
     async with rig(tmp_path) as (thread, _, network):
         space = await network.create(name, hosts={"db": "127.0.0.1"}, nameservers=["192.0.2.5"])
 
-        def read(path: str) -> str:
+        def inside(path: str) -> str:
             with thread.inside(space):
-                return Path(path).read_text()
+                return read(path)
 
-        mine = Path("/etc/hosts").read_text()
-        hosts = f"127.0.0.1 localhost {name}\n127.0.0.1 db\n"
-        assert (await thread.run(read, "/etc/hosts")).endswith(hosts)
-        assert "nameserver 192.0.2.5\n" in await thread.run(read, "/etc/resolv.conf")
+        mine = read("/etc/hosts")
+        hosts = f"127.0.0.1 localhost {name}\n127.0.0.1 db"
+        assert (await thread.run(inside, "/etc/hosts")).endswith(hosts)
+        assert "nameserver 192.0.2.5" in await thread.run(inside, "/etc/resolv.conf")
         await network.set_hosts(space, {"other": "10.200.0.9"})
-        assert (await thread.run(read, "/etc/hosts")).endswith("10.200.0.9 other\n")
-        assert Path("/etc/hosts").read_text() == mine
+        assert (await thread.run(inside, "/etc/hosts")).endswith("10.200.0.9 other")
+        assert read("/etc/hosts") == mine
         await network.destroy(space)
 
 
@@ -342,9 +343,7 @@ async def test_pins_say_whose_they_are(tmp_path: Path) -> None:
     name = unique()
     async with rig(tmp_path) as (thread, instance, network):
         space = await network.create(name)
-        assert await thread.run(pins.read, thread, name) == pins.Pin(
-            name, instance.id, space.inode
-        )
+        assert await thread.run(pins.read, thread, name) == pins.Pin(name, instance.id, space.inode)
         await network.destroy(space)
         assert await thread.run(pins.read, thread, name) is None
         await thread.run(pins.reserve, name, "a1b2c3")

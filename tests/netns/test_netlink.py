@@ -91,9 +91,7 @@ def test_the_error_has_the_kernels_own_words() -> None:
     def check(netlink: Netlink) -> None:
         with pytest.raises(NetlinkError) as caught:
             netlink.send(
-                messages.add_route(
-                    ip_network("10.0.0.0/8"), 1, 5, gateway=ip_address("192.0.2.1")
-                )
+                messages.add_route(ip_network("10.0.0.0/8"), 1, 5, gateway=ip_address("192.0.2.1"))
             )
         assert str(caught.value) == (
             "adding the route to 10.0.0.0/8 by 192.0.2.1: "

@@ -134,9 +134,9 @@ def test_the_first_candidate_without_an_overlapping_route_is_chosen() -> None:
         "10.202.0.0/16"
     )
     assert choose_network([network("10.0.0.0/8")]) == network("172.30.0.0/16")
-    assert choose_network(
-        [network("10.0.0.0/8"), network("172.16.0.0/12")]
-    ) == network("100.120.0.0/16")
+    assert choose_network([network("10.0.0.0/8"), network("172.16.0.0/12")]) == network(
+        "100.120.0.0/16"
+    )
 
 
 def test_a_way_to_everywhere_is_nobodys_network() -> None:

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+from netns.capability import Capability, probe
+from tests.netns.support import open_descriptors, output
+
+PROBE = """
+import os, sys
+from netns import capability
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+print(capability.probe())
+"""
+
+
+def test_here_namespaces_can_be_made_and_nothing_is_left() -> None:
+    probe()
+    before, threads, links = open_descriptors(), threading.active_count(), output("ip", "link")
+    assert probe() == Capability(namespaces=True, redirect=True, ipv6=True)
+    assert str(probe()) == "network namespaces"
+    assert open_descriptors() == before
+    assert threading.active_count() == threads
+    assert "probe" not in output("ip", "link")
+    assert "probe" not in links
+
+
+def test_without_the_right_it_says_why_and_what_to_do() -> None:
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "no network namespaces: user 65534 lacks CAP_SYS_ADMIN and CAP_NET_ADMIN here; "
+        "run Colony as root (sudo colony …), or go on with --network host\n"
+    )
+
+
+def test_what_is_lacking_is_said() -> None:
+    assert str(Capability(True, redirect=False, ipv6=True)).startswith(
+        "network namespaces, but libnftables.so.1 is not on this machine"
+    )
+    assert str(Capability(True, redirect=True)) == (
+        "network namespaces, but this kernel has no IPv6"
+    )

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from netns import locks
+from netns.instance import Instance, dead_instances, is_living
+
+CLAIM = """
+import signal, sys
+from netns.instance import Instance
+instance = Instance.claim(sys.argv[1])
+print(instance.id, flush=True)
+signal.pause()
+"""
+
+
+def claim_and_die(runtime: Path) -> str:
+    """The id of an instance whose process was killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CLAIM, str(runtime)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        id = process.stdout.readline().strip()
+        assert is_living(runtime, id)
+        process.send_signal(signal.SIGKILL)
+    return id
+
+
+def test_an_instance_lives_while_it_holds_its_lock(tmp_path: Path) -> None:
+    with Instance.claim(tmp_path) as instance:
+        assert is_living(tmp_path, instance.id)
+        assert dead_instances(tmp_path) == []
+        assert instance.number == int(instance.id, 16)
+        assert instance.files_of("a") == tmp_path / "instances" / instance.id / "colonies" / "a"
+        assert repr(instance) == f"<Instance {instance.id} claimed>"
+    instance.release()
+    assert repr(instance) == f"<Instance {instance.id} released>"
+    assert not is_living(tmp_path, instance.id)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_instances_are_two(tmp_path: Path) -> None:
+    with Instance.claim(tmp_path) as one, Instance.claim(tmp_path) as two:
+        assert one.id != two.id
+        one.release()
+        assert is_living(tmp_path, two.id)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_instance_is_dead_and_found_by_one_reaper(tmp_path: Path) -> None:
+    id = claim_and_die(tmp_path)
+    with Instance.claim(tmp_path) as living:
+        (dead,) = dead_instances(tmp_path)
+        assert dead.id == id
+        assert repr(dead) == f"<DeadInstance {id}>"
+        assert dead_instances(tmp_path) == []  # somebody has it
+        dead.bury(remove=False)
+        (again,) = dead_instances(tmp_path)
+        again.bury(remove=True)
+        again.bury(remove=True)
+        assert dead_instances(tmp_path) == []
+        assert is_living(tmp_path, living.id)
+
+
+def test_a_claim_that_died_halfway_is_dead(tmp_path: Path) -> None:
+    (tmp_path / "instances" / "a1b2c3").mkdir(parents=True)
+    (tmp_path / "instances" / "not-an-instance").mkdir()
+    (dead,) = dead_instances(tmp_path)
+    assert dead.id == "a1b2c3"
+    dead.bury(remove=True)
+    assert (tmp_path / "instances" / "not-an-instance").exists()
+
+
+def test_no_runtime_directory_no_dead(tmp_path: Path) -> None:
+    assert dead_instances(tmp_path / "none") == []
+
+
+def test_the_directory_is_for_nobody_else(tmp_path: Path) -> None:
+    with Instance.claim(tmp_path / "run") as instance:
+        assert instance.directory.stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "run" / "instances").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_lock_excludes_within_one_process_too(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not locks.is_held(path)
+    fd = locks.hold(path)
+    assert fd is not None
+    assert locks.hold(path) is None
+    assert locks.is_held(path)
+    os.close(fd)
+    assert not locks.is_held(path)
+
+
+def test_a_lock_file_may_be_removed_by_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "lock"
+    with locks.locked(path):
+        path.unlink()
+        with locks.locked(path):  # another file: no deadlock, no exclusion with the removed one
+            path.unlink()
+    assert not path.exists()
