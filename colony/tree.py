@@ -3,6 +3,7 @@
     system                        one_for_one
     ├── journal                   the last output of every service
     ├── addresses, network        (with namespaces) the network thread and the host's side
+    ├── guardian                  ends what a killed Colony leaves
     ├── routes, door, dns         the front door
     ├── colonies                  dynamic
     │   └── my-app                rest_for_one, ends when `services` gives up
@@ -29,6 +30,7 @@ import msgspec
 
 from actors import ChildSpec, DynamicSupervisor, Supervisor
 from colony.config import Config
+from colony.guardian import GUARDIAN, Guardian
 from colony.journal import JOURNAL, Journal
 from colony.logs import Logs
 from colony.places import ColonyRoutes, Places
@@ -74,15 +76,18 @@ class Parts(msgspec.Struct, frozen=True):
     dns: NameServer | None
     dns_kind: str
     logs: Logs = msgspec.field(default_factory=Logs)
+    guarded: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
     """The top of the tree."""
     network = NetworkOwner.spec(parts.instance, parts.thread, parts.runtime, parts.isolated)
+    guardian = Guardian.spec(parts.instance.id, parts.thread, parts.guarded)
     children: list[ChildSpec[Any]] = [
         Journal.spec(parts.logs).options(id="journal", name=JOURNAL),
         AddressBook.spec().options(id="addresses", name=ADDRESSES),
         network.options(id="network", name=NETWORK, shutdown=30.0),
+        guardian.options(id="guardian", name=GUARDIAN),
         Routes.spec().options(id="routes", name=ROUTES),
         DoorOwner.spec(parts.door, parts.door_kind).options(id="door", name=DOOR, shutdown=10.0),
     ]

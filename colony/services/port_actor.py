@@ -312,13 +312,15 @@ class PortActor(Actor):
         try:
             self.status = await process.wait()
             self.ended.set()
-            self.ctx.ref.tell(ProcessEnded())
+            if self.life.running:
+                self.ctx.ref.tell(ProcessEnded())
             await anyio.sleep_forever()
         finally:
             process.signal_group(signal.SIGKILL)
             await process.aclose()
             if not self.swept:
-                await sweep.kill_all(self.strays)
+                with anyio.CancelScope(shield=True):
+                    await self._sweep()
             self._close()
 
     def _close(self) -> None:
@@ -564,14 +566,24 @@ class PortActor(Actor):
         assert process is not None
         self._stop_watching()
         process.signal_group(signal.SIGKILL)
-        killed = await sweep.kill_all(self.strays)
-        self.swept = True
+        strays = await self._sweep()
         await self.ended.wait()
         if self.channels is not None:
             with anyio.move_on_after(DRAIN):
                 await self.channels.drained()
         self.server = None
-        return sum(each.pid != process.pid for each in killed)
+        return strays
+
+    async def _sweep(self) -> int:
+        """Kills the strays; how many there were.
+
+        Mostly there are none, and one look tells so. The sweep proper, which outruns whoever does
+        nothing but fork, would put off each restart by some milliseconds.
+        """
+        killed = await sweep.kill_all(self.strays) if await lingering(self.strays) else []
+        self.swept = True
+        pid = None if self.process is None else self.process.pid
+        return sum(each.pid != pid for each in killed)
 
     # -- what is asked -------------------------------------------------------------------------
 
