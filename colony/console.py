@@ -68,6 +68,10 @@ class Console:
         self._periods[colony] = period
         self._width = max([self._width, *(len(self.name(colony, name)) for name in names)])
 
+    def knows(self, colony: str) -> bool:
+        """Whether the colony has been announced."""
+        return colony in self._periods
+
     def show(self, event: Event) -> bytes:
         """The lines for an event; empty for most."""
         shower = _SHOWERS.get(type(event))
@@ -115,14 +119,15 @@ class Console:
 
 
 def duration(seconds: float) -> str:
-    """`71 ms`, `1.25 s`, `2 min 5 s`."""
+    """`71 ms`, `1.25 s`, `2 min 5 s`, `1 min`."""
     if seconds < 0.0095:
         return f"{seconds * 1000:.1f} ms"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.2f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
 # -- one function an event -------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,6 @@ import msgspec
 from actors import (
     ActorDown,
     ChildRefused,
-    Crashed,
     DynamicSupervisor,
     Event,
     FailedToStart,
@@ -35,18 +35,17 @@ from actors import (
     StartFailed,
     Supervisor,
     System,
-    TerminateChild,
     events,
 )
 from colony import tree
+from colony.api.history import History
+from colony.api.owner import Api, Listen
 from colony.config import Config
-from colony.events import ServiceReady
-from colony.journal import JOURNAL, Journal, LastLines
 from colony.modes import Machine, Modes, Wishes, choose
-from colony.paths import runtime_directory
+from colony.paths import SOCKET, runtime_directory
 from colony.places import Places
 from colony.resolver import resolves
-from colony.services.port_actor import GetState, PortActor, ServiceState
+from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
 from netns import Instance, NetworkThread, probe
 from netns.names import INSTANCE_VARIABLE
 from proxy import (
@@ -63,6 +62,18 @@ from proxy import (
 )
 from proxy.actors import DNS, DOOR, DnsOwner, DoorOwner, WhereIsDns, WhereIsDoor
 
+__all__ = [
+    "ColonyFailed",
+    "Failures",
+    "Host",
+    "HostFailed",
+    "Options",
+    "RunningColony",
+    "RunningService",
+    "ServiceFailed",
+    "explain",
+]
+
 
 class Options(msgspec.Struct, frozen=True):
     """How an instance is to run.
@@ -77,6 +88,13 @@ class Options(msgspec.Struct, frozen=True):
         Where our own Caddy's admin API listens; default a unix socket of ours.
     http_ports
         Ports to try for HTTP, in turn; None for 80, then 8080 and up.
+    serve
+        Whether to serve the API at the runtime directory's socket, for others to join and ask.
+        Default false: a program that embeds Colony does not take in the colonies of others.
+    listen
+        A TCP address at which to serve the API as well. Default none.
+    daemon
+        Whether it is there for others' colonies only.
     """
 
     wishes: Wishes = Wishes()
@@ -84,121 +102,19 @@ class Options(msgspec.Struct, frozen=True):
     caddy: str | None = None
     caddy_admin: str | None = None
     http_ports: tuple[int, ...] | None = None
+    serve: bool = False
+    listen: Listen | None = None
+    daemon: bool = False
 
 
 DEFAULT: Final = Options()
 
+ENDED_KEPT: Final = 100
+"""Colonies that have ended and are still remembered, for those who ask why."""
+
 
 class HostFailed(Exception):
     """The instance cannot run; the text says why. Nothing of it is left."""
-
-
-class ColonyFailed(Exception):
-    """A colony could not be started; nothing of it is left."""
-
-
-class RunningColony:
-    """A colony of this instance."""
-
-    def __init__(self, host: Host, config: Config, ref: Ref[Supervisor], urls: dict[str, str]):
-        self._host = host
-        self.config = config
-        self.ref = ref
-        self.urls = urls
-        """The URL of each service that has a port."""
-
-    def __repr__(self) -> str:
-        return f"<RunningColony {self.name} {'up' if self.ref.alive else 'down'}>"
-
-    @property
-    def name(self) -> str:
-        return self.config.name
-
-    async def stopped(self) -> Reason:
-        """Waits until the colony has ended, and returns why."""
-        return await self.ref.stopped()
-
-    async def stop(self) -> None:
-        """Stops the colony. Stopping twice is no error."""
-        await self._host.remove(self.name)
-
-    def service(self, name: str) -> RunningService:
-        """One of its services. Raises `KeyError`, with the names that there are."""
-        if name not in self.config.services:
-            known = ", ".join(self.config.services)
-            raise KeyError(f"colony {self.name} has no service {name!r}; it has {known}")
-        return RunningService(self, name)
-
-    @property
-    def system(self) -> System:
-        """The system that it runs in, with its stream of events."""
-        return self._host.system
-
-    async def last_lines(self, service: str, count: int = 10) -> tuple[bytes, ...]:
-        """The last lines that a service wrote."""
-        journal = self._host.system.named(JOURNAL, Journal)
-        return await journal.call(LastLines(self.name, service, count))
-
-
-class ServiceFailed(Exception):
-    """A service will not get ready: its colony has ended. `last_lines` is what it wrote last."""
-
-    def __init__(self, service: str, last_lines: tuple[bytes, ...]) -> None:
-        self.service = service
-        self.last_lines = last_lines
-        text = b"\n".join(last_lines).decode("utf-8", "replace")
-        super().__init__(f"{service} did not get ready: its colony has ended\n{text}".rstrip())
-
-
-class RunningService:
-    """A service of a running colony, over all its lives."""
-
-    def __init__(self, colony: RunningColony, name: str) -> None:
-        self.colony = colony
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<RunningService {self.colony.name}/{self.name}>"
-
-    @property
-    def url(self) -> str | None:
-        """Its URL at the front door; None if it has no port."""
-        return self.colony.urls.get(self.name)
-
-    async def state(self) -> ServiceState | None:
-        """How it is now; None between two lives and after the last."""
-        path = f"{self.colony.ref.path}/{tree.SERVICES}/{self.name}"
-        ref: Ref[PortActor] | None = self.colony.system.at(path)
-        if ref is None:
-            return None
-        try:
-            return await ref.call(GetState())
-        except ActorDown:
-            return None
-
-    async def ready(self) -> ServiceState:
-        """Waits until it listens on its port, in this life or a later one.
-
-        Raises `ServiceFailed` when its colony ends first. Without limit otherwise: put it in
-        `anyio.fail_after`.
-        """
-        colony = self.colony
-        with colony.system.events.subscribe() as stream:
-            while True:
-                state = await self.state()
-                if state is not None and state.ready:
-                    return state
-                if not colony.ref.alive:
-                    raise ServiceFailed(self.name, await colony.last_lines(self.name))
-                async for event in stream:
-                    if self._tells(event):
-                        break
-
-    def _tells(self, event: Event) -> bool:
-        """Whether, after this event, it is worth asking again."""
-        if isinstance(event, ServiceReady):
-            return (event.colony, event.service) == (self.colony.name, self.name)
-        return isinstance(event, events.Exited) and event.actor == self.colony.ref.path
 
 
 class Host:
@@ -214,6 +130,9 @@ class Host:
         self.modes: Modes
         self.parts: tree.Parts
         self.failures: Failures
+        self.colonies: dict[str, RunningColony] = {}
+        """Every colony by name, the oldest first; also those that have ended, until replaced."""
+        self.history = History()
         self.http_port = 0
         self.suffix = LOCALHOST
         self._stack = AsyncExitStack()
@@ -246,6 +165,8 @@ class Host:
         instance = await anyio.to_thread.run_sync(Instance.claim, runtime)
         self._stack.callback(instance.release)
         await self._stack.enter_async_context(self.system)
+        self.system.events.listen(self._note)
+        self.system.events.listen(self.history.note)
         self.parts = self._parts(instance, runtime)
 
     def _parts(self, instance: Instance, runtime: Path) -> tree.Parts:
@@ -261,7 +182,19 @@ class Host:
             door_kind=self.modes.proxy,
             dns=self._dns(instance),
             dns_kind=self.modes.dns,
+            api=self._api(runtime),
         )
+
+    def _api(self, runtime: Path) -> Api | None:
+        if not self.options.serve:
+            return None
+        from colony.api.operations import Operations
+
+        operations = Operations(self)
+        operations.daemon = self.options.daemon
+        listen = self.options.listen
+        operations.listen = None if listen is None else str(listen)
+        return Api(runtime / SOCKET, operations, listen)
 
     def _door(self, instance: Instance, places: Places) -> FrontDoor:
         options = self.options
@@ -325,25 +258,74 @@ class Host:
             for route in tree.colony_routes(config)
         }
 
-    async def add(self, config: Config) -> RunningColony:
+    async def add(self, config: Config, environ: Mapping[str, str] | None = None) -> RunningColony:
         """Starts a colony and returns once its services' processes run.
 
-        Raises `ColonyFailed`, with nothing of the colony left, if a step of starting it fails, or
-        if this instance has a colony of that name.
+        `environ` is the environment under the colony's own; this process's by default. Raises
+        `ColonyFailed`, with nothing of the colony left, if a step of starting it fails, or if this
+        instance has a colony of that name, or without namespaces one with its port.
         """
-        urls = self.urls(config)
-        spec = tree.colony_spec(config, self.parts, urls, os.environ)
+        present = self.colonies.get(config.name)
+        if present is not None and not present.ended:
+            raise ColonyFailed(f"a colony named {config.name!r} runs already in this instance")
+        self._refuse_shared_ports(config)
+        environ = dict(os.environ if environ is None else environ)
+        colony = RunningColony(self, config, self.urls(config), environ)
+        self._remember(colony)
+        try:
+            await self._start(colony)
+        except BaseException:
+            if self.colonies.get(config.name) is colony:
+                del self.colonies[config.name]
+            raise
+        return colony
+
+    def _refuse_shared_ports(self, config: Config) -> None:
+        """On the host's own network two servers would race for the port, and one would crash until
+        its colony gives up."""
+        if self.parts.isolated:
+            return
+        for other in self.colonies.values():
+            if not other.ended and other.name != config.name:
+                clash = shared_port(config, other.config)
+                if clash is not None:
+                    raise ColonyFailed(clash)
+
+    async def _start(self, colony: RunningColony) -> None:
+        config = colony.config
+        spec = tree.colony_spec(config, self.parts, colony.urls, colony.environ)
         try:
             ref = await self._colonies().call(StartChild(spec))
         except ChildRefused as refused:
             raise ColonyFailed(_why_refused(config.name, refused)) from refused
         assert ref is not None
-        return RunningColony(self, config, ref, urls)
+        colony.begun(ref)
+
+    def _remember(self, colony: RunningColony) -> None:
+        self.colonies.pop(colony.name, None)
+        self.colonies[colony.name] = colony
+        ended = [name for name, each in self.colonies.items() if each.ended]
+        for name in ended[: max(0, len(ended) - ENDED_KEPT)]:
+            del self.colonies[name]
+
+    def _note(self, event: Event) -> None:
+        """Lets the colony that an event is about know of it."""
+        colony = self.colonies.get(tree.colony_of(event) or "")
+        if colony is not None:
+            colony.note(event)
 
     async def remove(self, name: str) -> None:
-        """Stops a colony of this instance, if it is there."""
-        with suppress(ChildRefused):
-            await self._colonies().call(TerminateChild(name))
+        """Stops a colony of this instance, if it is there, and waits until it is gone.
+
+        Not by `TerminateChild`: the supervisor of all colonies would have no time for the others
+        until this one is gone.
+        """
+        colony = self.colonies.get(name)
+        if colony is None or colony.ended:
+            return
+        colony.stopping = True
+        with suppress(ActorDown):
+            await self.system.stop_actor(colony.ref)
 
     def _colonies(self) -> Ref[DynamicSupervisor]:
         return self.system.named(tree.COLONIES, DynamicSupervisor)
@@ -361,11 +343,17 @@ class Failures:
             self.first = self.first or explain(event.reason)
 
 
-def explain(reason: Reason) -> str:
-    """An exit reason in words for a user: the root of a chain of failed starts, no class names."""
-    while isinstance(reason, Shutdown) and isinstance(reason.term, FailedToStart):
-        reason = reason.term.reason
-    return str(reason.error) if isinstance(reason, Crashed) else str(reason)
+def shared_port(config: Config, other: Config) -> str | None:
+    """Why two colonies cannot both be on the host's network, in words; None if they can."""
+    theirs = {service.port: service.name for service in other.services.values()}
+    for service in config.services.values():
+        if service.port is not None and service.port in theirs:
+            return (
+                f"{service.name} of colony {config.name} cannot start: port {service.port} is "
+                f"{theirs[service.port]}'s of colony {other.name}; change one of the two (with "
+                "network namespaces, which need root, every colony has its own ports)"
+            )
+    return None
 
 
 def _why_refused(name: str, refused: ChildRefused) -> str:

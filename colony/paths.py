@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
+
+SOCKET: Final = "colony.sock"
+"""The name, in the runtime directory, of the socket of the instance that others join."""
 
 
 def runtime_directory(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Path:
@@ -22,3 +26,14 @@ def runtime_directory(environ: Mapping[str, str] | None = None, uid: int | None 
     if environ.get("XDG_RUNTIME_DIR"):
         return Path(environ["XDG_RUNTIME_DIR"]) / "colony"
     return Path(f"/tmp/colony-{uid}")
+
+
+def home_directory(environ: Mapping[str, str] | None = None) -> Path:
+    """Where Colony keeps what outlasts instances: `$COLONY_HOME`, default `~/.colony`."""
+    environ = os.environ if environ is None else environ
+    return Path(environ.get("COLONY_HOME") or "~/.colony").expanduser()
+
+
+def socket_path(environ: Mapping[str, str] | None = None) -> Path:
+    """The socket of the instance that others join."""
+    return runtime_directory(environ) / SOCKET

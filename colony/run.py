@@ -1,8 +1,12 @@
 """`colony run`: hosts an instance in the foreground until its colonies end or it is told to stop.
 
-first SIGINT or SIGTERM    stops the colonies in reverse order, politely
-second                     kills what is left of them
+first SIGINT or SIGTERM    stops its own colonies in reverse order, politely
+second                     kills what is left of them, and stops those that have joined
+third                      kills what is left of those, too
 a colony gives up          its failing service's last lines, exit status 1
+
+Colonies of other `colony run`s may join the instance (`colony.join`). It stays for them when its
+own have ended.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, BinaryIO, Final
 
@@ -18,11 +22,12 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from actors import Event, events
+from actors import Event, Subscription
 from colony.config import Config
-from colony.console import Console, colony_of
+from colony.console import Console
 from colony.host import ColonyFailed, Host, HostFailed, Options, RunningColony, explain
 from colony.modes import Impossible
+from colony.tree import colony_of
 from netns import sweep
 
 FAILED: Final = 1
@@ -98,10 +103,11 @@ class Run:
         self.screen = Screen(sys.stdout.buffer)
         self.errors = Screen(sys.stderr.buffer)
         self.colonies: list[RunningColony] = []
-        self.limits: dict[str, events.LimitReached] = {}
+        self.own = {config.name for config in configs}
         self.signal: int | None = None
         self.signalled_at = 0.0
         self.asked = anyio.Event()
+        self.asked_again = anyio.Event()
         self.starting = anyio.CancelScope()
         self.failed = False
 
@@ -116,7 +122,8 @@ class Run:
                     await self._up()
                     await self._until_over()
                     await self._down()
-            except (HostFailed, ColonyFailed, Impossible) as error:
+                    await self._serve_joined()
+            except (HostFailed, Impossible) as error:
                 self._complain(str(error))
             await self.screen.flush()
             await self.errors.flush()
@@ -133,11 +140,9 @@ class Run:
             self._warn(notice)
 
     def _note(self, event: Event) -> None:
-        self.screen.write(self.console.show(event))
-        if isinstance(event, events.LimitReached):
-            colony = colony_of(event.supervisor)
-            if colony is not None:
-                self.limits[colony] = event
+        colony = colony_of(event)
+        if colony is None or colony in self.own:
+            self.screen.write(self.console.show(event))
 
     async def _up(self) -> None:
         """Starts everything, or stops trying when asked to stop."""
@@ -147,7 +152,12 @@ class Run:
                 urls = self.host.urls(config)
                 period = config.supervision.period
                 self.console.expect(config.name, urls, list(config.services), period)
-                self.colonies.append(await self.host.add(config))
+                try:
+                    self.colonies.append(await self.host.add(config))
+                except ColonyFailed as error:
+                    self._complain(str(error))
+                    self.asked.set()
+                    return
 
     # -- until ---------------------------------------------------------------------------------
 
@@ -158,6 +168,7 @@ class Run:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_colonies, tasks.cancel_scope)
             tasks.start_soon(self._watch_system, tasks.cancel_scope)
+            tasks.start_soon(self._watch_operations)
             await self.asked.wait()
             tasks.cancel_scope.cancel()
 
@@ -168,19 +179,24 @@ class Run:
         over.cancel()
 
     async def _watch_colony(self, colony: RunningColony) -> None:
-        reason = await colony.stopped()
-        limit = self.limits.get(colony.name)
-        if limit is None:
-            self._complain(f"colony {colony.name} has ended: {explain(reason)}")
+        """Follows a colony to its end, over the lives that an operator gives it, and says why."""
+        while True:
+            await colony.stopped()
+            successor = await colony.successor()
+            if successor is None:
+                break
+            self.colonies[self.colonies.index(colony)] = colony = successor
+        if colony.state == "stopped":
+            self.screen.write(self.console.line("note", colony.name, "was stopped"))
             return
-        self._complain(
-            f"colony {colony.name} gave up: {limit.child} needed more than {limit.intensity} "
-            f"restarts in {limit.period:g} s; the last time: {explain(limit.reason)}"
-        )
-        lines = await colony.last_lines(limit.child, SHOWN_LINES)
+        if colony.culprit is None:
+            self._complain(f"colony {colony.name} has ended: {colony.reason}")
+            return
+        self._complain(f"colony {colony.name} gave up: {colony.reason}")
+        lines = await colony.last_lines(colony.culprit, SHOWN_LINES)
         if lines:
-            self._message(f"  the last lines of {limit.child}:")
-            prefix = self.console.prefix(colony.name, limit.child)
+            self._message(f"  the last lines of {colony.culprit}:")
+            prefix = self.console.prefix(colony.name, colony.culprit)
             self.errors.write(b"".join(b"  " + prefix + line + b"\n" for line in lines))
 
     async def _watch_system(self, over: anyio.CancelScope) -> None:
@@ -188,18 +204,55 @@ class Run:
         self._complain(f"the instance has ended: {self.host.failures.first or explain(reason)}")
         over.cancel()
 
+    async def _watch_operations(self) -> None:
+        """Somebody may ask for the end of the instance over the API."""
+        if self.host.parts.api is not None:
+            await self.host.parts.api.operations.stop_asked.wait()
+            self.asked.set()
+            self.asked_again.set()
+
     # -- down ----------------------------------------------------------------------------------
 
     async def _down(self) -> None:
         """Stops the colonies in reverse order; a further signal kills what is left of them."""
         for colony in reversed(self.colonies):
-            if colony.ref.alive:
+            if not colony.ended:
                 line = self.console.line("ending", colony.name, "stopping (Ctrl-C again to kill)")
                 self.screen.write(line)
                 await colony.stop()
 
+    async def _serve_joined(self) -> None:
+        """Stays until the colonies of others have ended, or it is told again."""
+        with self.host.system.events.subscribe() as stream:
+            said = False
+            while not self.asked_again.is_set() and (names := self._joined()):
+                if not said:
+                    text = f"still here for {', '.join(names)} (Ctrl-C again to stop all)"
+                    self.screen.write(self.console.line("note", "colony", text))
+                    said = True
+                await self._something(stream)
+
+    def _joined(self) -> list[str]:
+        return [
+            name
+            for name, colony in self.host.colonies.items()
+            if name not in self.own and not colony.ended
+        ]
+
+    async def _something(self, stream: Subscription) -> None:
+        """Waits for the next event, or to be told."""
+
+        async def next_event(scope: anyio.CancelScope) -> None:
+            await anext(stream)
+            scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(next_event, tasks.cancel_scope)
+            await self.asked_again.wait()
+            tasks.cancel_scope.cancel()
+
     async def _signalled(self, number: int) -> None:
-        """The first signal asks, each further one kills.
+        """The first signal asks, each further one kills what it finds still there.
 
         A wrapper that passes a signal on to us, whom it has reached already as one of the process
         group, does not mean it twice: hence `ECHO`.
@@ -212,9 +265,16 @@ class Run:
             return
         if now - self.signalled_at < ECHO:
             return
+        if any(not colony.ended for colony in self.colonies):
+            await self._kill(self.own)
+        elif self.asked_again.is_set():
+            await self._kill(set(self._joined()))
+        self.asked_again.set()
+
+    async def _kill(self, names: Iterable[str]) -> None:
         self.screen.write(self.console.line("ending", "colony", "killing what is left"))
-        for config in self.configs:
-            await sweep.kill_all(sweep.colony_of(self.host.parts.instance.id, config.name))
+        for name in names:
+            await sweep.kill_all(sweep.colony_of(self.host.parts.instance.id, name))
 
     # -- words ---------------------------------------------------------------------------------
 
@@ -234,10 +294,15 @@ async def _signals(handle: Callable[[int], Coroutine[Any, Any, None]]) -> AsyncI
     """Calls `handle` with each SIGINT and SIGTERM in the block."""
 
     async def listen(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-            task_status.started()
-            async for number in received:
-                tasks.start_soon(handle, int(number))
+        try:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+                task_status.started()
+                async for number in received:
+                    tasks.start_soon(handle, int(number))
+        finally:
+            # asyncio has put Python's own handler there, whatever was there before; one more Ctrl-C
+            # while the loop closes would end in a traceback.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(listen)

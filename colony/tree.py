@@ -28,7 +28,8 @@ from typing import Any, Final
 
 import msgspec
 
-from actors import ChildSpec, DynamicSupervisor, Supervisor
+from actors import ChildSpec, DynamicSupervisor, Event, Supervisor
+from colony.api.owner import API, Api, ApiOwner
 from colony.config import Config
 from colony.guardian import GUARDIAN, Guardian
 from colony.journal import JOURNAL, Journal
@@ -75,6 +76,7 @@ class Parts(msgspec.Struct, frozen=True):
     door_kind: str
     dns: NameServer | None
     dns_kind: str
+    api: Api | None = None
     logs: Logs = msgspec.field(default_factory=Logs)
     guarded: dict[str, int] = msgspec.field(default_factory=dict)
 
@@ -98,6 +100,8 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
     colonies = DynamicSupervisor.spec().options(id=COLONIES, name=COLONIES)
     intensity, period = OWNER_LIMIT
     children.append(colonies)
+    if parts.api is not None:
+        children.append(ApiOwner.spec(parts.api).options(id="api", name=API, shutdown=10.0))
     top = Supervisor.spec(children, intensity=intensity, period=period)
     return top.options(id=SYSTEM)
 
@@ -139,6 +143,16 @@ def where(parts: Parts) -> Where:
 def services_path(colony: str) -> str:
     """The place of a colony's services' supervisor in the tree."""
     return f"{SYSTEM}/{COLONIES}/{colony}/{SERVICES}"
+
+
+def colony_of(event: Event) -> str | None:
+    """The colony that an event is about, by its field or by its actor's place in the tree."""
+    colony = getattr(event, "colony", None)
+    if isinstance(colony, str):
+        return colony or None
+    path = getattr(event, "supervisor", None) or getattr(event, "actor", None)
+    parts = path.split("/", 3) if isinstance(path, str) else []
+    return parts[2] if len(parts) > 2 and parts[:2] == [SYSTEM, COLONIES] else None
 
 
 def colony_routes(config: Config) -> tuple[Route, ...]:

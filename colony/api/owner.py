@@ -1,0 +1,177 @@
+"""The actor that owns the API: the sockets, the server, and under trio the thread that it needs.
+
+Its crash is nobody else's: colonies run on, what has happened is the host's to remember, and the
+next life serves on the same socket.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from actors import Actor, Event, backend
+from colony.api import security
+from colony.api.sockets import Claim, claim
+from colony.events import Notice
+
+if TYPE_CHECKING:
+    from colony.api.operations import Operations
+    from colony.api.server import Server
+
+API: Final = "api"
+"""The actor's name in its system."""
+
+
+class ApiOpened(Event, frozen=True, kw_only=True):
+    """The API is served. `socket` is "" where another instance has the runtime directory's;
+    `listen` is the TCP address, "" for none."""
+
+    socket: str
+    listen: str
+
+
+class Listen:
+    """A TCP address to serve the API on. Its repr has no token."""
+
+    def __init__(self, host: str, port: int, token: str) -> None:
+        self.host = host
+        self.port = port
+        self.door = security.door(host, port, token)
+
+    def __repr__(self) -> str:
+        return f"<Listen {self}>"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Api:
+    """What the actor is given to own: where to serve what.
+
+    path
+        The unix socket, unless another instance has it.
+    operations
+        What answers.
+    listen
+        A TCP address beside it. Default none.
+    """
+
+    def __init__(self, path: Path, operations: Operations, listen: Listen | None = None) -> None:
+        self.path = path
+        self.operations = operations
+        self.listen = listen
+        self.claimed = False
+        """Whether this instance is the one that others join."""
+        self.settled = anyio.Event()
+        """Set once it is served, or cannot be."""
+
+    def __repr__(self) -> str:
+        return f"<Api at {self.path}>"
+
+
+class ApiOwner(Actor):
+    """Serves the API for as long as it lives."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    async def started(self) -> None:
+        """Not in `start`: nothing else needs to wait for it."""
+        self.ctx.run(self._serve)
+
+    async def _serve(self) -> None:
+        api = self.api
+        async with AsyncExitStack() as stack:
+            try:
+                sockets = await self._sockets(stack)
+            except OSError as error:
+                self._publish_notice(f"the API is not served: {error}")
+                sockets = []
+            if sockets:
+                await self._open(stack, sockets)
+                listen = "" if api.listen is None else str(api.listen)
+                path = str(api.path) if api.claimed else ""
+                event = ApiOpened(at=self.ctx.now, socket=path, listen=listen)
+                self.ctx.system.publish(event)
+            api.settled.set()
+            await anyio.sleep_forever()
+
+    async def _sockets(self, stack: AsyncExitStack) -> list[socket.socket]:
+        api = self.api
+        sockets: list[socket.socket] = []
+        claimed = await anyio.to_thread.run_sync(claim, api.path)
+        api.claimed = claimed is not None
+        if claimed is not None:
+            stack.push_async_callback(_release, claimed)
+            sockets.append(claimed.sock)
+        if api.listen is not None:
+            sock = _tcp(api.listen)
+            stack.callback(sock.close)
+            sockets.append(sock)
+        return sockets
+
+    async def _open(self, stack: AsyncExitStack, sockets: list[socket.socket]) -> None:
+        """Starts the server in this loop, or in a thread's where this one is trio's."""
+        if backend.current().name == "asyncio":
+            server = await self._server_here(sockets)
+            stack.push_async_callback(_shielded_close, server)
+            return
+        from proxy.loop_thread import LoopThread
+
+        portal = await stack.enter_async_context(anyio.from_thread.BlockingPortal())
+        thread = LoopThread("api")
+        stack.push_async_callback(thread.close)
+        await thread.start()
+        server = await thread.run(self._server_there, portal, sockets)
+
+        async def close() -> None:
+            with anyio.CancelScope(shield=True):
+                await thread.run(server.close)
+
+        stack.push_async_callback(close)
+
+    async def _server_here(self, sockets: list[socket.socket]) -> Server:
+        from colony.api.bridge import SameLoop
+        from colony.api.server import Server
+
+        return await self._opened(Server(self.api.operations, SameLoop()), sockets)
+
+    async def _server_there(
+        self, portal: anyio.from_thread.BlockingPortal, sockets: list[socket.socket]
+    ) -> Server:
+        from colony.api.bridge import OtherLoop
+        from colony.api.server import Server
+
+        return await self._opened(Server(self.api.operations, OtherLoop(portal)), sockets)
+
+    async def _opened(self, server: Server, sockets: list[socket.socket]) -> Server:
+        if self.api.listen is not None:
+            server.door = self.api.listen.door
+        await server.open(*sockets)
+        return server
+
+    def _publish_notice(self, text: str) -> None:
+        self.ctx.system.publish(Notice(at=self.ctx.now, colony="", text=text))
+
+
+def _tcp(listen: Listen) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    sock = socket.create_server((listen.host, listen.port), family=family, backlog=1024)
+    sock.setblocking(False)
+    return sock
+
+
+async def _release(claimed: Claim) -> None:
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(claimed.release)
+
+
+async def _shielded_close(server: Server) -> None:
+    with anyio.CancelScope(shield=True):
+        await server.close()

@@ -1,0 +1,69 @@
+"""Commands about files: validate, schema. And how a colony.toml is read for all others."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from colony import config as configuration
+from colony.cli import output as out
+from colony.cli.session import Session, json_option, pass_session
+from colony.exits import Exit
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@json_option
+@pass_session
+def validate(session: Session, file: Path | None, as_json: bool) -> None:
+    """Check FILE and show every problem at once.
+
+    FILE is a colony.toml; default: the nearest one, from here upward.
+    """
+    path = file or session.needed_file()
+    if as_json:
+        _validate_json(path)
+        return
+    loaded = load(session, path)
+    count = len(loaded.services)
+    services = f"{count} service{'s' if count != 1 else ''}"
+    click.echo(f"{path}: colony {loaded.name}, {services}: valid")
+
+
+def _validate_json(path: Path) -> None:
+    problems: tuple[configuration.Problem, ...]
+    try:
+        problems, status = configuration.load(path).warnings, Exit.OK
+    except configuration.ConfigError as error:
+        problems, status = error.problems, Exit.WRONG
+    out.as_json({"valid": status == Exit.OK, "problems": configuration.as_data(problems)})
+    sys.exit(status)
+
+
+def load(session: Session, path: Path) -> configuration.Config:
+    """The file, with its warnings shown; ends the program with all of its problems."""
+    colour = session.colour(sys.stderr)
+    try:
+        loaded = configuration.load(path)
+    except configuration.ConfigError as error:
+        click.echo(configuration.render(error.problems, color=colour), err=True, color=True)
+        sys.exit(Exit.WRONG)
+    if loaded.warnings:
+        click.echo(configuration.render(loaded.warnings, color=colour), err=True, color=True)
+    return loaded
+
+
+@click.command()
+@click.option("--openapi", is_flag=True, help="The API's OpenAPI document instead.")
+def schema(openapi: bool) -> None:
+    """Print the JSON Schema of colony.toml, or with --openapi the API's document."""
+    if openapi:
+        from colony.api.openapi import document
+
+        out.as_json(document())
+        return
+    from colony.schema import file_schema
+
+    out.as_json(file_schema())

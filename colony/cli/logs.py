@@ -1,0 +1,184 @@
+"""`colony logs`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+import zlib
+from typing import Any, Final
+
+import click
+
+from colony.cli import output as out
+from colony.cli.session import (
+    Failed,
+    Session,
+    colony_names,
+    json_option,
+    pass_session,
+    service_names,
+)
+from colony.client import path_of
+from colony.exits import Exit
+
+NAME_COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
+
+
+class Duration(click.ParamType[float]):
+    """`30s`, `5m`, `1.5h`, or a number of seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?", value)
+        if found is None:
+            self.fail(f"a duration is like 30s, 5m or 1.5h, got: {value!r}", param, context)
+        return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+DURATION: Final = Duration()
+
+
+@click.command()
+@click.argument("services", nargs=-1, metavar="[SERVICE]...", shell_complete=service_names)
+@click.option("-c", "--colony", "name", shell_complete=colony_names, help="Of which colony.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("-n", "--tail", type=click.IntRange(0, 10_000), default=100, help="Last lines: 100.")
+@click.option("--since", help="From a line's number, a time, or how long ago: 5m.")
+@click.option("--grep", metavar="RE", help="Lines that match a regular expression.")
+@click.option("--until", metavar="RE", help="Follow until a line matches, and end with 0.")
+@click.option("--timeout", type=DURATION, help="Give up --until or --follow after this: 30s.")
+@click.option("-t", "--timestamps", is_flag=True, help="The time before each line.")
+@click.option("--no-prefix", is_flag=True, help="Without the service's name before each line.")
+@json_option
+@pass_session
+def logs(
+    session: Session,
+    services: tuple[str, ...],
+    name: str | None,
+    follow: bool,
+    tail: int,
+    since: str | None,
+    grep: str | None,
+    until: str | None,
+    timeout: float | None,
+    timestamps: bool,
+    no_prefix: bool,
+    as_json: bool,
+) -> None:
+    """Show what services wrote; of all by default.
+
+    With --json a line each: an object with seq, ts, service, stream and text.
+    """
+    colony, wanted = _meant(session, services, name)
+    stop = _pattern(until)
+    query = {
+        "service": wanted,
+        "tail": tail,
+        "since": _moment(since),
+        "grep": grep,
+        "follow": follow or until is not None,
+    }
+    several = len(wanted or session.found(colony)["services"]) != 1
+    show = Shower(session.colour(), prefix=several and not no_prefix, times=timestamps)
+    path = path_of("colonies", colony, "logs")
+    if not query["follow"]:
+        for line in session.client.get(path, query)["lines"]:
+            out.as_line(line) if as_json else show(line)
+        return
+    deadline = None if timeout is None else time.monotonic() + timeout
+    met = False
+    for line in followed(session, path, query, deadline):
+        out.as_line(line) if as_json else show(line)
+        if stop is not None and stop.search(line["text"]):
+            met = True
+            break
+    if stop is not None and not met:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise Failed(Exit.TIMEOUT, f"no line matched {until!r} in {timeout:g} s")
+        raise Failed(Exit.FAILED, f"the colony has ended, and no line matched {until!r}")
+
+
+def followed(session: Session, path: str, query: dict[str, Any], deadline: float | None) -> Any:
+    """The lines as they come, until the colony has ended, or the deadline."""
+    import select
+
+    with session.client.stream(path, query) as stream:
+        rest = b""
+        pieces = iter(stream)
+        while True:
+            if deadline is not None and not stream.waiting:
+                left = deadline - time.monotonic()
+                if left <= 0 or not select.select([stream], [], [], left)[0]:
+                    return
+            piece = next(pieces, None)
+            if piece is None:
+                return
+            *whole, rest = (rest + piece).split(b"\n")
+            for line in whole:
+                if line:
+                    yield json.loads(line)
+
+
+class Shower:
+    """Prints a line as `run` does: the service's name in its colour, and the text as it is."""
+
+    def __init__(self, colour: bool, *, prefix: bool, times: bool) -> None:
+        self.colour = colour
+        self.prefix = prefix
+        self.times = times
+        self.width = 0
+
+    def __call__(self, line: dict[str, Any]) -> None:
+        text = line["text"] if self.colour else _ESCAPES.sub("", line["text"])
+        start = f"{line['ts'][11:23]} " if self.times else ""
+        if self.prefix:
+            name = line["service"]
+            self.width = max(self.width, len(name))
+            code = NAME_COLOURS[zlib.crc32(name.encode()) % len(NAME_COLOURS)]
+            start += out.paint(f"{name:<{self.width}} |", code, self.colour) + " "
+        if line.get("dropped"):
+            sys.stdout.write(f"… {line['dropped']} outputs dropped\n")
+        sys.stdout.write(f"{start}{text}\n")
+        sys.stdout.flush()
+
+
+def _meant(session: Session, services: tuple[str, ...], name: str | None) -> tuple[str, list[str]]:
+    """The colony, and the services of it; none for all."""
+    if not services:
+        return session.colony(name), []
+    found = session.targets(services, name)
+    owners = sorted({owner for owner, _ in found})
+    if len(owners) > 1:
+        raise Failed(Exit.WRONG, f"the services are of several colonies: {', '.join(owners)}")
+    return owners[0], [service for _, service in found]
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if text is None else re.compile(text)
+    except re.error as error:
+        raise Failed(
+            Exit.WRONG, f"--until: no regular expression: {error}, got: {text!r}"
+        ) from None
+
+
+def _moment(since: str | None) -> str | None:
+    """A time ago as a time; a number of a line or a time as it is."""
+    if since is None or since.isdigit():
+        return since
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|min|h|d)", since)
+    if found is None:
+        return since
+    from datetime import UTC, datetime
+
+    then = time.time() - float(found[1]) * _UNITS[found[2]]
+    return datetime.fromtimestamp(then, UTC).isoformat()
