@@ -103,13 +103,14 @@ class NetworkThread:
     jobs before it end. A job must not wait for anything but the kernel: all others wait behind it.
     """
 
-    __slots__ = ("_home", "_jobs", "_lost", "_open", "_thread")
+    __slots__ = ("_callers", "_home", "_jobs", "_lost", "_open", "_thread")
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._home = Place(-1)
         self._open = False
+        self._callers = 0  # of `run`, that have not returned
         self._lost: str | None = None
 
     def __repr__(self) -> str:
@@ -138,20 +139,24 @@ class NetworkThread:
             raise
 
     async def close(self) -> None:
-        """Ends the thread after the jobs before this. Closing twice is no error.
+        """Ends the thread after the jobs before this, and the undoing of those that were cancelled.
+        Closing twice is no error.
 
         Cancelling does not hurry it.
         """
-        thread, self._thread = self._thread, None
-        self._open = False
-        if thread is None:
+        if not self._open or self._thread is None:
             return
+        self._open = False
         with anyio.CancelScope(shield=True):
             try:
+                # A cancelled caller may still have something to undo here.
+                while self._callers:
+                    await backend.in_thread(self._jobs.put, _pass)
                 await backend.in_thread(self._jobs.put, self._leave)
             finally:
                 self._jobs.put(None)
-                thread.join()  # it has nothing left to do: microseconds
+                self._thread.join()  # it has nothing left to do: microseconds
+                self._thread = None
 
     async def run(
         self,
@@ -181,15 +186,17 @@ class NetworkThread:
                 failed = True
                 raise
 
+        self._callers += 1
         try:
             return await backend.in_thread(self._jobs.put, attempt)
         except BaseException:
             job.abandoned = True
-            if failed or undo is None:
-                raise
-            with anyio.CancelScope(shield=True):
-                await backend.in_thread(self._jobs.put, job.take_back)
+            if not failed and undo is not None:
+                with anyio.CancelScope(shield=True):
+                    await backend.in_thread(self._jobs.put, job.take_back)
             raise
+        finally:
+            self._callers -= 1
 
     @contextmanager
     def inside(self, where: Place | Located) -> Iterator[None]:
@@ -296,6 +303,10 @@ class NetworkThread:
         for fd in (home.net, home.mnt):
             if fd is not None and fd >= 0:
                 os.close(fd)
+
+
+def _pass() -> None:
+    """A job that only has its turn."""
 
 
 class _Attempt(msgspec.Struct):

@@ -7,12 +7,13 @@ import os
 import secrets
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from netns import names
+from netns import linux, names
 from netns.instance import DeadInstance, Instance
 from netns.network import Network
 from netns.reap import reap
@@ -126,3 +127,21 @@ def answer(server: socket.socket, client: socket.socket, text: bytes) -> bytes:
 def reach(address: object, port: int, server: socket.socket, text: bytes) -> bytes:
     """What a client on the host gets from `address`, where `server` is to be found."""
     return answer(server, socket.create_connection((str(address), port), timeout=5), text)
+
+
+def in_own_network(function: Callable[[], None]) -> None:
+    """Runs the function on a thread with a network of its own, which ends with it."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            linux.unshare(linux.CLONE_NEWNET, "test")
+            function()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 
-from netns import namespace, pins
-from netns.errors import NameTaken, NetnsError, StepFailed
+from netns import host, namespace, nft, pins
+from netns.errors import NameTaken, NetnsError, PacketFilterError, StepFailed
 from netns.namespace import STEPS, Build, Namespace, Step
 from tests.netns.support import (
     answer,
@@ -99,7 +100,6 @@ async def test_a_failed_step_leaves_nothing_and_is_named(tmp_path: Path, step: s
 async def test_a_step_that_fails_by_itself_halfway_is_undone_too(tmp_path: Path) -> None:
     """The kernel's own refusals, each with its words."""
     async with rig(tmp_path) as (thread, instance, network):
-        host = network._host
         taken = await network.create(unique())
         before, held = traces(instance.id, tmp_path), open_descriptors()
         free = network.pool.allocate("x")
@@ -109,7 +109,7 @@ async def test_a_step_that_fails_by_itself_halfway_is_undone_too(tmp_path: Path)
         ):
             plan = namespace.Plan(unique(), address, "", "", mtu=mtu)
             with pytest.raises(StepFailed, match=words) as caught:
-                await thread.run(namespace.create, thread, host, plan, None)
+                await thread.run(namespace.create, thread, network._host, plan, None)
             assert caught.value.step == step
             assert traces(instance.id, tmp_path, plan.colony) == before
             assert open_descriptors() == held
@@ -350,3 +350,43 @@ async def test_pins_say_whose_they_are(tmp_path: Path) -> None:
         assert await thread.run(pins.read, thread, name) == pins.Pin(name, "a1b2c3", None)
         await thread.run(pins.remove, name)
         await thread.run(pins.remove, name)
+
+
+@pytest.fixture
+def no_packet_filter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine without the library: the loader is asked for one that is not there."""
+    monkeypatch.setattr(nft, "LIBRARY", "libnftables-is-not-here.so.1")
+    nft._library.cache_clear()
+    yield
+    nft._library.cache_clear()
+
+
+async def test_without_the_packet_filter_there_is_a_network_without_a_redirect(
+    tmp_path: Path, no_packet_filter: None
+) -> None:
+    async with rig(tmp_path) as (thread, _, network):
+        assert not network.rules
+        space = await network.create(unique())
+        assert not space.redirect
+        with listen(await thread.socket(space), "127.0.0.1", 3000) as server:
+            assert answer(server, await thread.connect(space, 3000), b"in") == b"in"
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((str(space.address.v4), 3000), timeout=5)
+        with listen(await thread.socket(space), "0.0.0.0", 3001) as server:
+            assert reach(space.address.v4, 3001, server, b"veth") == b"veth"
+        await network.destroy(space)
+    with pytest.raises(PacketFilterError, match="install the package that holds it"):
+        nft.Nft()
+
+
+async def test_without_ipv6_on_the_host_there_is_a_network_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "ipv6_enabled", lambda: False)
+    async with rig(tmp_path) as (thread, _, network):
+        space = await network.create(unique())
+        shown = query("ip", "-j", "-n", space.name, "address", "show", "eth0")
+        assert str(space.address.v6) not in str(shown)
+        with listen(await thread.socket(space), "127.0.0.1", 3000) as server:
+            assert reach(space.address.v4, 3000, server, b"veth") == b"veth"
+        await network.destroy(space)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6
@@ -14,25 +13,12 @@ import pytest
 from netns import linux, messages
 from netns.errors import NetlinkError
 from netns.netlink import Netlink, Route, exists, index_of
+from tests.netns.support import in_own_network
 
 
-def elsewhere(function: Callable[[Netlink], None]) -> None:
-    """Runs the function on a thread with a network of its own, which ends with it."""
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            linux.unshare(linux.CLONE_NEWNET, "test")
-            with Netlink() as netlink:
-                function(netlink)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
+def with_netlink(function: Callable[[Netlink], None]) -> None:
+    with Netlink() as netlink:
+        function(netlink)
 
 
 def veth(netlink: Netlink) -> int:
@@ -60,7 +46,7 @@ def test_a_link_says_whose_it_is() -> None:
         assert index_of("colony-x") == index
         assert index_of("eth0") == 2
 
-    elsewhere(check)
+    in_own_network(lambda: with_netlink(check))
 
 
 def test_one_request_deletes_a_group_and_only_that() -> None:
@@ -71,7 +57,7 @@ def test_one_request_deletes_a_group_and_only_that() -> None:
         assert not exists("outer")
         netlink.send(messages.delete_link("outer"))  # there or not
 
-    elsewhere(check)
+    in_own_network(lambda: with_netlink(check))
 
 
 def test_the_error_names_the_refused_request_and_the_others_are_done() -> None:
@@ -84,7 +70,7 @@ def test_the_error_names_the_refused_request_and_the_others_are_done() -> None:
         assert str(caught.value).startswith("adding the address 10.9.8.7: File exists")
         assert netlink.link(index).up
 
-    elsewhere(check)
+    in_own_network(lambda: with_netlink(check))
 
 
 def test_the_error_has_the_kernels_own_words() -> None:
@@ -98,7 +84,7 @@ def test_the_error_has_the_kernels_own_words() -> None:
             "Network is unreachable (Nexthop has invalid gateway)"
         )
 
-    elsewhere(check)
+    in_own_network(lambda: with_netlink(check))
 
 
 def test_routes_of_both_families_with_protocol_and_metric() -> None:
@@ -127,7 +113,7 @@ def test_routes_of_both_families_with_protocol_and_metric() -> None:
         netlink.send(*gone, messages.unclaim_pool(pool, 77))  # there or not
         assert not [r for r in netlink.routes(AF_INET) if r.protocol == 199]
 
-    elsewhere(check)
+    in_own_network(lambda: with_netlink(check))
 
 
 def test_a_link_that_is_not_there() -> None:
@@ -138,7 +124,7 @@ def test_a_link_that_is_not_there() -> None:
         with pytest.raises(NetlinkError, match="reading link 99: No such device"):
             netlink.link(99)
 
-    elsewhere(check)
+    in_own_network(lambda: with_netlink(check))
 
 
 def test_a_request_is_encoded_once_for_equal_arguments() -> None:

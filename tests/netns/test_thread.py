@@ -84,6 +84,50 @@ async def test_a_thread_that_is_not_running_says_so() -> None:
     await thread.close()
 
 
+async def test_close_lets_the_jobs_before_it_end() -> None:
+    begun, go, undone = threading.Event(), threading.Event(), list[str]()
+
+    def slow() -> str:
+        begun.set()
+        go.wait(5)
+        with thread.inside(place):
+            return stands_at()
+
+    thread = NetworkThread()
+    await thread.start()
+    place = await thread.run(new_namespace, thread)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: thread.run(slow, undo=undone.append))
+        await anyio.to_thread.run_sync(begun.wait, 5)
+        tasks.start_soon(thread.close)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ThreadClosed):
+            await thread.run(stands_at)
+        go.set()
+    assert undone == []
+    assert repr(thread) == "<NetworkThread closed 0 waiting>"
+    os.close(place.net)
+
+
+async def test_close_lets_a_cancelled_job_be_undone() -> None:
+    begun, go, undone = threading.Event(), threading.Event(), list[str]()
+
+    def slow() -> str:
+        begun.set()
+        go.wait(5)
+        return "made"
+
+    thread = NetworkThread()
+    await thread.start()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: thread.run(slow, undo=undone.append))
+        await anyio.to_thread.run_sync(begun.wait, 5)
+        tasks.cancel_scope.cancel()
+        go.set()
+        await thread.close()
+    assert undone == ["made"]
+
+
 async def test_start_and_close_leave_no_descriptor_and_no_thread() -> None:
     async with NetworkThread():
         pass  # what the event loop opens lazily is open now
