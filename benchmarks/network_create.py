@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Final
 
@@ -118,9 +118,9 @@ async def measure_ours(network: Network, existing: int, samples: _ratio.Samples)
         await network.destroy(space)
 
 
-async def main(arguments: _ratio.argparse.Namespace) -> None:
-    rounds, crowd = (6, (0, 20)) if arguments.quick else (40, (0, 100))
-    samples, report = _ratio.Samples(), _ratio.Report()
+async def collect(crowd: Iterable[int], rounds: int) -> _ratio.Samples:
+    """Measures with each of these numbers of other colonies, in an instance of its own."""
+    samples = _ratio.Samples()
     with tempfile.TemporaryDirectory() as runtime, Instance.claim(runtime) as instance:
         async with NetworkThread() as thread:
             network = await Network.open(thread, instance)
@@ -128,17 +128,28 @@ async def main(arguments: _ratio.argparse.Namespace) -> None:
             for existing in crowd:
                 await measure(network, existing, rounds, samples)
             await network.close()
+    return samples
+
+
+def compare(report: _ratio.Report, samples: _ratio.Samples, existing: int) -> None:
+    """Our figures beside those of the commands."""
+    for part in ("complete", "bare"):
+        ours, peer = f"{part} {existing}", f"ip {part} {existing}"
+        title = f"create, {part}, {existing} existing"
+        report.compare(title, samples[ours], "ip commands", samples[peer], goal="<= 0.2")
+
+
+def main(arguments: _ratio.argparse.Namespace) -> int:
+    rounds, crowd = (6, (0, 20)) if arguments.quick else (40, (0, 100))
+    samples, report = anyio.run(collect, crowd, rounds), _ratio.Report()
     for existing in crowd:
-        for part in ("complete", "bare"):
-            ours, peer = f"{part} {existing}", f"ip {part} {existing}"
-            title = f"create, {part}, {existing} existing"
-            report.compare(title, samples[ours], "ip commands", samples[peer], goal="<= 0.2")
+        compare(report, samples, existing)
         report.state(f"destroy, {existing} existing", samples[f"destroy {existing}"], unit="ms")
     first, last = (samples[f"complete {existing}"] for existing in crowd)
     title = f"create, complete, {crowd[1]} existing against none"
     report.compare(title, last, "none existing", first, goal="<= 1.5")
     report.show(json=arguments.json)
-    sys.exit(0 if report.met else 1)
+    return 0 if report.met else 1
 
 
 if __name__ == "__main__":
@@ -147,4 +158,4 @@ if __name__ == "__main__":
         sys.exit(str(able))
     if not (shutil.which("ip") and shutil.which("nft")):
         sys.exit("this benchmark compares with `ip` and `nft`: apt-get install iproute2 nftables")
-    anyio.run(main, parsed)
+    sys.exit(main(parsed))
