@@ -11,7 +11,7 @@ repaired it (process-compose #544 skips them for good).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, get_args
 
 import anyio.to_thread
@@ -67,6 +67,12 @@ class GetUsage(Call["Board", dict[str, Usage]], frozen=True):
     """CPU and memory of each service that runs, by its name. CPU is since the last question."""
 
 
+class SetServices(Call["Board", None], frozen=True):
+    """These are the colony's services from now on. What is known of those that stay is kept."""
+
+    services: tuple[ServiceStatus, ...]
+
+
 class _Waiter(msgspec.Struct, frozen=True):
     """Somebody who waits for a condition on a service."""
 
@@ -83,7 +89,7 @@ class Board(Actor):
         The path of the supervisor of the services.
     """
 
-    def __init__(self, services: tuple[ServiceStatus, ...], supervisor: str) -> None:
+    def __init__(self, services: Sequence[ServiceStatus], supervisor: str) -> None:
         self.services = {status.service: status for status in services}
         self.supervisor = supervisor
         self.waiters: list[_Waiter] = []
@@ -135,6 +141,16 @@ class Board(Actor):
         before, self.samples = self.samples, samples
         return {name: usage.between(before.get(name), now) for name, now in samples.items()}
 
+    @on(SetServices)
+    def _set_services(self, msg: SetServices) -> None:
+        self.services = carried_over(self.services, msg.services)
+        gone, self.waiters = self.waiters, []
+        for waiter in gone:
+            if waiter.wanted.service in self.services:
+                self.waiters.append(waiter)
+            else:
+                waiter.reply.fail(Refused(f"{waiter.wanted.service} is not there any more"))
+
     def _known(self, service: str) -> ServiceStatus:
         status = self.services.get(service)
         if status is None:
@@ -161,6 +177,21 @@ class Board(Actor):
                 waiter.reply.send(status)
             else:
                 self.waiters.append(waiter)
+
+
+def carried_over(
+    old: Mapping[str, ServiceStatus], new: Sequence[ServiceStatus]
+) -> dict[str, ServiceStatus]:
+    """First statuses of services, in their order, with what is known of those that were there."""
+    kept = ("port", "url", "restart", "intensity", "period")
+    return {
+        first.service: msgspec.structs.replace(
+            old[first.service], **{name: getattr(first, name) for name in kept}
+        )
+        if first.service in old
+        else first
+        for first in new
+    }
 
 
 def _same(one: WaitUntil, other: WaitUntil) -> bool:

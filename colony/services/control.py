@@ -18,7 +18,7 @@ Commands for one service are carried out one after the other, those for several 
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from actors import (
     Call,
     ChildRefused,
     ChildSpec,
+    DeleteChild,
     Ref,
     Refused,
     Reply,
@@ -39,6 +40,7 @@ from actors import (
     TerminateChild,
     on,
 )
+from colony.events import ServiceStopped
 from colony.services.board import Board, GetService, UnknownService, board_name
 from colony.services.port_actor import Halt, PortActor, SendSignal, WriteInput
 from colony.services.status import ServiceStatus
@@ -92,6 +94,20 @@ class WriteStdin(Call["Control", int], frozen=True):
     data: bytes
 
 
+class PutService(Call["Control", ServiceStatus], frozen=True):
+    """Makes a service what the spec says: one that is there is stopped, and started as it is to
+    be; another is added. Not counted as a restart. Raises `NotPossible` if it cannot be started.
+    """
+
+    spec: ChildSpec[Any]
+
+
+class DropService(Call["Control", None], frozen=True):
+    """Stops a service and forgets it."""
+
+    service: str
+
+
 class Control(Actor):
     """Carries out commands on the services of one colony.
 
@@ -103,9 +119,7 @@ class Control(Actor):
         The path of the supervisor of the services.
     """
 
-    def __init__(
-        self, colony: str, specs: tuple[ChildSpec[PortActor], ...], supervisor: str
-    ) -> None:
+    def __init__(self, colony: str, specs: Sequence[ChildSpec[PortActor]], supervisor: str) -> None:
         self.colony = colony
         self.specs = {spec.id: spec for spec in specs}
         self.supervisor = supervisor
@@ -145,6 +159,33 @@ class Control(Actor):
 
         return self._beside(msg.service, write)
 
+    @on(PutService)
+    def _on_put(self, msg: PutService) -> Reply[ServiceStatus]:
+        name = msg.spec.id
+        self.locks.setdefault(name, anyio.Lock())
+        present, self.specs[name] = self.specs.get(name), msg.spec
+
+        async def put(service: str) -> None:
+            if present is not None:
+                await self._forget(service)
+            await self._start_anew(service, ChildRefused("not_found", service))
+
+        return self._carry_out(name, put)
+
+    @on(DropService)
+    def _on_drop(self, msg: DropService) -> Reply[None]:
+        async def drop() -> None:
+            async with self.locks[msg.service]:
+                await self._forget(msg.service)
+                self.specs.pop(msg.service, None)
+
+        return self._beside(msg.service, drop)
+
+    async def _forget(self, service: str) -> None:
+        await self._stop(service)
+        with suppress(ChildRefused):  # a temporary one is forgotten already
+            await self._supervisor().call(DeleteChild(service))
+
     # -- how -----------------------------------------------------------------------------------
 
     def _carry_out(
@@ -181,6 +222,18 @@ class Control(Actor):
                 await ref.call(Halt())
         with suppress(ChildRefused):  # a temporary one that has ended is forgotten already
             await self._supervisor().call(TerminateChild(service))
+        if (await self._status(service)).state == "backoff":
+            # There was no actor that could have said so.
+            self.ctx.system.publish(
+                ServiceStopped(
+                    at=self.ctx.now,
+                    colony=self.colony,
+                    service=service,
+                    status="",
+                    killed=False,
+                    seconds=0.0,
+                )
+            )
 
     async def _start(self, service: str) -> None:
         status = await self._status(service)

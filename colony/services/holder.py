@@ -126,9 +126,9 @@ def _pids() -> Iterator[int]:
 
 def _socket_inodes(pid: int) -> Iterator[str]:
     with contextlib.suppress(OSError):
-        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                target = os.readlink(descriptor.path)
+                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
                 if target.startswith("socket:["):
                     yield target[len("socket:[") : -1]
 
@@ -143,6 +143,6 @@ def _environment(pid: int) -> dict[str, str]:
 def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        text = b" ".join(word for word in words if word).decode("utf-8", "replace")
+        text = " ".join(b" ".join(words).decode("utf-8", "replace").split())
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     return "?"

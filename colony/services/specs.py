@@ -61,10 +61,14 @@ def colony_children(
     supervisor: str,
 ) -> list[ChildSpec[Any]]:
     """The part of a colony's tree that is about services. `supervisor` is the path that the
-    services' supervisor will have."""
+    services' supervisor will have.
+
+    What the three are given are lists, because `colony.api.applying` changes them in place: so a
+    later life of an actor begins with the services as they are then.
+    """
     specs = service_specs(config, where, urls, system_env)
-    board = Board.spec(first_statuses(config, urls), supervisor)
-    control = Control.spec(config.name, tuple(specs), supervisor)
+    board = Board.spec(list(first_statuses(config, urls)), supervisor)
+    control = Control.spec(config.name, specs, supervisor)
     return [
         board.options(id="board", name=board_name(config.name)),
         services_supervisor(config, specs),

@@ -54,6 +54,10 @@ def family(instance: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+def environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
 def test_when_its_input_ends_every_marked_process_is_killed_and_it_goes() -> None:
     instance, other = new_instance(), new_instance()
     with guardian(instance) as guard, family(instance) as ours, family(other) as theirs:
@@ -111,7 +115,7 @@ async def test_its_actor_starts_it_and_takes_it_down_with_a_bye() -> None:
     async with NetworkThread() as thread, System() as system:
         ref = await system.start(Guardian.spec(instance, thread, {}).options(name=GUARDIAN))
         pid = await ref.call(GuardianPid())
-        assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+        assert environment(pid) == b""
         assert pid not in list(find(marked(instance)))
         with family(instance):
             await system.stop()

@@ -1,0 +1,242 @@
+"""Real services in a test's hands, without front door or command line.
+
+    async with colony(services={"web": page("hello")}) as shop:
+        await shop.until("web", "ready")
+
+The part of the tree that is about services runs as in production, in the test's own event loop, on
+the host's network or in a namespace; every test ends by asking that nothing of it is left.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import anyio
+import tomlkit
+
+from actors import Event, Ref, Supervisor, System
+from actors.ref import slot_of
+from colony import config
+from colony.config import Config
+from colony.journal import JOURNAL, Journal, LogQuery
+from colony.logs import Filter, LogLine, Logs
+from colony.services import Board, Control, GetService, ServiceStatus, board_name, control_name
+from colony.services.specs import SERVICES, Where, colony_children
+from netns import Instance, NetworkThread, sweep
+from netns.actors import (
+    ADDRESSES,
+    NETWORK,
+    AddressBook,
+    NamespaceOwner,
+    NetworkOwner,
+    ProcessesOwner,
+    namespace_name,
+)
+
+E = TypeVar("E", bound=Event)
+
+PATIENCE: Final = 30.0
+PYTHON: Final = [sys.executable, "-I", "-S", "-u"]
+
+
+def python(code: str) -> list[str]:
+    """The command of a service that is a few lines of Python."""
+    return [*PYTHON, "-c", code]
+
+
+def free_port() -> int:
+    """A port that is free on the host now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+SERVER: Final = """
+import socket, sys, os
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("127.0.0.1", int(os.environ["PORT"]))); s.listen(50)
+print("listening", flush=True)
+while True:
+    c, _ = s.accept()
+    c.close()
+"""
+
+
+def server(port: int, before: str = "", **more: Any) -> dict[str, Any]:
+    """A service that accepts connections on its port, after having run `before`."""
+    return {"command": python(before + SERVER), "port": port, **more}
+
+
+def sleeper(**more: Any) -> dict[str, Any]:
+    """A service without a port."""
+    return {"command": ["sleep", "1000"], **more}
+
+
+class Shop:
+    """A running colony of services."""
+
+    top: Ref[Supervisor]
+
+    def __init__(self, system: System, loaded: Config, instance: str, logs: Logs) -> None:
+        self.system = system
+        self.logs = logs
+        self.config = loaded
+        self.instance = instance
+        self.events: list[Event] = []
+        self._more = anyio.Event()
+
+    def note(self, event: Event) -> None:
+        self.events.append(event)
+        self._more.set()
+        self._more = anyio.Event()
+
+    @property
+    def board(self) -> Ref[Board]:
+        return self.system.named(board_name(self.config.name), Board)
+
+    @property
+    def control(self) -> Ref[Control]:
+        return self.system.named(control_name(self.config.name), Control)
+
+    async def status(self, service: str) -> ServiceStatus:
+        return await self.board.call(GetService(service))
+
+    async def until(self, service: str, *states: str, life: int = 0) -> ServiceStatus:
+        """Waits until a service is in one of the states, in this life or a later one."""
+        with anyio.fail_after(PATIENCE):
+            while True:
+                more = self._more
+                status = await self.status(service)
+                if status.state in states and status.life >= life:
+                    return status
+                with anyio.move_on_after(0.05):
+                    await more.wait()
+
+    def seen(self, kind: type[E], service: str = "") -> list[E]:
+        """The events of a kind so far."""
+        return [
+            event
+            for event in self.events
+            if isinstance(event, kind) and service in ("", getattr(event, "service", ""))
+        ]
+
+    async def saw(self, kind: type[E], service: str = "", count: int = 1) -> E:
+        """Waits for the `count`-th event of a kind."""
+        with anyio.fail_after(PATIENCE):
+            while len(self.seen(kind, service)) < count:
+                await self._more.wait()
+        return self.seen(kind, service)[count - 1]
+
+    def numbers(self, service: str) -> list[int]:
+        """The numbers of the lines that a service has written so far."""
+        page = self.logs.page(self.config.name, (service,), Filter())
+        return [line.number for line in page.lines]
+
+    async def lines(self, *services: str, **wanted: Any) -> list[LogLine]:
+        journal = self.system.named(JOURNAL, Journal)
+        page = await journal.call(LogQuery(self.config.name, services, Filter(**wanted)))
+        return list(page.lines)
+
+    async def wrote(self, service: str, text: bytes) -> LogLine:
+        """Waits for a line that contains a text."""
+        with anyio.fail_after(PATIENCE):
+            while True:
+                for line in await self.lines(service):
+                    if text in line.data:
+                        return line
+                await anyio.sleep(0.01)
+
+    def board_waiters(self) -> int:
+        """How many wait for something of a service, as far as the board knows."""
+        cell = slot_of(self.board).cell
+        assert cell is not None
+        assert isinstance(cell.actor, Board)
+        return len(cell.actor.waiters)
+
+    def processes(self) -> list[int]:
+        """The living processes of this colony."""
+        return list(sweep.find(sweep.marked(self.instance)))
+
+
+async def eventually(look: Callable[[], bool]) -> None:
+    """Waits until something is so that sends no event."""
+    with anyio.fail_after(PATIENCE):
+        while not look():  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+@asynccontextmanager
+async def colony(
+    services: Mapping[str, Mapping[str, Any]],
+    *,
+    isolated: bool = False,
+    env: Mapping[str, str] | None = None,
+    files: Mapping[str, str] | None = None,
+    logs: Logs | None = None,
+    **tables: Mapping[str, Any],
+) -> AsyncIterator[Shop]:
+    """Runs a colony of these services for the length of the block."""
+    with tempfile.TemporaryDirectory(prefix="colony-test-") as folder:
+        root = Path(folder)
+        for name, text in (files or {}).items():
+            (root / name).write_text(text)
+        whole: dict[str, Any] = {"colony": {"name": f"t-{secrets.token_hex(4)}"}, **tables}
+        whole["services"] = services
+        loaded = config.parse(tomlkit.dumps(whole), str(root / "colony.toml"))
+        instance = Instance.claim(root / "run")
+        try:
+            async with _running(loaded, instance, isolated, env, logs or Logs()) as shop:
+                yield shop
+        finally:
+            instance.release()
+        assert [_command(pid) for pid in shop.processes()] == []
+
+
+@asynccontextmanager
+async def _running(
+    loaded: Config,
+    instance: Instance,
+    isolated: bool,
+    env: Mapping[str, str] | None,
+    logs: Logs,
+) -> AsyncIterator[Shop]:
+    thread = NetworkThread()
+    runtime = str(instance.directory.parent.parent)
+    where = Where(instance.id, str(instance.directory), isolated, thread, logs)
+    environ = dict(os.environ if env is None else env)
+    async with System() as system:
+        shop = Shop(system, loaded, instance.id, logs)
+        system.events.listen(shop.note)
+        await system.start(Journal.spec(logs).options(id="journal", name=JOURNAL))
+        await system.start(AddressBook.spec().options(id="addresses", name=ADDRESSES))
+        network = NetworkOwner.spec(instance, thread, runtime, isolated)
+        await system.start(network.options(id="network", name=NETWORK, shutdown=30.0))
+        owner: Any = ProcessesOwner.spec(loaded.name, instance.id).options(id="processes")
+        if isolated:
+            owner = NamespaceOwner.spec(loaded.name, loaded.network.egress)
+            owner = owner.options(id="namespace", name=namespace_name(loaded.name), shutdown=30.0)
+        urls = {name: f"http://{name}.test" for name in loaded.services}
+        children = colony_children(loaded, where, urls, environ, f"{loaded.name}/{SERVICES}")
+        spec = Supervisor.spec(
+            [owner, *children],
+            strategy="rest_for_one",
+            intensity=3,
+            period=60.0,
+            auto_shutdown="any_significant",
+        )
+        shop.top = await system.start(spec.options(id=loaded.name, restart="temporary"))
+        yield shop
+
+
+def _command(pid: int) -> str:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read().replace(b"\0", b" ").decode(errors="replace")

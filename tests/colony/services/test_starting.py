@@ -1,0 +1,261 @@
+"""How services start: after whom, in what environment, when they are ready. Real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import anyio
+import pytest
+
+from actors import Refused
+from colony.events import (
+    ServiceReady,
+    ServiceStarted,
+    ServiceStopped,
+    ServiceUnhealthy,
+    ServiceWaiting,
+)
+from colony.services import GetServices, StopService, UnknownService, WaitUntil
+from tests.colony.services.hosting import colony, free_port, python, server, sleeper
+
+pytestmark = pytest.mark.real_time
+
+ENVIRON = python(
+    "import os, json, time; print(json.dumps(dict(os.environ)), flush=True); time.sleep(1000)"
+)
+
+
+# After others.
+
+
+async def test_a_service_starts_once_what_it_comes_after_is_ready() -> None:
+    gate = "import os, time\nwhile not os.path.exists('open'): time.sleep(0.01)\n"
+    async with colony(
+        {
+            "web": sleeper(after=["api"]),
+            "api": sleeper(after=["db"]),
+            "db": server(free_port(), before=gate),
+            "other": sleeper(),
+        }
+    ) as shop:
+        await shop.until("other", "ready")
+        waiting = await shop.until("web", "waiting")
+        assert waiting.detail == "for api to be ready"
+        assert waiting.pid is None
+        assert (await shop.until("api", "waiting")).detail == "for db to be ready"
+        assert (await shop.until("db", "starting")).life == 1
+        await anyio.Path(shop.config.workspace, "open").touch()
+        await shop.until("web", "ready")
+        started = [event.service for event in shop.seen(ServiceStarted)]
+        assert started.index("db") < started.index("api") < started.index("web")
+        [ready] = shop.seen(ServiceReady, "db")
+        [api] = shop.seen(ServiceStarted, "api")
+        assert ready.at <= api.at
+
+
+async def test_a_service_may_wait_until_another_has_completed() -> None:
+    async with colony(
+        {
+            "web": sleeper(after={"migrate": "completed"}),
+            "migrate": {"command": python("print('done')"), "restart": "transient"},
+        }
+    ) as shop:
+        await shop.until("web", "ready")
+        migrated = await shop.status("migrate")
+        assert (migrated.state, migrated.last_exit) == ("completed", "exit code 0")
+
+
+async def test_what_waits_for_something_that_failed_goes_on_waiting_and_says_so() -> None:
+    async with colony(
+        {
+            "web": sleeper(after={"migrate": "completed"}),
+            "migrate": {"command": ["false"], "restart": "temporary"},
+        }
+    ) as shop:
+        failed = await shop.until("migrate", "failed")
+        assert failed.detail == "exit code 1"
+        assert (await shop.status("web")).detail == "for migrate to have completed"
+
+
+async def test_services_start_and_stop_in_the_order_of_their_dependencies() -> None:
+    async with colony({"web": sleeper(after=["db"]), "db": sleeper()}) as shop:
+        await shop.until("web", "ready")
+    assert [event.service for event in shop.seen(ServiceStopped)] == ["web", "db"]
+    assert shop.seen(ServiceWaiting)[0].waits_for == ("db to be ready",)
+
+
+# What they are given.
+
+
+async def test_the_environment_is_the_systems_then_ours_then_the_files_then_the_tables() -> None:
+    port = free_port()
+    async with colony(
+        {
+            "api-v2": {
+                "command": ENVIRON,
+                "port": port,
+                "ready": "none",
+                "env_file": ".env",
+                "env": {"OVER": "service", "COLONY_SERVICE": "liar"},
+            }
+        },
+        colony={"name": "envtest", "env": {"OVER": "colony", "SHARED": "yes"}},
+        env={"PATH": os.environ["PATH"], "HOME": "/", "OVER": "system", "COLONY_INSTANCE": "no"},
+        files={".env": "# comment\nexport FILE='a b'\nOVER=file\nDOUBLE=\"x\\ny\"  # said\n"},
+    ) as shop:
+        [line] = [await shop.wrote("api-v2", b"{")]
+        env = json.loads(line.data)
+        assert env == {
+            "PATH": os.environ["PATH"],
+            "HOME": "/",
+            "OVER": "service",
+            "SHARED": "yes",
+            "FILE": "a b",
+            "DOUBLE": "x\ny",
+            "PORT": str(port),
+            "COLONY_NAME": "envtest",
+            "COLONY_SERVICE": "api-v2",
+            "COLONY_INSTANCE": shop.instance,
+            "COLONY_URL": "http://api-v2.test",
+            "COLONY_URL_API_V2": "http://api-v2.test",
+            "PYTHONUNBUFFERED": "1",
+            "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS": ".colony.local",
+            "RAILS_DEVELOPMENT_HOSTS": ".colony.local",
+            **{name: env[name] for name in ("LC_CTYPE",) if name in env},
+        }
+
+
+async def test_the_env_file_is_read_anew_for_each_life() -> None:
+    command = python("import os, time; print('V', os.environ['V'], flush=True); time.sleep(1000)")
+    async with colony(
+        {"web": {"command": command, "env_file": ".env"}}, files={".env": "V=1\n"}
+    ) as shop:
+        await shop.wrote("web", b"V 1")
+        await anyio.Path(shop.config.workspace, ".env").write_text("V=2\n")
+        pid = (await shop.until("web", "ready")).pid
+        assert pid is not None
+        os.kill(pid, 9)
+        await shop.wrote("web", b"V 2")
+
+
+async def test_a_terminal_of_its_own() -> None:
+    code = "import os, time; print(os.isatty(0), os.isatty(1), os.isatty(2), flush=True)"
+    show = f"{code}; print(os.get_terminal_size(), flush=True); time.sleep(1000)"
+    async with colony({"web": {"command": python(show), "pty": True}}) as shop:
+        await shop.wrote("web", b"True True True")
+        await shop.wrote("web", b"columns=120, lines=40")
+
+
+# When they are ready.
+
+
+async def test_ready_by_a_line_of_its_output() -> None:
+    code = (
+        "import sys, time\n"
+        "print('booting', flush=True)\n"
+        "print('listening on 3', file=sys.stderr, flush=True)\n"
+        "time.sleep(1000)"
+    )
+    async with colony(
+        {"web": {"command": python(code), "ready": {"log": r"listening on \d"}}}
+    ) as shop:
+        await shop.until("web", "ready")
+        assert shop.seen(ServiceReady)[0].how == r"a line like listening on \d"
+
+
+async def test_ready_by_an_http_answer() -> None:
+    code = """
+import http.server, os
+seen = 0
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        global seen
+        seen += 1
+        self.send_response(503 if seen < 3 else 204)
+        self.end_headers()
+    def log_message(self, *args):
+        print(self.path, seen, flush=True)
+http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), H).serve_forever()
+"""
+    port = free_port()
+    async with colony({"web": {"command": python(code), "port": port, "ready": "/up"}}) as shop:
+        await shop.until("web", "ready")
+        assert shop.seen(ServiceReady)[0].how == f"GET /up on port {port}"
+        assert [line.data for line in await shop.lines("web")] == [b"/up 1", b"/up 2", b"/up 3"]
+
+
+async def test_ready_by_a_command_that_runs_beside_it() -> None:
+    async with colony(
+        {"web": {"command": "sleep 0.1; touch up; sleep 1000", "ready": {"exec": "test -e up"}}}
+    ) as shop:
+        await shop.until("web", "ready")
+
+
+async def test_ready_by_its_own_word() -> None:
+    code = (
+        "import os, socket, time\n"
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        "time.sleep(0.05)\n"
+        "s.sendto(b'STATUS=soon\\nREADY=1', os.environ['NOTIFY_SOCKET'])\n"
+        "time.sleep(1000)"
+    )
+    async with colony({"web": {"command": python(code), "ready": "notify"}}) as shop:
+        await shop.until("web", "ready")
+
+
+async def test_one_that_is_not_ready_in_time_has_crashed() -> None:
+    async with colony(
+        {"web": {"command": "sleep 1000", "port": free_port(), "ready": {"deadline": 0.05}}},
+        supervision={"intensity": 1},
+    ) as shop:
+        await shop.saw(ServiceStarted, "web", 2)
+        restarted = await shop.until("web", "starting", "backoff", "failed", life=2)
+        assert restarted.last_exit.startswith("not ready within 0.05 s (port ")
+        await shop.top.stopped()
+
+
+async def test_one_that_gets_sick_is_ended_and_restarted() -> None:
+    async with colony(
+        {"web": sleeper(health={"exec": "test ! -e sick", "interval": 0.02, "failures": 2})}
+    ) as shop:
+        await shop.until("web", "ready")
+        await anyio.Path(shop.config.workspace, "sick").touch()
+        second = await shop.saw(ServiceUnhealthy, "web", 2)
+        assert (second.failures, second.allowed) == (2, 2)
+        await shop.saw(ServiceStarted, "web", 2)
+        await anyio.Path(shop.config.workspace, "sick").unlink()
+        status = await shop.until("web", "ready", life=2)
+        assert status.last_exit.startswith("unhealthy: '/bin/sh -c test ! -e sick'")
+
+
+async def test_one_that_does_not_say_that_it_lives_is_restarted() -> None:
+    code = (
+        "import os, socket, time\n"
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        "s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])\n"
+        "time.sleep(1000)"
+    )
+    health = {"notify": True, "interval": 0.05, "failures": 1}
+    async with colony(
+        {"web": {"command": python(code), "ready": "notify", "health": health}}
+    ) as shop:
+        await shop.saw(ServiceStarted, "web", 2)
+
+
+# Asking.
+
+
+async def test_the_board_tells_of_all_in_the_files_order_and_refuses_unknown_names() -> None:
+    async with colony({"b": sleeper(), "a": sleeper(after=["b"])}) as shop:
+        listed = await shop.board.call(GetServices())
+        assert [status.service for status in listed] == ["b", "a"]
+        with pytest.raises(UnknownService) as unknown:
+            await shop.status("nope")
+        name = shop.config.name
+        assert str(unknown.value) == f"colony {name} has no service 'nope'; it has b, a"
+        with pytest.raises(UnknownService):
+            await shop.control.call(StopService("nope"))
+        with pytest.raises(Refused):
+            await shop.board.call(WaitUntil("a", "happy"))  # type: ignore[arg-type]
+        assert (await shop.board.call(WaitUntil("a", "ready"))).state == "ready"
