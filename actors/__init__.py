@@ -61,6 +61,7 @@ from actors.reasons import (
 from actors.ref import Ref
 from actors.restarts import Backoff, RestartLimit
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, Restart, ShutdownTime
+from actors.state_machine import IllegalEvent, StateMachine, enters, when
 from actors.supervision import AutoShutdown, Status, Strategy
 from actors.supervisor import (
     ChildInfo,
@@ -110,6 +111,7 @@ __all__ = [
     "FailedToStart",
     "GetChildSpec",
     "Ignore",
+    "IllegalEvent",
     "InvalidSpec",
     "Killed",
     "Mailbox",
@@ -132,6 +134,7 @@ __all__ = [
     "ShutdownTime",
     "StartChild",
     "StartFailed",
+    "StateMachine",
     "Statistics",
     "Status",
     "Stop",
@@ -143,5 +146,7 @@ __all__ = [
     "Timer",
     "Unhandled",
     "WhichChildren",
+    "enters",
     "on",
+    "when",
 ]

@@ -1,6 +1,9 @@
 """How often, and after what delay, an ended child is started again (R67, R70, R81–R87).
 
-    Web.spec().options(backoff=Backoff(min=0.5, max=30.0))
+    class Web(Actor): ...
+
+    spec = Web.spec().options(backoff=Backoff(min=0.5, max=30.0, jitter=0.0))
+    assert [spec.backoff.delay(n, dice=0.0) for n in (1, 2, 3, 9)] == [0.5, 1.0, 2.0, 30.0]
 
 Erlang restarts at once and gives up when it had to do so too often. That is the default here. A
 `Backoff` adds a delay that grows while the child keeps failing, for a service whose database is

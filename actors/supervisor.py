@@ -1,6 +1,10 @@
 """Supervisors: actors that start, watch, restart and stop other actors.
 
-    class App(Actor): ...
+    class Store(Actor): ...
+
+    class Web(Actor):
+        def __init__(self, port: int) -> None:
+            self.port = port
 
     async with System() as system:
         top = await system.start(
@@ -11,9 +15,12 @@
                 period=5.0,
             ).options(id="app")
         )
-        await top.call(StartChild(Worker.spec()))
-        for child in await top.call(WhichChildren()):
-            print(child.id, child.status)
+        await top.call(StartChild(Web.spec(port=81).options(id="spare")))
+        await top.call(TerminateChild("web"))
+        children = await top.call(WhichChildren())
+        assert [(child.id, child.status.value) for child in children] == [
+            ("store", "running"), ("web", "undefined"), ("spare", "running")
+        ]
 
 All decisions are `supervision.step`'s; this file carries them out, one after the other, in the
 supervisor's own task. `DynamicSupervisor` starts empty and holds any number of children that know

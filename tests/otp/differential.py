@@ -24,7 +24,9 @@ from typing import Any, Final
 from actors.testing import BackendName, run
 from tests.otp.replay import Json, difference, play
 
-SOURCE: Final = Path(__file__).with_name("oracle.erl")
+SOURCES: Final = tuple(
+    str(Path(__file__).with_name(name)) for name in ("oracle.erl", "statem_oracle.erl")
+)
 WIDTH: Final = 64
 """Scenarios that Erlang plays side by side."""
 
@@ -207,6 +209,8 @@ def erlang_term(value: Json) -> str:
             return str(value).lower()
         case int():
             return str(value)
+        case float() if value == float("inf"):
+            return "infinity"
         case str():
             return f'<<"{value}">>'
         case list():
@@ -216,16 +220,16 @@ def erlang_term(value: Json) -> str:
     raise TypeError(f"no Erlang term for {value!r}")
 
 
-def ask_erlang(asked: list[Json]) -> list[Json]:
+def ask_erlang(asked: list[Json], oracle: str = "oracle") -> list[Json]:
     """Erlang's traces of scenarios, in their order. Raises `NoErlang`."""
     erl, erlc = shutil.which("erl"), shutil.which("erlc")
     if erl is None or erlc is None:
         raise NoErlang("erl and erlc are not installed (on Debian: apt-get install erlang-base)")
     with tempfile.TemporaryDirectory(prefix="colony-oracle-") as place:
-        subprocess.run([erlc, "-o", place, str(SOURCE)], check=True, timeout=60)
+        subprocess.run([erlc, "-o", place, *SOURCES], check=True, timeout=60)
         terms = Path(place, "scenarios")
         terms.write_text("".join(f"{erlang_term(one)}.\n" for one in asked), "utf-8")
-        command = [erl, "+S", "1:1", "-noshell", "-pa", place, "-s", "oracle", "main"]
+        command = [erl, "+S", "1:1", "-noshell", "-pa", place, "-s", oracle, "main"]
         answer = subprocess.run(
             [*command, str(terms), str(WIDTH)],
             check=True,

@@ -11,7 +11,7 @@
 
 -module(oracle).
 -behaviour(supervisor).
--export([main/1, init/1, start/2, live/2]).
+-export([main/1, init/1, start/2, live/2, json/1, text/1, complain/1]).
 
 -record(world, {table, clerk}).
 
@@ -27,9 +27,13 @@ side_by_side([Scenario | Rest], Width, Busy) when length(Busy) < Width ->
     side_by_side(Rest, Width, [Monitor | Busy]);
 side_by_side(Rest, Width, Busy) ->
     receive {'DOWN', Monitor, process, _, Reason} ->
-        Reason =:= normal orelse io:format("~s~n", [json(#{crash => text(Reason)})]),
+        complain(Reason),
         side_by_side(Rest, Width, lists:delete(Monitor, Busy))
     end.
+
+%% A scenario that ended in any other way than normally is a fault of the oracle: it says so.
+complain(normal) -> ok;
+complain(Reason) -> io:format("~s~n", [json(#{crash => text(Reason)})]).
 
 scenario(#{name := Name, tree := Tree, steps := Steps}) ->
     process_flag(trap_exit, true),
