@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
 def main() -> None:
     """Runs the command line. An error of Colony's own is one line, or a traceback with --debug."""
+    # Until a command listens for it, Ctrl-C just ends the process, which has made nothing yet:
+    # Python's KeyboardInterrupt would show where among the imports it struck.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from colony.cli import colony
 
     debug = "--debug" in sys.argv[1:]
