@@ -52,6 +52,16 @@ def service_environment(
     return {**inherited, **told}
 
 
+def colony_environment(
+    system: Mapping[str, str], config: Config, urls: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of what runs in a colony and is no service: a command, a terminal."""
+    told = {"COLONY_NAME": config.name}
+    told |= {f"COLONY_URL_{variable_name(name)}": url for name, url in urls.items()}
+    inherited = {name: value for name, value in system.items() if name not in PRIVATE}
+    return {**inherited, **told, **config.colony.env}
+
+
 def variable_name(service: str) -> str:
     """A service's name as a part of a variable's: `api-v2` → `API_V2`."""
     return service.upper().replace("-", "_")
@@ -99,7 +109,7 @@ def parse_env(text: str, path: str = "env_file") -> dict[str, str]:
 
 _ASSIGNMENT: Final = re.compile(
     r"""(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*
-        (?:'([^']*)'|"((?:[^"\\]|\\.)*)"|([^'"\s]?.*?))
+        (?:'([^']*)'|"((?:[^"\\]|\\.)*)"|((?:[^'"\s].*?)?))
         (?:\s+\#.*|\s*)""",
     re.VERBOSE,
 )

@@ -1,0 +1,58 @@
+"""Environment files: what is read, and what is refused in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from colony.environment import EnvFileError, parse_env, read_env_files, variable_name
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A=1", "1"),
+        ("A = 1 ", "1"),
+        ("export A=1", "1"),
+        ("A=", ""),
+        ("A=''", ""),
+        ("A=a b", "a b"),
+        ("A=a # said", "a"),
+        ("A=a#b", "a#b"),
+        ("A='a # b'", "a # b"),
+        ('A="a # b" # c', "a # b"),
+        (r"A='a\nb'", r"a\nb"),
+        (r'A="a\nb\t\"c\" \\ \$D"', 'a\nb\t"c" \\ $D'),
+        ("A=$B", "$B"),
+        ("A=https://x/?a=b&c=d", "https://x/?a=b&c=d"),
+        ("A=ü", "ü"),
+        ("# A=2\n\nA=1\n# A=3", "1"),
+        ("A=2\nA=1", "1"),
+    ],
+)
+def test_what_a_line_means(text: str, value: str) -> None:
+    assert parse_env(text) == {"A": value}
+
+
+@pytest.mark.parametrize("line", ["A", "1A=2", "=1", "A='x", 'A="x" y', "A B=1"])
+def test_a_line_that_is_none_is_named_by_its_number_and_not_shown(line: str) -> None:
+    with pytest.raises(EnvFileError) as refused:
+        parse_env(f"OK=1\n{line}\n", "a/.env")
+    assert str(refused.value) == "env_file a/.env, line 2 is not of the form NAME=value"
+
+
+def test_later_files_win_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("A=1\nB=1\n")
+    two.write_text("B=2\n")
+    assert read_env_files([str(one), str(two)]) == {"A": "1", "B": "2"}
+    with pytest.raises(EnvFileError) as refused:
+        read_env_files([str(tmp_path / "three")])
+    assert str(refused.value) == (
+        f"env_file {tmp_path}/three cannot be read: No such file or directory"
+    )
+
+
+def test_a_services_name_in_a_variables() -> None:
+    assert variable_name("api-v2") == "API_V2"
