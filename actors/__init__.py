@@ -46,6 +46,7 @@ from actors.errors import (
     Unhandled,
 )
 from actors.events import Event, EventStream, Subscription
+from actors.groups import Groups
 from actors.messages import Call, Cast, Reply, on
 from actors.reasons import (
     Abnormal,
@@ -59,6 +60,7 @@ from actors.reasons import (
     Stop,
 )
 from actors.ref import Ref
+from actors.registry import Entry, KeyTaken, Registered, Registry, Unregistered
 from actors.restarts import Backoff, RestartLimit
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, Restart, ShutdownTime
 from actors.state_machine import IllegalEvent, StateMachine, enters, when
@@ -105,14 +107,17 @@ __all__ = [
     "DeleteChild",
     "Down",
     "DynamicSupervisor",
+    "Entry",
     "Event",
     "EventStream",
     "Exit",
     "FailedToStart",
     "GetChildSpec",
+    "Groups",
     "Ignore",
     "IllegalEvent",
     "InvalidSpec",
+    "KeyTaken",
     "Killed",
     "Mailbox",
     "MailboxFull",
@@ -126,6 +131,8 @@ __all__ = [
     "Reason",
     "Ref",
     "Refused",
+    "Registered",
+    "Registry",
     "Reply",
     "Restart",
     "RestartChild",
@@ -145,6 +152,7 @@ __all__ = [
     "TerminateChild",
     "Timer",
     "Unhandled",
+    "Unregistered",
     "WhichChildren",
     "enters",
     "on",

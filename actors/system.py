@@ -69,6 +69,7 @@ class System:
         self._slots: WeakValueDictionary[str, Slot] = WeakValueDictionary()
         self._names: dict[str, Cell] = {}
         self._roots: dict[Cell, None] = {}
+        self.releases: list[Callable[[Cell], None]] = []
         self._tasks: TaskGroup | None = None
         self._stack = AsyncExitStack()
 
@@ -310,4 +311,6 @@ class System:
         name = cell.spec.name
         if name is not None and self._names.get(name) is cell:
             del self._names[name]
+        for release in self.releases:
+            release(cell)
         self._roots.pop(cell, None)

@@ -16,8 +16,9 @@ import anyio
 import pytest
 
 import actors
+from actors.testing import settle
 
-MODULES = ("restarts", "state_machine", "supervisor")
+MODULES = ("groups", "registry", "restarts", "state_machine", "supervisor")
 
 
 def example(module: ModuleType) -> str:
@@ -35,7 +36,7 @@ async def test_the_example_of_a_module_runs(name: str, capsys: pytest.CaptureFix
     try:
         names: dict[str, Any] = vars(home)
         names.update({name: getattr(actors, name) for name in actors.__all__})
-        names.update(anyio=anyio, Enum=Enum)
+        names.update(anyio=anyio, Any=Any, Enum=Enum, settle=settle)
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         code = compile(example(module), home.__name__, "exec", flags, dont_inherit=True)
         running = eval(code, names)
