@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import anyio
+
 from proxy.caddy_admin import CaddyAdmin
 from proxy.caddy_config import Features, Json, Listen, server
 from proxy.errors import CaddyError
 from proxy.front_door import Lifetime
+from proxy.ports import listeners
 from proxy.reconciler import Reconciler, Timing
 from proxy.routes import RouteTable
 
 IN_USE: Final = "address already in use"
 """What Caddy says of a port that somebody else was quicker to take."""
+
+_SWITCH_SECONDS: Final = 1.0
+_SWITCH_POLL_SECONDS: Final = 0.001
 
 NOWHERE: Final = Listen(0, ())
 
@@ -33,7 +39,9 @@ class CaddyDoor(Lifetime):
         self._ports = tuple(ports)
         self._listen = NOWHERE
         self._features = features
-        self._reconciler = Reconciler(admin, self._server, timing=timing, refused=refused)
+        self._reconciler = Reconciler(
+            admin, self._server, timing=timing, refused=refused, switched=self._switched
+        )
 
     @property
     def port(self) -> int:
@@ -60,3 +68,13 @@ class CaddyDoor(Lifetime):
 
     def _server(self, table: RouteTable) -> Json:
         return server(table, self._listen, self._features)
+
+    async def _switched(self) -> None:
+        """Waits until the listeners of the configuration before are closed.
+
+        Caddy answers as soon as the new ones listen beside them, and while both do the kernel gives
+        some of the new connections to the old ones, which know nothing of the change.
+        """
+        with anyio.move_on_after(_SWITCH_SECONDS):
+            while listeners(self.port) > len(self.addresses):  # noqa: ASYNC110
+                await anyio.sleep(_SWITCH_POLL_SECONDS)

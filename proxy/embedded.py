@@ -12,18 +12,20 @@ connections work is in `splice`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
 from proxy.front_door import Lifetime
 from proxy.loop_thread import LoopThread
-from proxy.ports import BACKLOG, HTTP_PORTS, Reservation, on_some_port, preferring
+from proxy.ports import HTTP_PORTS, Reservation, on_some_port, preferring
 from proxy.routes import EMPTY, RouteTable, TcpUpstream, UnixUpstream, Upstream
-from proxy.splice import Client, Dialer, Door
+from proxy.splice import Dialer, Door
 
+_LOST: Final = frozenset({errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE})
 _THREAD: Final = "colony-front-door"
 
 
@@ -96,7 +98,6 @@ class EmbeddedProxy(Lifetime):
         self._ports = tuple(ports)
         self._door = Door(dialer, self)
         self._thread = LoopThread(_THREAD)
-        self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
         self._sweeping: asyncio.Task[None] | None = None
         self._held: Reservation | None = None
@@ -105,7 +106,12 @@ class EmbeddedProxy(Lifetime):
 
     def __repr__(self) -> str:
         where = f"port {self.port}" if self.port else "not started"
-        return f"<EmbeddedProxy {where} connections={len(self._door.clients)}>"
+        return f"<EmbeddedProxy {where} connections={self.connections}>"
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._door.clients)
 
     @property
     def wanted(self) -> RouteTable:
@@ -116,7 +122,7 @@ class EmbeddedProxy(Lifetime):
         """Returns when it answers. Raises `PortsTaken`. Cancelled or failed, nothing is left."""
         if self.port:
             raise RuntimeError("this front door was started before: stop it first")
-        self._door.table, self._door.closed = table, False
+        self._door.table = table
         self._thread, self._stopped = LoopThread(_THREAD), anyio.Event()
         try:
             await self._thread.start()
@@ -164,20 +170,24 @@ class EmbeddedProxy(Lifetime):
 
     async def _listen(self, sockets: Sequence[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_but_lost_connections)
         self._door.now = loop.time()
         self._sweeping = loop.create_task(self._door.sweep(self._sweep_seconds()))
-        self._servers = [
-            await loop.create_server(lambda: Client(self._door), sock=sock, backlog=BACKLOG)
-            for sock in sockets
-        ]
+        for sock in sockets:
+            self._door.listen(sock)
 
     def _sweep_seconds(self) -> float:
         times = (self.head_seconds, self.idle_seconds, self.linger_seconds)
         return min(1.0, *(seconds / 4 for seconds in times))
 
     async def _close(self) -> None:
-        for server in self._servers:
-            server.close()
         await self._door.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
+
+
+def _but_lost_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio reports a peer that went just as its end was to be told; that is no error of ours."""
+    error = context.get("exception")
+    if not isinstance(error, OSError) or error.errno not in _LOST:
+        loop.default_exception_handler(context)

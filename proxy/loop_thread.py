@@ -5,6 +5,9 @@
         run(function, *args) ──────────► a task there; its result comes back
         close() ───────────────────────► every task cancelled, the loop closed, the thread joined
 
+What runs there has a context of its own, never the caller's: a context says which async library it
+belongs to, and under trio the caller's would have every anyio call in the thread look for trio.
+
 The embedded front door and the DNS responder live here: one code path, sockets that never wait for
 what else the host loop is doing, and asyncio's transports, which trio has nothing like.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, TypeVarTuple
@@ -36,6 +40,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._closing = False
+        self._context = contextvars.Context()
 
     def __repr__(self) -> str:
         return f"<LoopThread {self.name} {'running' if self._loop else 'not running'}>"
@@ -51,7 +56,10 @@ class LoopThread:
 
         def submit(job: Callable[[], None]) -> None:
             self._thread = threading.Thread(
-                target=asyncio.run, args=(self._main(job),), name=self.name, daemon=True
+                target=self._context.run,
+                args=(asyncio.run, self._main(job)),
+                name=self.name,
+                daemon=True,
             )
             self._thread.start()
 
@@ -76,7 +84,9 @@ class LoopThread:
         result: backend.Future[None] = host.future()
         if self._loop is None:
             raise RuntimeError(f"the thread {self.name!r} is not running")
-        task = asyncio.run_coroutine_threadsafe(function(*args), self._loop)
+        task = contextvars.Context().run(
+            asyncio.run_coroutine_threadsafe, function(*args), self._loop
+        )
         task.add_done_callback(lambda _: _wake(host, result))
         try:
             await result
@@ -92,7 +102,7 @@ class LoopThread:
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # closed since we looked
-                loop.call_soon_threadsafe(function, *args)
+                loop.call_soon_threadsafe(function, *args, context=contextvars.Context())
 
     async def close(self) -> None:
         """Cancels what runs in the loop, ends it and joins the thread. Not cut short by cancel."""

@@ -11,6 +11,7 @@ process, however that dies.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -26,6 +27,9 @@ DNS_PORTS: Final = tuple(range(5354, 5454))
 """The ports tried for DNS, in this order."""
 
 BACKLOG: Final = 1024
+
+_LISTENS: Final = "0A"
+"""The state of a listening socket in /proc/net/tcp."""
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
 
@@ -136,6 +140,21 @@ async def on_some_port(
         reservation.release()
         tried[port] = "taken"
     raise PortsTaken(what, tried)
+
+
+def listening(table: str, port: int) -> int:
+    """How many sockets listen on a port, in a table of the form of /proc/net/tcp. Pure."""
+    rows = (line.split() for line in table.splitlines()[1:])
+    return sum(row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port for row in rows)
+
+
+def listeners(port: int) -> int:
+    """How many sockets listen on a TCP port of this network namespace, over IPv4 and IPv6."""
+    count = 0
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(FileNotFoundError), open(table) as file:
+            count += listening(file.read(), port)
+    return count
 
 
 def preferring(port: int, ports: Iterable[int]) -> tuple[int, ...]:

@@ -13,9 +13,10 @@ client can read it, so two writers could not tell that they overwrite each other
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from proxy.caddy_admin import CaddyAdmin
@@ -85,6 +86,8 @@ class Reconciler:
         Makes the whole of our server from a table.
     refused
         Told when Caddy refuses a change; True: `server` makes another one now, try at once.
+    switched
+        Waits after a change until it holds for every new connection.
 
     `changes` counts the requests that changed something, `refusal` is the last one that was
     refused, None since one succeeded.
@@ -97,6 +100,7 @@ class Reconciler:
         *,
         timing: Timing | None = None,
         refused: Callable[[CaddyError], bool] = lambda _: False,
+        switched: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint,
     ) -> None:
         self.timing = timing or Timing()
         self.changes = 0
@@ -104,6 +108,7 @@ class Reconciler:
         self._admin = admin
         self._server = server
         self._refused = refused
+        self._switched = switched
         self._table = EMPTY
         self._clock = Clock(done=0.0)
         self._wanted = 0  # counts `want`
@@ -176,6 +181,7 @@ class Reconciler:
                 raise
             await self.apply(table)
         else:
+            await self._switched()
             self.changes += 1
 
     async def _until_due(self) -> None:

@@ -32,6 +32,7 @@ reading of the other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -53,6 +54,7 @@ from proxy.routes import EMPTY, Route, RouteTable, Upstream, is_ours, normal_hos
 
 _log = logging.getLogger(__name__)
 
+_ACCEPTED_AT_ONCE = 64
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -79,6 +81,9 @@ class Door:
     """What the connections share: the routes, the dialer, the limits, and who is connected.
 
     `table` may be set from any thread: a table is a value, and each head looks anew.
+
+    It accepts by itself. asyncio's own server, closed, drops what it has accepted and not yet
+    handed to a protocol, and leaves its socket open.
     """
 
     def __init__(self, dialer: Dialer, limits: Limits) -> None:
@@ -89,7 +94,38 @@ class Door:
         self.now = 0.0  # the loop's time at the last sweep: precise enough
         self.clients: set[Client] = set()
         self.services: set[Service] = set()
-        self.closed = False
+        self._listening: list[socket.socket] = []
+        self._welcoming: set[asyncio.Task[None]] = set()
+
+    def listen(self, sock: socket.socket) -> None:
+        """Takes the connections of a socket that listens, which stays its owner's."""
+        asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+        self._listening.append(sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                connection, address = sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptor left: until some are free, nobody is let in
+                _log.warning("the front door lets nobody in for a second: %s", error)
+                loop.remove_reader(sock)
+                loop.call_later(1.0, self._accept_again, sock)
+                return
+            connection.setblocking(False)
+            task = loop.create_task(self._welcome(connection, str(address[0]).encode()))
+            self._welcoming.add(task)
+            task.add_done_callback(self._welcoming.discard)
+
+    def _accept_again(self, sock: socket.socket) -> None:
+        if sock in self._listening:
+            asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+
+    async def _welcome(self, connection: socket.socket, address: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: Client(self, address), connection)
 
     async def sweep(self, every: float) -> None:
         """Ends connections whose time is up. Runs until cancelled."""
@@ -101,8 +137,11 @@ class Door:
             await asyncio.sleep(every)
 
     async def close(self) -> None:
-        """Cuts every connection, and returns when their sockets are closed."""
-        self.closed = True
+        """Lets nobody in, cuts every connection, and returns when their sockets are closed."""
+        for sock in self._listening:
+            asyncio.get_running_loop().remove_reader(sock)
+        self._listening.clear()
+        await asyncio.gather(*self._welcoming, return_exceptions=True)
         while self.clients or self.services:
             for client in self.clients:
                 client.abort()
@@ -142,8 +181,9 @@ class Client(asyncio.Protocol):
         "_upstream_full",
     )
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, address: bytes) -> None:
         self._door = door
+        self._address = address
         self._state = State.HEAD
         self._held = b""
         self._since = door.now
@@ -165,10 +205,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._address = str(transport.get_extra_info("peername")[0]).encode()
         self._door.clients.add(self)
-        if self._door.closed:  # it was just being accepted
-            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         match self._state:
@@ -195,7 +232,7 @@ class Client(asyncio.Protocol):
         if self._state is State.BODY and service is not None and not service.awaited:
             return False  # answered before its body was sent, which now never comes
         if service is not None and not self._held:
-            service.transport.write_eof()
+            _end(service.transport)
         return True
 
     def pause_writing(self) -> None:
@@ -297,7 +334,7 @@ class Client(asyncio.Protocol):
         elif rest:
             self._hold(rest)
         if self._eof and not self._held:
-            service.transport.write_eof()
+            _end(service.transport)
 
     def _send_body(self, data: bytes) -> None:
         service = self._service
@@ -342,8 +379,6 @@ class Client(asyncio.Protocol):
         if held:
             service.transport.write(held)
             self._update_reading()
-            if self._eof:
-                service.transport.write_eof()
 
     def upstream_full(self, full: bool) -> None:
         self._upstream_full = full
@@ -354,7 +389,7 @@ class Client(asyncio.Protocol):
         if self._state is not State.TUNNEL or self._eof:
             return False
         self._service_eof = True
-        self._transport.write_eof()
+        _end(self._transport)
         return True
 
     def service_lost(self, service: Service, exc: Exception | None) -> None:
@@ -399,7 +434,7 @@ class Client(asyncio.Protocol):
         if self._eof:
             self._transport.close()
         elif not self._transport.is_closing():
-            self._transport.write_eof()
+            _end(self._transport)
             self._upstream_full = False
             self._update_reading()
 
@@ -574,3 +609,9 @@ class Service(asyncio.Protocol):
             self.transport.abort()  # more than was announced: where would the next one begin?
         else:
             client.response_complete()
+
+
+def _end(transport: asyncio.Transport) -> None:
+    """Says that no more will be written. That a peer has gone already, its reader will say."""
+    with contextlib.suppress(OSError):
+        transport.write_eof()

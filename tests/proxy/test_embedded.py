@@ -316,6 +316,21 @@ async def test_an_early_answer_lets_the_body_go_on() -> None:
     await dialogue(script)
 
 
+async def test_after_an_early_answer_the_client_may_give_up() -> None:
+    def script(stage: Stage) -> None:
+        client = stage.client()
+        client.send(get("a", "/", "Content-Length: 6", method="POST") + b"abc")
+        a = stage.service("a")
+        a.head()
+        a.send(OK + b"ok")
+        assert client.read(len(OK) + 2) == OK + b"ok"
+        client.end()
+        assert client.rest() == b""
+        assert stage.alone()
+
+    await dialogue(script)
+
+
 # upgrades
 
 
@@ -359,6 +374,7 @@ async def test_half_a_tunnel_may_close_before_the_other(first: str) -> None:
         other.send(b"after")
         other.end()
         assert one.rest() == b"after"
+        assert stage.alone()
 
     await dialogue(script)
 
@@ -371,6 +387,20 @@ async def test_a_refused_upgrade_is_an_answer_like_any_other() -> None:
         a.head()
         a.send(OK + b"no")
         assert client.read(len(OK) + 2) == OK + b"no"
+        client.send(get("b"))
+        assert stage.service("b").head() == sent_on("b")
+
+    await dialogue(script)
+
+
+async def test_a_switch_that_nobody_asked_for_is_no_tunnel() -> None:
+    def script(stage: Stage) -> None:
+        client = stage.client()
+        client.send(get("a"))
+        a = stage.service("a")
+        a.head()
+        a.send(SWITCHED)
+        assert client.head() == SWITCHED
         client.send(get("b"))
         assert stage.service("b").head() == sent_on("b")
 

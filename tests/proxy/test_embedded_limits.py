@@ -13,7 +13,7 @@ import pytest
 
 from proxy.embedded import EmbeddedProxy, dial
 from proxy.routes import Route, RouteTable, TcpUpstream, UnixUpstream, Upstream
-from tests.proxy.support import PATIENCE, free_ports, route
+from tests.proxy.support import PATIENCE, descriptors, free_ports, our_threads, route
 from tests.proxy.wire import OK, Stage, Wire, dialogue, get, sent_on
 
 pytestmark = pytest.mark.real_time
@@ -169,26 +169,57 @@ async def test_a_client_that_does_not_read_stops_the_service() -> None:
 
 
 async def test_a_slow_reader_gets_all_of_an_answer_that_ended_long_ago() -> None:
-    size = 8 * 1024 * 1024
+    """Sizes from what the kernel takes in at once to what fills every buffer on the way."""
+    sizes = range(0, 1_600_000, 100_000)
+
+    def script(stage: Stage) -> None:
+        clients = [stage.client(window=16_384) for _ in sizes]
+        pouring = []
+        for client, size in zip(clients, sizes, strict=True):
+            client.send(get("a"))
+            a = stage.service("a")
+            a.head()
+            pouring.append(threading.Thread(target=pour, args=(a, size)))
+            pouring[-1].start()
+        pouring[-1].join(0.3)  # many times what a client is given to finish sending
+        for client, size in zip(clients, sizes, strict=True):
+            client.head()
+            assert client.count(size + 1) == size
+        for thread in pouring:
+            thread.join()
+
+    def pour(a: Wire, size: int) -> None:
+        a.send(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * size)
+        a.end()
+
+    await dialogue(script, linger_seconds=0.02)
+
+
+async def test_a_client_that_does_not_read_stops_one_service_after_the_other() -> None:
+    requests, size = 200, 100_000
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
 
     def script(stage: Stage) -> None:
         client = stage.client()
-        client.send(get("a"))
-        a = stage.service("a")
-        a.head()
+        names = ["a", "b"] * (requests // 2)
+        client.send(b"".join(map(get, names)))
+        served: list[str] = []
 
-        def pour() -> None:
-            a.send(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * size)
-            a.end()
+        def serve() -> None:
+            for name in names:
+                service = stage.service(name)
+                service.head()
+                service.send(answer)
+                served.append(name)
 
-        pouring = threading.Thread(target=pour)
-        pouring.start()
-        pouring.join(0.3)  # many times what a client is given to finish sending
-        client.head()
-        assert client.count(size + 1) == size
-        pouring.join()
+        serving = threading.Thread(target=serve)
+        serving.start()
+        serving.join(0.5)
+        assert len(served) < requests
+        assert client.count(requests * len(answer)) == requests * len(answer)
+        serving.join()
 
-    await dialogue(script, linger_seconds=0.02)
+    await dialogue(script)
 
 
 async def test_a_service_that_does_not_read_stops_the_client() -> None:
@@ -281,6 +312,53 @@ async def test_a_dialer_that_takes_too_long_is_a_503() -> None:
     await dialogue(script, dialer=dialer, dial_seconds=0.1)
 
 
+async def test_a_client_that_breaks_off_just_as_its_page_is_sent_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clients: list[Wire] = []
+    dialled = threading.Event()
+
+    async def dialer(upstream: Upstream) -> socket.socket:
+        clients[0].reset()
+        dialled.set()
+        raise OSError("down")
+
+    def script(stage: Stage) -> None:
+        clients.append(stage.client())
+        clients[0].send(get("a"))
+        assert dialled.wait(PATIENCE)
+        assert stage.alone()
+
+    await dialogue(script, dialer=dialer)
+    assert caplog.records == []
+
+
+async def test_a_client_that_is_done_while_it_is_dialled_gets_its_answer() -> None:
+    go = threading.Event()
+
+    async def dialer(upstream: Upstream) -> socket.socket:
+        while not go.is_set():  # noqa: ASYNC110
+            await anyio.sleep(0.005)
+        return await dial(upstream)
+
+    def script(stage: Stage) -> None:
+        client = stage.client()
+        client.send(get("a"))
+        client.end()
+        client.sock.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            client.sock.recv(1)
+        client.sock.settimeout(PATIENCE)
+        go.set()
+        a = stage.service("a")
+        assert a.head() == sent_on("a")
+        assert a.rest() == b""
+        a.send(OK + b"ok")
+        assert client.rest() == OK + b"ok"
+
+    await dialogue(script, dialer=dialer, dial_seconds=PATIENCE)
+
+
 async def test_a_client_that_leaves_while_it_is_dialled_cancels_that() -> None:
     dialling, cancelled = threading.Event(), threading.Event()
 
@@ -326,6 +404,26 @@ async def test_localhost_is_both_loopbacks_and_a_unix_socket_is_a_path(tmp_path:
                     assert Wire(sock).head() == sent_on(name)
 
     await dialogue(script)
+
+
+async def test_stopping_just_as_clients_come_leaves_nothing() -> None:
+    async def dialer(upstream: Upstream) -> socket.socket:
+        raise OSError("down")
+
+    before = descriptors()
+    table = RouteTable([route("a", TcpUpstream(1))])
+    for turn in range(30):
+        door = EmbeddedProxy(ports=free_ports(), dialer=dialer)
+        await door.start(table)
+        clients = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(3)]
+        for client in clients:
+            client.sendall(get("a"))
+        if turn % 3 == 0:
+            await anyio.sleep(0.001)
+        await door.stop()
+        for client in clients:
+            client.close()
+        assert (turn, descriptors(), our_threads()) == (turn, before, [])
 
 
 async def test_stopping_cuts_what_is_under_way() -> None:

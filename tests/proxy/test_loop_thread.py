@@ -6,8 +6,11 @@ import asyncio
 import threading
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
+from actors import backend
 from proxy.loop_thread import LoopThread
 from tests.proxy.support import PATIENCE, descriptors, our_threads
 
@@ -36,6 +39,19 @@ async def test_work_runs_there_and_its_result_comes_back() -> None:
         await thread.close()
     assert not thread.running
     assert (descriptors(), our_threads()) == (before, [])
+
+
+async def test_it_is_asyncio_there_whatever_it_is_here() -> None:
+    async def which() -> str:
+        await anyio.lowlevel.checkpoint()
+        return backend.current().name
+
+    thread = LoopThread(NAME)
+    await thread.start()
+    try:
+        assert await thread.run(which) == "asyncio"
+    finally:
+        await thread.close()
 
 
 async def test_cancelling_the_caller_cancels_the_work() -> None:

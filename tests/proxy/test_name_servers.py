@@ -296,6 +296,7 @@ def test_what_is_refused(packet: bytes, flags: int) -> None:
         QUESTION[:16],
         HEADER.pack(7, 0, 1, 0, 0, 0) + b"\xc0\x0c\x00\x01\x00\x01",  # a compressed name
         HEADER.pack(7, 0, 1, 0, 0, 0) + b"\x3f" + b"a" * 20,
+        HEADER.pack(7, 0, 1, 0, 0, 0) + b"\x40" + b"a" * 64 + b"\0\0\1\0\1",
         HEADER.pack(7, 0, 1, 0, 0, 0) + (b"\x3f" + b"a" * 63) * 9 + b"\0\0\1\0\1",
     ],
 )

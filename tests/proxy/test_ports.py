@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from proxy.errors import PortsTaken
-from proxy.ports import Claim, Reservation, on_some_port, reason, reserve
+from proxy.ports import Claim, Reservation, listeners, listening, on_some_port, reason, reserve
 from tests.proxy.support import free_ports, taken_port
 
 
@@ -54,6 +54,22 @@ def test_tcp_and_udp_are_reserved_together() -> None:
 def test_somebody_on_all_addresses_is_in_the_way() -> None:
     with socket.create_server(("0.0.0.0", 0)) as other, pytest.raises(OSError, match="in use"):
         reserve(other.getsockname()[1])
+
+
+def test_listeners_are_counted() -> None:
+    table = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
+        "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n"
+        "   1: 0100007F:1F90 0100007F:D431 01 00000000:00000000 00:00000000 00000000     0\n"
+        "   2: 0100007F:1F91 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n"
+        "   3: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n"
+    )
+    assert listening(table, 8080) == 2
+    assert listening(table, 8082) == 0
+    [port] = free_ports(1)
+    assert listeners(port) == 0
+    with reserve(port):
+        assert listeners(port) == 2
 
 
 async def test_ports_are_tried_in_turn() -> None:

@@ -12,7 +12,7 @@ from proxy.caddy_config import SERVER_PATH, Json
 from proxy.errors import CaddyError
 from proxy.reconciler import Clock, Reconciler, Timing
 from proxy.routes import RouteTable, TcpUpstream
-from tests.proxy.support import free_ports, route, strangers_caddy
+from tests.proxy.support import PATIENCE, free_ports, route, strangers_caddy
 
 TIMING = Timing(quiet=0.03, patience=0.1, check=5.0, retry=0.1, retry_max=2.0)
 
@@ -82,6 +82,35 @@ async def test_a_refused_change_is_told_to_who_waits_and_the_next_is_tried(tmp_p
         assert entry["handle"][0]["body"] == "good"
         assert (reconciler.changes, reconciler.refusal) == (1, None)
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.real_time
+async def test_what_is_wanted_while_another_change_is_sent_is_sent_too(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    later = [RouteTable([route("second", TcpUpstream(1))])]
+
+    def make(table: RouteTable) -> Json:
+        while later:
+            reconciler.want(later.pop())
+        return server(table, port, "static_response")
+
+    async with strangers_caddy(tmp_path, {}) as stranger, anyio.create_task_group() as tasks:
+        reconciler = Reconciler(stranger.admin, make, timing=Timing(check=1000.0))
+        tasks.start_soon(reconciler.run)
+        reconciler.want(RouteTable([route("first", TcpUpstream(1))]))
+        await reconciler.settled()
+        with anyio.fail_after(PATIENCE):
+            await reconciler.settled()
+        [entry] = (await stranger.admin.get(SERVER_PATH))["routes"]
+        assert entry["handle"][0]["body"] == "second"
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_start_settles_what_was_wanted_of_the_life_before() -> None:
+    reconciler = Reconciler(CaddyAdmin("localhost:1"), lambda table: {})
+    reconciler.want(RouteTable())
+    reconciler.start(RouteTable())
+    await reconciler.settled()
 
 
 @pytest.mark.real_time

@@ -7,6 +7,7 @@ services that listen and say exactly what the test has them say.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
@@ -95,9 +96,13 @@ class Stage:
         self._listeners = listeners
         self._open = ExitStack()
 
-    def client(self) -> Wire:
-        sock = socket.create_connection(("127.0.0.1", self.door.port))
+    def client(self, *, window: int = 0) -> Wire:
+        """A connection to the front door; `window` makes its receive buffer that small."""
+        sock = socket.socket()
         self._open.enter_context(closing(sock))
+        if window:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        sock.connect(("127.0.0.1", self.door.port))
         return Wire(sock)
 
     def service(self, name: str) -> Wire:
@@ -116,6 +121,13 @@ class Stage:
         finally:
             self._listeners[name].settimeout(PATIENCE)
         return True
+
+    def alone(self) -> bool:
+        """Whether the front door has let go of every client, or does within our patience."""
+        until = time.monotonic() + PATIENCE
+        while self.door.connections and time.monotonic() < until:
+            time.sleep(0.005)
+        return not self.door.connections
 
     def close(self) -> None:
         self._open.close()
@@ -143,7 +155,8 @@ async def dialogue(script: Callable[[Stage], None], **options: Any) -> None:
         await door.stop()
         for listener in listeners.values():
             listener.close()
-    assert (descriptors(), our_threads()) == (before, [])
+    after = (descriptors(), our_threads())
+    assert after == (before, []), f"{after} were {before}"
 
 
 def get(colony: str, path: str = "/", *fields: str, method: str = "GET") -> bytes:
