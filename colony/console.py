@@ -16,17 +16,22 @@ for byte, after its name; it is never read as markup.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from actors import Event, events
 from colony.events import (
+    ServiceDetached,
     ServiceExited,
+    ServiceFailed,
+    ServiceLingers,
     ServiceOutput,
     ServiceReady,
     ServiceStarted,
     ServiceStopped,
     ServiceStopping,
+    ServiceUnhealthy,
+    ServiceWaiting,
 )
 from colony.logs import LineSplitter
 from colony.tree import SERVICES, SYSTEM
@@ -143,17 +148,17 @@ def _reaped(console: Console, event: Reaped) -> bytes:
 
 def _door(console: Console, event: DoorOpened) -> bytes:
     where = " and ".join(f"[{a}]" if ":" in a else a for a in event.addresses)
-    text = f"{where} port {event.port}{_instead(event.port, HTTP_PORTS[0])}"
+    text = f"{where} port {event.port}{_instead(event.port, HTTP_PORTS)}"
     return console.line("done", event.kind, text, event.seconds)
 
 
-def _instead(port: int, first: int) -> str:
-    """Says why it is not the usual port."""
-    return "" if port == first else f", as {first} was not to be had"
+def _instead(port: int, usual: Sequence[int]) -> str:
+    """Says why it is not the first of the usual ports, if it is another of them."""
+    return f", as {usual[0]} was not to be had" if port in usual[1:] else ""
 
 
 def _dns(console: Console, event: DnsOpened) -> bytes:
-    text = f"*.colony.local at port {event.port}{_instead(event.port, DNS_PORTS[0])}"
+    text = f"*.colony.local at port {event.port}{_instead(event.port, DNS_PORTS)}"
     return console.line("done", event.kind, text, event.seconds)
 
 
@@ -173,7 +178,8 @@ def _started(console: Console, event: ServiceStarted) -> bytes:
 
 def _ready(console: Console, event: ServiceReady) -> bytes:
     name = console.name(event.colony, event.service)
-    ready = console.line("done", name, f"ready on port {event.port}", event.seconds)
+    on = " on" if event.how.startswith("port ") else ":" if event.how else ""
+    ready = console.line("done", name, f"ready{on} {event.how}".rstrip(), event.seconds)
     url = console.urls.get((event.colony, event.service))
     if url is None or event.incarnation > 1:
         return ready
@@ -182,8 +188,37 @@ def _ready(console: Console, event: ServiceReady) -> bytes:
 
 def _exited(console: Console, event: ServiceExited) -> bytes:
     name = console.name(event.colony, event.service)
-    text = f"{event.status} after {duration(event.seconds)}"
-    return console.rest(event.colony, event.service) + console.line("failed", name, text)
+    strays = f", {event.strays} left-over processes killed" if event.strays else ""
+    text = f"{event.status} after {duration(event.seconds)}{strays}"
+    kind = "done" if event.orderly else "failed"
+    return console.rest(event.colony, event.service) + console.line(kind, name, text)
+
+
+def _waiting(console: Console, event: ServiceWaiting) -> bytes:
+    name = console.name(event.colony, event.service)
+    return console.line("note", name, f"waits for {', '.join(event.waits_for)}")
+
+
+def _detached(console: Console, event: ServiceDetached) -> bytes:
+    name = console.name(event.colony, event.service)
+    text = f"detached itself: its server is pid {event.pid}, {event.command}"
+    return console.line("note", name, text)
+
+
+def _unhealthy(console: Console, event: ServiceUnhealthy) -> bytes:
+    name = console.name(event.colony, event.service)
+    text = f"unhealthy, {event.failures} of {event.allowed}: {event.reason}"
+    return console.line("failed", name, text)
+
+
+def _failed(console: Console, event: ServiceFailed) -> bytes:
+    return console.line("failed", console.name(event.colony, event.service), event.reason)
+
+
+def _lingers(console: Console, event: ServiceLingers) -> bytes:
+    name = console.name(event.colony, event.service)
+    text = f"pid {event.pid} is still there, and killed in {duration(event.seconds)}"
+    return console.line("ending", name, text)
 
 
 def _restarting(console: Console, event: events.Restarting) -> bytes:
@@ -193,7 +228,8 @@ def _restarting(console: Console, event: events.Restarting) -> bytes:
     period = console._periods.get(colony, 0.0)
     limit = f"{event.count} of at most {event.intensity} in {duration(period)}"
     name = console.name(colony, event.child)
-    return console.line("again", name, f"restarting, {limit}")
+    when = f" in {duration(event.delay)}" if event.delay else ""
+    return console.line("again", name, f"restarting{when}, {limit}")
 
 
 def _limit(console: Console, event: events.LimitReached) -> bytes:
@@ -239,6 +275,11 @@ _SHOWERS: Final[dict[type, Callable[[Console, Any], bytes]]] = {
     ServiceReady: _ready,
     ServiceExited: _exited,
     ServiceOutput: Console.output,
+    ServiceWaiting: _waiting,
+    ServiceDetached: _detached,
+    ServiceUnhealthy: _unhealthy,
+    ServiceFailed: _failed,
+    ServiceLingers: _lingers,
     ServiceStopping: _stopping,
     ServiceStopped: _stopped,
     events.Restarting: _restarting,

@@ -41,8 +41,9 @@ from colony import tree
 from colony.api.history import History
 from colony.api.owner import Api, Listen
 from colony.config import Config
+from colony.logs import Logs
 from colony.modes import Machine, Modes, Wishes, choose
-from colony.paths import SOCKET, runtime_directory
+from colony.paths import SOCKET, home_directory, make_private, runtime_directory
 from colony.places import Places
 from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
@@ -93,6 +94,9 @@ class Options(msgspec.Struct, frozen=True):
         Default false: a program that embeds Colony does not take in the colonies of others.
     listen
         A TCP address at which to serve the API as well. Default none.
+    home
+        Where what outlasts the instance is kept: the services' logs. Default as
+        `paths.home_directory` says.
     daemon
         Whether it is there for others' colonies only.
     """
@@ -105,6 +109,7 @@ class Options(msgspec.Struct, frozen=True):
     serve: bool = False
     listen: Listen | None = None
     daemon: bool = False
+    home: Path | None = None
 
 
 DEFAULT: Final = Options()
@@ -133,6 +138,8 @@ class Host:
         self.colonies: dict[str, RunningColony] = {}
         """Every colony by name, the oldest first; also those that have ended, until replaced."""
         self.history = History()
+        self.opened = anyio.Event()
+        """Set once the front door answers, so that URLs can be made."""
         self.http_port = 0
         self.suffix = LOCALHOST
         self._stack = AsyncExitStack()
@@ -162,7 +169,11 @@ class Host:
         machine = await anyio.to_thread.run_sync(look_at_machine)
         self.modes = choose(options.wishes, machine, existing_caddy=options.caddy is not None)
         runtime = options.runtime or runtime_directory()
-        instance = await anyio.to_thread.run_sync(Instance.claim, runtime)
+        try:
+            await anyio.to_thread.run_sync(make_private, runtime)
+            instance = await anyio.to_thread.run_sync(Instance.claim, runtime)
+        except OSError as error:
+            raise HostFailed(f"the runtime directory {runtime} cannot be used: {error}") from None
         self._stack.callback(instance.release)
         await self._stack.enter_async_context(self.system)
         self.system.events.listen(self._note)
@@ -183,6 +194,7 @@ class Host:
             dns=self._dns(instance),
             dns_kind=self.modes.dns,
             api=self._api(runtime),
+            logs=Logs((self.options.home or home_directory()) / "logs"),
         )
 
     def _api(self, runtime: Path) -> Api | None:
@@ -235,6 +247,7 @@ class Host:
                 tasks.cancel_scope.cancel()
         if failed is not None or self.failures.first:
             raise HostFailed(self.failures.first or str(failed)) from failed
+        self.opened.set()
 
     async def _choose_suffix(self) -> None:
         """Finds out which names resolve here: once the name server answers, since the machine's

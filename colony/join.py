@@ -37,10 +37,14 @@ SHOWN_LINES: Final = 10
 class Join:
     """One `colony run` that has joined, to its exit status."""
 
-    def __init__(self, client: Client, configs: list[Config], *, colour: bool) -> None:
+    def __init__(
+        self, client: Client, configs: list[Config], *, colour: bool, leave: bool = False
+    ) -> None:
         self.client = client
         self.configs = configs
         self.colour = colour
+        self.leave = leave
+        """Whether what is started here runs on when we end."""
         self.streams: dict[str, Stream] = {}
         self.added: list[str] = []
         """Colonies that were started here, and so are stopped here."""
@@ -158,8 +162,9 @@ class Join:
             except ClientError as error:
                 self._tell(self._refused(error))
                 return
-            if before:
-                text = f"· {config.name} runs already; following it (Ctrl-C leaves it running)"
+            if before or self.leave:
+                runs = "runs already; " if before else ""
+                text = f"· {config.name} {runs}following it (Ctrl-C leaves it running)"
                 self._tell(functools.partial(self._say, text))
             else:
                 self.added.append(config.name)
@@ -241,9 +246,12 @@ class Join:
         _write(sys.stderr.buffer, text.encode() + b"\n")
 
 
-def join(client: Client, configs: list[Config], *, colour: bool) -> int:
-    """Adds these colonies to the instance and stays until they have ended; the exit status."""
-    return Join(client, configs, colour=colour)()
+def join(client: Client, configs: list[Config], *, colour: bool, leave: bool = False) -> int:
+    """Adds these colonies to the instance and stays until they have ended; the exit status.
+
+    With `leave` a signal ends only the following: the colonies run on.
+    """
+    return Join(client, configs, colour=colour, leave=leave)()
 
 
 def _write(out: Any, data: bytes) -> None:

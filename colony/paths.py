@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,24 @@ def runtime_directory(environ: Mapping[str, str] | None = None, uid: int | None 
     if environ.get("XDG_RUNTIME_DIR"):
         return Path(environ["XDG_RUNTIME_DIR"]) / "colony"
     return Path(f"/tmp/colony-{uid}")
+
+
+def make_private(directory: Path, uid: int | None = None) -> None:
+    """Makes a directory that only its owner may enter. Blocks.
+
+    One that is there already stays as it is, for it may be somebody's /tmp; but in one where
+    another user could put something in our socket's place nothing is safe. Raises
+    `PermissionError`.
+    """
+    uid = os.getuid() if uid is None else uid
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    found = directory.stat()
+    if found.st_uid not in (uid, 0):
+        raise PermissionError(f"{directory} belongs to user {found.st_uid}, not to {uid}")
+    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if writable and not found.st_mode & stat.S_ISVTX:
+        raise PermissionError(f"others may write in {directory}: chmod 700 {directory}")
 
 
 def home_directory(environ: Mapping[str, str] | None = None) -> Path:

@@ -8,11 +8,12 @@ which makes the socket inside the namespace and so reaches a listener on 127.0.0
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from actors import Actor, Ignore, Reason
+from actors import Actor, Call, Ignore, Reason, on
 from netns import Namespace, NetworkThread
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
 from proxy import Route, TcpUpstream, Upstream, dial
@@ -50,6 +51,12 @@ class Places:
         return await dial(upstream)
 
 
+class SetRoutes(Call["ColonyRoutes", None], frozen=True):
+    """These are the colony's routes from now on."""
+
+    routes: tuple[Route, ...]
+
+
 class ColonyRoutes(Actor):
     """Holds a colony's routes at the front door for as long as it lives.
 
@@ -58,7 +65,7 @@ class ColonyRoutes(Actor):
     """
 
     def __init__(
-        self, colony: str, routes: tuple[Route, ...], places: Places, *, isolated: bool
+        self, colony: str, routes: Sequence[Route], places: Places, *, isolated: bool
     ) -> None:
         self.colony = colony
         self.routes = routes
@@ -66,8 +73,17 @@ class ColonyRoutes(Actor):
         self.isolated = isolated
 
     async def start(self) -> Ignore | None:
+        await self._put()
+        return None
+
+    @on(SetRoutes)
+    async def _set(self, msg: SetRoutes) -> None:
+        self.routes = msg.routes
+        await self._put()
+
+    async def _put(self) -> None:
         system = self.ctx.system
-        routes = self.routes
+        routes = tuple(self.routes)
         if self.isolated:
             owner = system.named(namespace_name(self.colony), NamespaceOwner)
             space = await owner.call(GetNamespace())
@@ -75,7 +91,6 @@ class ColonyRoutes(Actor):
             routes = tuple(led_to(route, space) for route in routes)
         wanted: Any = PutRoutes(self.ctx.ref, self.colony, routes)
         await system.named(ROUTES, Routes).call(wanted)
-        return None
 
     async def stopping(self, reason: Reason) -> None:
         self.places.remove(self.colony)

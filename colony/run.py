@@ -110,6 +110,8 @@ class Run:
         self.asked_again = anyio.Event()
         self.starting = anyio.CancelScope()
         self.failed = False
+        self.status = 0
+        """The exit status if nothing fails: that of a service with `exit_colony`."""
 
     async def __call__(self) -> int:
         """Runs to the end and returns the exit status."""
@@ -130,7 +132,7 @@ class Run:
             tasks.cancel_scope.cancel()
         if self.signal is not None:
             return SIGNALLED + self.signal
-        return FAILED if self.failed else 0
+        return FAILED if self.failed else self.status
 
     # -- up ------------------------------------------------------------------------------------
 
@@ -186,6 +188,10 @@ class Run:
             if successor is None:
                 break
             self.colonies[self.colonies.index(colony)] = colony = successor
+        if colony.exit_code is not None:
+            self.screen.write(self.console.line("note", colony.name, str(colony.reason)))
+            self.status = self.status or colony.exit_code
+            return
         if colony.state == "stopped":
             self.screen.write(self.console.line("note", colony.name, "was stopped"))
             return

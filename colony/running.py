@@ -7,17 +7,31 @@ have is `colony.sdk.Colony` and `colony.sdk.Service`.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio.abc import SocketStream
 
-from actors import Crashed, Event, FailedToStart, Reason, Ref, Shutdown, Supervisor
+from actors import (
+    Crashed,
+    Event,
+    FailedToStart,
+    Reason,
+    Ref,
+    Shutdown,
+    Subscription,
+    Supervisor,
+)
 from actors import events as kernel
+from actors.restarts import RESTARTED
 from colony import tree
 from colony.config import Config
+from colony.events import ServiceExited
 from colony.journal import JOURNAL, Journal, LastLines
+from colony.services.board import carried_over
+from colony.services.specs import first_statuses
 from colony.services.status import ServiceStatus, after
 from netns.actors import NamespaceMade
 from proxy import TcpUpstream
@@ -25,6 +39,7 @@ from proxy import TcpUpstream
 if TYPE_CHECKING:
     from actors import System
     from colony.api.types import ColonyState
+    from colony.console import Console
     from colony.host import Host
 
 USABLE: Final = frozenset({"ready", "detached", "completed"})
@@ -68,15 +83,14 @@ class RunningColony:
         self.stopping = False
         self.reason: str | None = None
         """Why it has ended, in words; None until then."""
+        self.exit_code: int | None = None
+        """The exit code of the service that ends the colony (`exit_colony`), once it has ended."""
         self.culprit: str | None = None
         """The service on whose account it gave up."""
         self.address: str | None = None
         self.timings: dict[str, float] = {}
         """Milliseconds that the steps of making its network took."""
-        self.statuses = {
-            name: ServiceStatus(colony=config.name, service=name, port=each.port)
-            for name, each in config.services.items()
-        }
+        self.statuses = {each.service: each for each in first_statuses(config, urls)}
 
     def __repr__(self) -> str:
         return f"<RunningColony {self.name} {self.state}>"
@@ -97,9 +111,11 @@ class RunningColony:
     @property
     def state(self) -> ColonyState:
         """Where it stands, as the API says it."""
+        if self.ended and self.exit_code is not None:
+            return "failed" if self.exit_code else "stopped"
         if self.ended:
             return "failed" if self.culprit or not self.stopping else "stopped"
-        if self.stopping:
+        if self.stopping or self.culprit:
             return "stopping"
         return "starting" if self._ref is None else "running"
 
@@ -120,6 +136,12 @@ class RunningColony:
             raise KeyError(f"colony {self.name} has no service {name!r}; it has {known}")
         return RunningService(self, name)
 
+    def announce(self, console: Console) -> None:
+        """Tells a console what it has to know of the colony to show its lines; once."""
+        if not console.knows(self.name):
+            period = self.config.supervision.period
+            console.expect(self.name, self.urls, list(self.config.services), period)
+
     # -- what happens to it --------------------------------------------------------------------
 
     def begun(self, ref: Ref[Supervisor]) -> None:
@@ -139,12 +161,30 @@ class RunningColony:
                 f"{event.child} needed more than {event.intensity} restarts in "
                 f"{event.period:g} s; the last time: {explain(event.reason)}"
             )
+        elif isinstance(event, ServiceExited) and self._is_its_end(event):
+            self.exit_code = 1 if event.code is None else event.code
+            self.reason = f"{event.service}, with which it ends, has ended: {event.status}"
         elif isinstance(event, kernel.Exited) and event.actor == self._path:
             if self._ref is not None:
                 self._end(event.reason)
             return
         for name, status in self.statuses.items():
             self.statuses[name] = after(status, event, self._services)
+
+    def _is_its_end(self, event: ServiceExited) -> bool:
+        """Whether the colony ends with this life of a service."""
+        service = self.config.services.get(event.service)
+        if service is None or not service.exit_colony:
+            return False
+        return not RESTARTED[service.restart, event.orderly]
+
+    def now_is(
+        self, config: Config, urls: dict[str, str], statuses: Sequence[ServiceStatus]
+    ) -> None:
+        """It has been changed while it runs."""
+        self.config = config
+        self.urls = urls
+        self.statuses = carried_over(self.statuses, statuses)
 
     def _end(self, reason: Reason) -> None:
         self.ended = True
@@ -217,8 +257,8 @@ class RunningService:
         Raises `ServiceFailed` when it, or its colony, ends for good first, and `TimeoutError`
         after `timeout` seconds (default: without limit).
         """
-        with anyio.fail_after(timeout):
-            async for status in self.statuses():
+        with anyio.fail_after(timeout), self.watch() as statuses:
+            async for status in statuses:
                 if status.state in USABLE:
                     return status
                 if self.colony.ended or status.state in OVER:
@@ -226,13 +266,37 @@ class RunningService:
                     raise ServiceFailed(self.name, lines, self.colony.reason or status.detail)
         raise AssertionError("a system's events do not end before its colonies")
 
-    async def statuses(self) -> AsyncIterator[ServiceStatus]:
-        """Its status now, and after each event that is about its colony."""
+    @contextmanager
+    def watch(self) -> Iterator[Statuses]:
+        """Its status now, and after each event that is about its colony, for as long as the
+        block."""
         with self.colony.system.events.subscribe() as stream:
-            yield self.status
-            async for event in stream:
-                if tree.colony_of(event) == self.colony.name:
-                    yield self.status
+            yield Statuses(self, stream)
+
+
+class Statuses:
+    """The statuses of a service, one after the other: an async iterator."""
+
+    def __init__(self, service: RunningService, stream: Subscription) -> None:
+        self._service = service
+        self._stream = stream
+        self._first = True
+
+    def __repr__(self) -> str:
+        return f"<Statuses of {self._service!r}>"
+
+    def __aiter__(self) -> Statuses:
+        return self
+
+    async def __anext__(self) -> ServiceStatus:
+        if self._first:
+            self._first = False
+            return self._service.status
+        colony = self._service.colony
+        async for event in self._stream:
+            if tree.colony_of(event) == colony.name:
+                return self._service.status
+        raise StopAsyncIteration
 
 
 def kernel_reason(ref: Ref[Supervisor]) -> Reason:

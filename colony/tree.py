@@ -119,7 +119,7 @@ def colony_spec(
         swept = ProcessesOwner.spec(config.name, parts.instance.id)
         children.append(swept.options(id="processes", shutdown=30.0))
     routes = ColonyRoutes.spec(
-        config.name, colony_routes(config), parts.places, isolated=parts.isolated
+        config.name, list(colony_routes(config)), parts.places, isolated=parts.isolated
     )
     children.append(routes.options(id="routes"))
     children += colony_children(config, where(parts), urls, system_env, services_path(config.name))

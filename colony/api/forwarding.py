@@ -8,8 +8,8 @@ either side is done.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final, cast
 
 import anyio
@@ -31,7 +31,7 @@ async def forward(
     if colony.ended:
         raise conflict(f"colony {colony.name} is {colony.state}", "start it first")
     listener = await _listen(wanted.host_port)
-    async with listener, anyio.create_task_group() as tasks:
+    async with _closing(listener), anyio.create_task_group() as tasks:
         addresses = sorted({str(each.extra(LOCAL)[0]) for each in listener.listeners})
         port = int(listener.extra(LOCAL)[1])
         standing(t.Forwarding(colony.name, wanted.port, port, tuple(addresses)))
@@ -46,14 +46,29 @@ async def forward(
         tasks.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def _closing(listener: MultiListener[SocketStream]) -> AsyncIterator[None]:
+    """Closes it at the end, shielded: cancelled, anyio would close the first address alone."""
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await listener.aclose()
+
+
 async def _listen(port: int) -> MultiListener[SocketStream]:
     try:
         listeners = list(await _bound("127.0.0.1", port))
     except OSError as error:
         words = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had: {error}"
         raise conflict(f"port {port} of the host {words}", "choose another port") from None
-    with suppress(OSError):  # no IPv6 on this machine, or the port is taken there
-        listeners += await _bound("::1", int(listeners[0].extra(LOCAL)[1]))
+    try:
+        with suppress(OSError):  # no IPv6 on this machine, or the port is taken there
+            listeners += await _bound("::1", int(listeners[0].extra(LOCAL)[1]))
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await MultiListener(listeners).aclose()
+        raise
     return MultiListener(listeners)
 
 

@@ -20,10 +20,11 @@ from actors import ActorDown, Refused
 from colony.api import types as t
 from colony.api.diff import same, steps
 from colony.api.problems import ApiError, conflict, unknown
-from colony.api.sources import config_of
+from colony.api.sources import config_for, config_of
 from colony.api.views import Views
 from colony.config import Config
 from colony.host import ColonyFailed, Host
+from colony.http1 import Broken
 from colony.running import OVER, USABLE, RunningColony, RunningService
 from colony.services import (
     Board,
@@ -40,6 +41,7 @@ from colony.services import (
 )
 from colony.version import VERSION
 from netns import sweep
+from netns.errors import SpawnError
 
 if TYPE_CHECKING:
     from actors import Call
@@ -159,6 +161,7 @@ class Operations:
         )
 
     async def _add(self, config: Config, environ: dict[str, str] | None) -> RunningColony:
+        await self.host.opened.wait()
         try:
             return await self.host.add(config, environ)
         except ColonyFailed as failed:
@@ -184,14 +187,17 @@ class Operations:
             )
 
     async def _until_usable(self, service: RunningService) -> None:
-        async for status in service.statuses():
-            if status.state in USABLE:
-                return
-            if service.colony.ended or status.state in OVER:
-                raise await self._failure(service)
+        with service.watch() as statuses:
+            async for status in statuses:
+                if status.state in USABLE:
+                    return
+                if service.colony.ended or status.state in OVER:
+                    raise await self._failure(service)
 
     async def _failure(self, service: RunningService) -> ApiError:
         colony = service.colony
+        if colony.culprit is not None:
+            await colony.stopped()  # it has given up, and is about to end
         why = colony.reason or service.status.detail or service.status.state
         lines = await colony.last_lines(service.name, SHOWN_LINES)
         return ApiError(
@@ -241,6 +247,34 @@ class Operations:
             return await self._add(config or colony.config, dict(colony.environ))
         finally:
             colony.succession.set()
+
+    async def apply_colony(self, ask: Ask) -> t.Plan:
+        from colony.api.applying import apply
+
+        colony, body = self._colony(ask), ask.body
+        config = await config_for(body, colony.config)
+        plan = t.Plan(colony.name, body.dry_run, steps(colony.config, config))
+        if not body.dry_run and plan.steps:
+            self._refuse_if_ending()
+            await apply(self, colony, config, plan.steps, body.env)
+        return plan
+
+    async def exec(self, ask: Ask) -> t.Executed:
+        from colony.execution import execute
+
+        colony, body = self._colony(ask), ask.body
+        self._needs_running(colony)
+        try:
+            return await execute(colony, body)
+        except (SpawnError, ActorDown, OSError) as error:
+            raise ApiError("failed", f"it cannot be run: {error}") from None
+
+    def _needs_running(self, colony: RunningColony) -> None:
+        if colony.state not in ("running", "stopping"):
+            raise conflict(
+                f"colony {colony.name} is {colony.state}",
+                f"start it: colony start -c {colony.name}",
+            )
 
     # -- services ------------------------------------------------------------------------------
 
@@ -310,6 +344,22 @@ class Operations:
             raise conflict(
                 f"colony {colony.name} is {colony.state}", f"start it: colony start {colony.name}"
             ) from None
+
+    async def http_service(self, ask: Ask) -> t.HttpResponse:
+        from colony.requesting import ask_service
+
+        service = self._service(ask)
+        self._needs_running(service.colony)
+        if service.colony.config.services[service.name].port is None:
+            raise conflict(f"{service.name} has no port", "give it one in colony.toml")
+        try:
+            return await ask_service(service, ask.body)
+        except TimeoutError:
+            raise ApiError(
+                "timeout", f"{service.name} did not answer in {ask.body.timeout_ms / 1000:g} s"
+            ) from None
+        except (OSError, Broken, anyio.BrokenResourceError, ValueError) as error:
+            raise ApiError("failed", f"{service.name} does not answer: {error}") from None
 
     async def wait_service(self, ask: Ask) -> t.Waited:
         from colony.api.waiting import wait_for

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from colony.paths import SOCKET
+from colony.paths import SOCKET, make_private
 from netns.locks import locked
 
 _LOCK: Final = f"{SOCKET}.lock"
@@ -29,22 +29,24 @@ class Claim:
     def __init__(self, path: Path, sock: socket.socket) -> None:
         self.path = path
         self.sock = sock
-        self._inode = os.stat(path).st_ino
 
     def __repr__(self) -> str:
         return f"<Claim {self.path}>"
 
     def release(self) -> None:
-        """Closes it and removes its file, unless somebody has put another in its place."""
+        """Closes it and removes its file, unless somebody has put another in its place.
+
+        By asking, as in `claim`: a new file may well have the old one's inode number.
+        """
         self.sock.close()
-        with _held(self.path.parent), contextlib.suppress(FileNotFoundError):
-            if os.stat(self.path).st_ino == self._inode:
-                os.unlink(self.path)
+        with _held(self.path.parent):
+            if not answers(self.path):
+                self.path.unlink(missing_ok=True)
 
 
 def claim(path: Path) -> Claim | None:
     """Listens there, unless another instance does: then None. Blocks. Raises `OSError`."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     with _held(path.parent):
         if answers(path):
             return None

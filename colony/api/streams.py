@@ -197,9 +197,8 @@ class Streams:
 
         def announce() -> None:
             colony = host.colonies.get(query.colony)
-            if colony is not None and not console.knows(query.colony):
-                period = colony.config.supervision.period
-                console.expect(query.colony, colony.urls, list(colony.config.services), period)
+            if colony is not None:
+                colony.announce(console)
 
         async def subscribe() -> tuple[Callable[[], None], None]:
             def note(event: Event) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,12 +20,13 @@ async def wait_for(operations: Operations, service: RunningService, query: t.Wai
     """Waits without limit. `met` is false if what is waited for cannot come any more."""
     if query.condition == "log":
         return await _log(operations, service, query)
-    async for status in service.statuses():
-        over = service.colony.ended or status.state in OVER
-        if query.condition == "ready" and status.state in USABLE:
-            return t.Waited(True, operations.views.service(service))
-        if over:
-            return t.Waited(query.condition == "exit", operations.views.service(service))
+    with service.watch() as statuses:
+        async for status in statuses:
+            over = service.colony.ended or status.state in OVER
+            if query.condition == "ready" and status.state in USABLE:
+                return t.Waited(True, operations.views.service(service))
+            if over:
+                return t.Waited(query.condition == "exit", operations.views.service(service))
     raise AssertionError("a system's events do not end before its colonies")
 
 
@@ -63,14 +63,15 @@ async def _log(operations: Operations, service: RunningService, query: t.WaitQue
 async def _either(came: anyio.Event, service: RunningService) -> None:
     """Waits for a line, or for the end of the service."""
 
-    async def end(scope: anyio.CancelScope, states: AsyncIterator[object]) -> None:
-        async for _ in states:
-            if service.colony.ended or service.status.state in OVER:
-                scope.cancel()
-                return
+    async def end(scope: anyio.CancelScope) -> None:
+        with service.watch() as statuses:
+            async for status in statuses:
+                if service.colony.ended or status.state in OVER:
+                    scope.cancel()
+                    return
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(end, tasks.cancel_scope, service.statuses())
+        tasks.start_soon(end, tasks.cancel_scope)
         await came.wait()
         tasks.cancel_scope.cancel()
 

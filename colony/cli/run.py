@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from colony.cli.files import load
 from colony.cli.session import Failed, Session, pass_session
 from colony.client import Address, Client
 from colony.exits import Exit
@@ -74,6 +73,8 @@ def run(session: Session, files: tuple[Path, ...], separate: bool, **wishes: Any
     already, the colonies join it, unless one of the options above asks for something of its own.
     Ctrl-C stops them and leaves nothing behind; a second one kills.
     """
+    from colony.cli.files import load
+
     configs = [load(session, file) for file in files or (session.needed_file(),)]
     _refuse_twins(configs)
     if not separate and not _asks_for_its_own(wishes) and _instance_answers():
