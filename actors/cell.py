@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from actors.backend import Future
-from actors.control import Control
+from actors.control import CLOSED, Control
 from actors.errors import ActorDown, Deadlock, NoReply
 from actors.events import DeadLetter, Event, Exited, Started, StartFailed, StartIgnored, Undelivered
 from actors.messages import Message, Reply
@@ -229,8 +229,8 @@ class Cell:
         """Whether `start` has returned in good order."""
         raise NotImplementedError
 
-    def handling(self) -> tuple[Any, float]:
-        """The message at hand, None if there is none, and since when (0.0 if unknown)."""
+    def handling(self) -> tuple[Any, float | None]:
+        """The message at hand, None if there is none, and since when (None if unknown)."""
         raise NotImplementedError
 
     def current_reply(self) -> Future[Any] | None:
@@ -270,6 +270,10 @@ class Cell:
 
     def between_messages(self) -> bool:
         """Whether no handler is in the midst of its work, so that the state is whole (R39)."""
+        raise NotImplementedError
+
+    def take_control(self) -> None:
+        """A `Control` has been put in: it counts from the next message on."""
         raise NotImplementedError
 
     # -- sending ---------------------------------------------------------------------------------
@@ -331,7 +335,7 @@ class Cell:
 
     def exit_signal(self, sender: Cell, reason: Reason) -> None:
         """An actor that this one is linked to has died (R4)."""
-        if self.down is not None:
+        if self.down is not None or (self.ties is not None and self.ties.ending):
             return
         if sender is self.parent:
             self.request_stop(reason)
@@ -415,7 +419,9 @@ class Cell:
             parent.exit_signal(self, reason)
         if ties is not None:
             self._cut(ties, reason, acked)
-        if self.control is not None:
+        if self.control is None:
+            self.control = CLOSED
+        else:
             self.control.close(self.path, reason)
 
     def _cut(self, ties: Ties, reason: Reason, acked: bool) -> None:

@@ -136,6 +136,9 @@ class Control:
 
         Raises `MailboxFull` at the sender of a tell; a call's future gets it.
         """
+        if cell.down is not None:
+            cell.bounce(message, reply, cell.down)
+            return False
         box = self.mailbox
         if box is None or isinstance(message, Exit | Down):
             return True
@@ -193,7 +196,7 @@ class Control:
 
     # -- around each message ---------------------------------------------------------------------
 
-    def before(self, cell: Cell, message: Any, _reply: Future[Any] | None) -> None:
+    def before(self, cell: Cell, message: Any) -> None:
         """A message has been taken from the mailbox."""
         self._has_read(cell)
         self._note("in", message)
@@ -230,3 +233,6 @@ class Control:
 
 DONE: Final = object()
 """What a hook returns to remove itself (R42)."""
+
+CLOSED: Final = Control()
+"""The control of every dead actor that had none: it bounces whatever comes."""

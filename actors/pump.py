@@ -195,10 +195,10 @@ class PlainCell(Cell):
     def acked(self) -> bool:
         return self.started
 
-    def handling(self) -> tuple[Any, float]:
+    def handling(self) -> tuple[Any, float | None]:
         if self.system.pump.cell is self:
-            return self.system.pump.message, 0.0
-        return None if self.ties is None else self.ties.message, 0.0
+            return self.system.pump.message, None
+        return None if self.ties is None else self.ties.message, None
 
     def current_reply(self) -> Future[Any] | None:
         pump = self.system.pump
@@ -213,14 +213,23 @@ class PlainCell(Cell):
 
     @property
     def depth(self) -> int:
-        return 0 if self.inbox is None else len(self.inbox)
+        return 0 if self.inbox is None else len(self.inbox) - self._is_to_continue()
 
     def queues(self) -> tuple[list[Entry], ...]:
         mine = [] if self.inbox is None else self.inbox
         return (self.system.pump.taken, mine) if self.system.pump.cell is self else (mine,)
 
     def between_messages(self) -> bool:
-        return self.system.pump.cell is not self
+        return self.system.pump.cell is not self and not self._is_to_continue()
+
+    def _is_to_continue(self) -> bool:
+        return bool(self.inbox) and self.inbox[0][0] is CONTINUE  # type: ignore[index]
+
+    def take_control(self) -> None:
+        if self.inbox is None:
+            self.inbox = []
+            assert self.control is not None
+            self.control.parked = True
 
     # -- starting --------------------------------------------------------------------------------
 
@@ -287,8 +296,6 @@ class PlainCell(Cell):
         if inbox is None:
             self.inbox = [(message, reply)]
             self.system.pump.enqueue(self)
-        elif self.down is not None:
-            self.bounce(message, reply, self.down)
         elif self.control is None:
             inbox.append((message, reply))
         elif self.control.admits(self, message, reply):
@@ -382,9 +389,9 @@ class PlainCell(Cell):
             pump.message = message
             pump.reply = reply
             done += 1
-            control = self.control
+            control = None if message is CONTINUE else self.control
             if control is not None:
-                control.before(self, message, reply)
+                control.before(self, message)
             handler = handlers.get(type(message))
             try:
                 if handler is None:
@@ -400,7 +407,9 @@ class PlainCell(Cell):
                 self._crash(message, reply, error)
             if control is not None:
                 control.after(self, actor, message, replied=reply is not None)
-            if self.signal is not None or done >= left or self.control is not control:
+            elif self.control is not None:
+                self.control.run_requests(actor)
+            if self.signal is not None or done >= left or self.control is not None:
                 break
         pump.end(outer)
         return done
@@ -487,20 +496,21 @@ class PlainCell(Cell):
 
     def _end(self, reason: Reason, *, terminate: bool = True) -> None:
         """The actor's last turn: `stopping`, the release of what it owns, the news."""
-        ties = self.tie()
-        if ties.ending or self.down is not None:
+        ties = self.ties
+        if self.down is not None or (ties is not None and ties.ending):
             return
-        ties.ending = True
         if self.inbox is None:
             self.inbox = []
-        if ties.doomed is not None:
+        if ties is not None and ties.doomed is not None:
             reason = ties.doomed
         elif terminate and self.actor is not None:
             reason = self._terminate(self.actor, reason)
-        if ties.tasks or ties.children:
-            self.system.spawn_task(self._release, reason, name=f"{self.path}: end")
-        else:
+        ties = self.ties
+        if ties is None or not (ties.tasks or ties.children):
             self.finish(reason)
+            return
+        ties.ending = True
+        self.system.spawn_task(self._release, reason, name=f"{self.path}: end")
 
     def _terminate(self, actor: Actor, reason: Reason) -> Reason:
         outer = self.system.pump.begin(self)

@@ -113,9 +113,10 @@ class Ref(Generic[A_co]):
         Cancelling abandons the reply, not the work (R27).
         """
         slot = self._slot
-        handler = slot.handlers.get(type(message))
-        if handler is None:
-            raise self._unhandled(message)
+        try:
+            handler = slot.handlers[type(message)]
+        except KeyError:
+            raise self._unhandled(message) from None
         cell = slot.cell
         if cell is None:
             raise ActorDown(slot.path, NoProc())
@@ -137,6 +138,8 @@ class Ref(Generic[A_co]):
                 await cell.control.wait_for_room(cell)
             future = system.backend.future()
             cell.put(message, future)
+            if caller is None and timeout is None:
+                return await future  # type: ignore[no-any-return]
         bucket = None
         if caller is not None:
             caller.calling[future] = cell

@@ -28,6 +28,7 @@ from actors.actor import Actor
 from actors.cell import Cell, Ignore, OwnedTask
 from actors.errors import ActorDown, NameTaken, StartFailed
 from actors.events import Event, EventStream
+from actors.introspection import Node, tree
 from actors.pump import PlainCell, Pump, SpawnedCell
 from actors.reasons import Crashed, NoProc, Reason, Shutdown
 from actors.ref import Ref, Slot, slot_of
@@ -35,6 +36,7 @@ from actors.scheduling import Scheduler, seed_of_run
 from actors.spec import ChildSpec, default_id
 from actors.task_cell import TaskCell
 from actors.timers import Deadlines, Timers
+from actors.watchdog import Watchdog
 
 A = TypeVar("A", bound=Actor)
 
@@ -51,6 +53,9 @@ class System:
     plain
         How actors whose methods are all plain `def` run: "inline" (default), "pump" or "task". To
         the actors it makes no difference.
+    watchdog
+        After how many seconds in which the event loop stands still a `HandlerBlocked` event says
+        in whose handler. Costs a thread. Default None: no watch.
     """
 
     backend: backend.Backend
@@ -60,10 +65,14 @@ class System:
     pump: Pump
     scheduler: Scheduler | None
 
-    def __init__(self, *, plain: Plain | None = None) -> None:
+    def __init__(self, *, plain: Plain | None = None, watchdog: float | None = None) -> None:
         self._plain = default_plain.get() if plain is None else plain
         if self._plain not in get_args(Plain):
             raise ValueError(f"plain must be one of {get_args(Plain)}, got: {plain!r}")
+        if watchdog is not None and watchdog <= 0:
+            raise ValueError(f"watchdog must be a number of seconds above 0, got: {watchdog!r}")
+        self._patience = watchdog
+        self._watchdog: Watchdog | None = None
         self._spawned: dict[Any, ChildSpec[Any]] = {}
         self._services: list[anyio.CancelScope] = []
         self._slots: WeakValueDictionary[str, Slot] = WeakValueDictionary()
@@ -90,6 +99,9 @@ class System:
         self._serve(self.pump.run, "pump")
         if self.scheduler is not None:
             self._serve(self.scheduler.run, "scheduler")
+        if self._patience is not None:
+            self._watchdog = Watchdog(self, self._patience)
+            self._watchdog.start()
         return self
 
     def _serve(self, run: Callable[[], Awaitable[None]], name: str) -> None:
@@ -111,6 +123,8 @@ class System:
     ) -> None:
         with anyio.CancelScope(shield=True):
             await self.stop()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         assert self._tasks is not None
         for scope in self._services:
             scope.cancel()
@@ -119,6 +133,14 @@ class System:
         # although nothing but the block has failed.
         await self._stack.__aexit__(None, None, None)
         self._tasks = None
+
+    def top_cells(self) -> tuple[Cell, ...]:
+        """The cells at the top, in start order: for the kernel's own use."""
+        return tuple(self._roots)
+
+    def tree(self) -> tuple[Node, ...]:
+        """Every living actor, with what it is doing: see `introspection.tree` and `as_text`."""
+        return tree(self)
 
     def now(self) -> float:
         """The event loop's monotonic time in seconds."""

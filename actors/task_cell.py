@@ -15,7 +15,7 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator
 from operator import length_hint
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
@@ -34,15 +34,19 @@ if TYPE_CHECKING:
     from actors.system import System
 
 
+NOTHING: Final[Entry] = (None, None)
+"""What is at hand between messages."""
+
+
 class TaskCell(Cell):
     """An actor with a task of its own."""
 
     __slots__ = (
         "ack",
+        "alert",
         "batch",
         "calling",
-        "message",
-        "reply",
+        "entry",
         "scope",
         "since",
         "started",
@@ -60,8 +64,8 @@ class TaskCell(Cell):
         self.taken: list[Entry] = []
         self.batch: Iterator[Entry] = iter(self.taken)
         self.waiter: Future[None] | None = None
-        self.message: Any = None
-        self.reply: Future[Any] | None = None
+        self.entry: Entry = NOTHING
+        self.alert = False
         self.since = 0.0
         self.started = False
         self.calling: dict[object, Cell] = {}
@@ -75,11 +79,12 @@ class TaskCell(Cell):
     def acked(self) -> bool:
         return self.started
 
-    def handling(self) -> tuple[Any, float]:
-        return self.message, 0.0 if self.message is None else self.since
+    def handling(self) -> tuple[Any, float | None]:
+        message = self.entry[0]
+        return message, None if message is None else self.since
 
     def current_reply(self) -> Future[Any] | None:
-        return self.reply
+        return self.entry[1]
 
     def unread(self) -> Iterable[Entry]:
         return (*self.batch, *self.inbox)
@@ -94,12 +99,12 @@ class TaskCell(Cell):
     def between_messages(self) -> bool:
         return self.waiter is not None or self.down is not None
 
+    def take_control(self) -> None:
+        self.alert = True
+
     # -- sending and ending ----------------------------------------------------------------------
 
     def put(self, message: Any, reply: Future[Any] | None) -> None:
-        if self.down is not None:
-            self.bounce(message, reply, self.down)
-            return
         if self.control is not None and not self.control.admits(self, message, reply):
             return
         self.inbox.append((message, reply))
@@ -110,6 +115,7 @@ class TaskCell(Cell):
                 waiter.set_result(None)
 
     def wake(self) -> None:
+        self.alert = True
         waiter = self.waiter
         if waiter is not None:
             self.waiter = None
@@ -204,60 +210,63 @@ class TaskCell(Cell):
     async def _loop(self, actor: Actor) -> None:
         """Handles messages until a signal to stop; a handler's exception passes through."""
         handlers, system = self.slot.handlers, self.system
-        future, now = system.backend.future, system.backend.now
+        future, now, scheduler = system.backend.future, system.backend.now, system.scheduler
         left = FAIRNESS
         while self.signal is None:
-            if not self.inbox or (self.control is not None and self.control.suspended):
+            control = self.control
+            if control is not None:
+                control.run_requests(actor)
+            if not self.inbox or (control is not None and control.suspended):
                 self.waiter = waiter = future()
                 await waiter
                 left = FAIRNESS
                 continue
-            if system.scheduler is not None:
-                await system.scheduler.turn(self)
-            if self.control is None and system.scheduler is None:
-                taken = self.inbox
+            if control is None and scheduler is None:
+                self.taken = taken = self.inbox
                 self.inbox = []
             else:
-                taken = [self.inbox.pop(0)]
-            self.taken = taken
+                if scheduler is not None:
+                    await scheduler.turn(self)
+                self.taken = taken = [self.inbox.pop(0)]
+            self.alert = False
             self.batch = batch = iter(taken)
-            for message, reply in batch:
-                self.message = message
-                self.reply = reply
-                self.since = now()
-                if self.control is not None:
-                    self.control.before(self, message, reply)
-                handler = handlers.get(type(message))
-                if handler is None:
+            for entry in batch:
+                self.entry = entry
+                message, reply = entry
+                if control is not None:
+                    control.before(self, message)
+                try:
+                    handler = handlers[type(message)]
+                except KeyError:
                     self.unheard(message)
-                else:
-                    try:
-                        result = handler.function(actor, message)
-                        if handler.awaits:
-                            result = await result
-                        if reply is not None and type(result) is not Reply:
-                            if self.signal is not None and self.tie().last_reply:
-                                self.tie().farewell = reply, result
-                            elif not reply.done():
-                                reply.set_result(result)
-                    except Refused as error:
-                        if reply is None:
-                            raise
-                        if not reply.done():
-                            reply.set_exception(error)
-                    result = None
-                if self.signal is not None:
-                    break
-                if self.control is not None:
-                    self.control.after(self, actor, message, replied=reply is not None)
+                    continue
+                try:
+                    result = handler.function(actor, message)
+                    if handler.awaits:
+                        self.since = now()
+                        result = await result
+                    if reply is not None and type(result) is not Reply:
+                        if self.signal is not None and self.tie().last_reply:
+                            self.tie().farewell = reply, result
+                        elif not reply.done():
+                            reply.set_result(result)
+                except Refused as error:
+                    if reply is None:
+                        raise
+                    if not reply.done():
+                        reply.set_exception(error)
+                result = None
+                if control is not None:
+                    control.after(self, actor, message, replied=reply is not None)
+                if self.alert:
                     break
                 left -= 1
                 if not left:
                     left = FAIRNESS
                     await anyio.lowlevel.checkpoint()
             message = reply = None
-            self.message = self.reply = None
-            if self.control is not None and self.signal is None:
+            self.entry = entry = NOTHING
+            if self.alert and self.signal is None:
                 self.inbox[:0] = batch
 
     async def _terminate(self, actor: Actor, reason: Reason) -> Reason:

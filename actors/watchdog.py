@@ -1,0 +1,105 @@
+"""The watchdog: says whose handler the event loop is stuck in.
+
+A handler that blocks holds up every actor of its loop, and asyncio and trio are silent about it.
+The watchdog is a thread that sends the loop a heartbeat; when one is not answered within
+`patience` it looks at the stack of the loop's thread, finds the cell in it, and publishes one
+`HandlerBlocked` as soon as the loop runs again. It costs the actors nothing: what they are doing
+is read off the stack, not noted down by them.
+
+The clock is the machine's, for a loop that stands still has no other.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from actors.cell import Cell
+from actors.events import HandlerBlocked
+
+if TYPE_CHECKING:
+    from actors.system import System
+
+
+class Watchdog:
+    """One thread that watches one system's event loop, from `start` to `stop`."""
+
+    def __init__(self, system: System, patience: float) -> None:
+        self._system = system
+        self._patience = patience
+        self._loop_thread = threading.get_ident()
+        self._over = threading.Event()
+        self._beat = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="actors watchdog", daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<Watchdog with a patience of {self._patience:g} s>"
+
+    def start(self) -> None:
+        """Starts the thread; to be called in the event loop's."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread and waits for it: at most as long as it takes to wake up."""
+        self._over.set()
+        self._beat.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            self._beat.clear()
+            began = time.monotonic()
+            if not self._post(self._beat.set):
+                return
+            if self._beat.wait(self._patience):
+                self._over.wait(self._patience / 4)
+                continue
+            found = self._look()
+            self._beat.wait()
+            if not self._over.is_set():
+                self._report(found, time.monotonic() - began)
+
+    def _post(self, function: Any) -> bool:
+        try:
+            self._system.backend.call_soon_threadsafe(function)
+        except RuntimeError:
+            return False
+        return True
+
+    def _look(self) -> tuple[str | None, Any, str]:
+        frame = sys._current_frames().get(self._loop_thread)
+        stack = "".join(traceback.format_stack(frame))
+        cell = _cell_in(frame)
+        if cell is None:
+            return None, None, stack
+        return cell.path, cell.handling()[0], stack
+
+    def _report(self, found: tuple[str | None, Any, str], seconds: float) -> None:
+        actor, message, stack = found
+
+        def publish() -> None:
+            self._system.publish(
+                HandlerBlocked(
+                    at=self._system.now(),
+                    actor=actor,
+                    message=message,
+                    seconds=seconds,
+                    stack=stack,
+                )
+            )
+
+        self._post(publish)
+
+
+def _cell_in(frame: FrameType | None) -> Cell | None:
+    """The innermost cell whose code is on a stack."""
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, Cell):
+            return owner
+        frame = frame.f_back
+    return None

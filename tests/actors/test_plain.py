@@ -1,0 +1,219 @@
+"""Actors without a task: which they are, `spawn`, and the watchdog."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+import pytest
+
+from actors import (
+    IGNORE,
+    Abnormal,
+    Actor,
+    Crashed,
+    Ref,
+    Shutdown,
+    StartFailed,
+    Stop,
+    System,
+    events,
+    on,
+)
+from actors.pump import PlainCell
+from actors.system import Plain
+from actors.testing import settle
+from tests.actors.helpers import Act, Do, Doll, Hook, Note, Puppet, raises, recorded
+
+shade: ContextVar[str] = ContextVar("shade", default="none")
+
+
+class Mixed(Actor):
+    @on(Note)
+    def note(self, msg: Note) -> None:
+        pass
+
+    @on(Do)
+    async def do(self, msg: Do) -> Any:
+        return msg.work(self)
+
+
+class AsyncEnd(Actor):
+    async def stopping(self, reason: Any) -> None:
+        pass
+
+
+def test_plain_is_who_has_no_async_method() -> None:
+    assert (Doll.__plain__, Puppet.__plain__, Mixed.__plain__, AsyncEnd.__plain__) == (
+        True,
+        False,
+        False,
+        False,
+    )
+
+
+async def test_the_switch_gives_plain_actors_a_task(plain: Plain) -> None:
+    async with System() as system:
+        ref = await system.start(Doll.spec())
+        assert isinstance(ref._slot.cell, PlainCell) is (plain != "task")
+
+
+def test_the_switch_names_its_positions() -> None:
+    wrong: Any = "none"
+    with pytest.raises(ValueError, match=r"plain must be one of .*'pump'.*, got: 'none'"):
+        System(plain=wrong)
+
+
+async def test_a_handlers_context_variables_do_not_leak_to_its_caller() -> None:
+    async with System() as system:
+        ref = await system.start(Doll.spec())
+        shade.set("callers")
+        await ref.call(Do(lambda _a: shade.set("actors")))
+        assert shade.get() == "callers"
+
+
+@pytest.mark.parametrize("kind", [Puppet, Doll])
+async def test_a_chain_of_actors_told_from_handlers(kind: Any) -> None:
+    done = anyio.Event()
+    async with System() as system:
+        refs: list[Ref[Any]] = [
+            await system.start(kind.spec().options(id=f"n{n}")) for n in range(500)
+        ]
+
+        def hop(n: int) -> Hook:
+            def work(actor: Any) -> None:
+                if n == 2000:
+                    done.set()
+                else:
+                    refs[n % 500].tell(Act(hop(n + 1)))
+
+            return work
+
+        refs[0].tell(Act(hop(1)))
+        await done.wait()
+
+
+async def test_spawn_starts_here_and_now_and_links() -> None:
+    async with System() as system:
+        parent = await system.start(Doll.spec().options(id="p"))
+        child = await parent.call(Do(lambda a: a.ctx.spawn(Doll, ["log"])))
+        assert child.path.startswith("p/doll-")
+        assert child.alive
+        assert child.incarnation == 1
+        assert await child.call(Do(lambda a: a.log)) == ["log"]
+        child.tell(Act(raises(Stop(Abnormal("x")))))
+        assert await parent.stopped() == Abnormal("x")
+
+
+async def test_spawned_actors_end_before_their_parent() -> None:
+    order: list[str] = []
+    async with System() as system:
+        parent = await system.start(Doll.spec().options(id="p"))
+        for _ in range(3):
+            await parent.call(Do(lambda a: a.ctx.spawn(Doll)))
+        leave = system.events.listen(
+            lambda e: order.append(e.kind + e.actor[:2]) if isinstance(e, events.Exited) else None
+        )
+        await system.stop_actor(parent)
+        leave()
+        assert order == ["Dollp/", "Dollp/", "Dollp/", "Dollp"]
+
+
+async def test_a_spawn_that_fails_is_raised_and_leaves_nothing() -> None:
+    error = ValueError("no")
+    async with System() as system:
+        parent = await system.start(Puppet.spec())
+        with pytest.raises(StartFailed) as caught:
+            await introspect_spawn(parent, raises(error))
+        assert caught.value.reason == Crashed(error)
+        with pytest.raises(StartFailed, match="ignored"):
+            await introspect_spawn(parent, lambda _a: IGNORE)
+        [node] = system.tree()
+        assert node.children == ()
+
+
+async def introspect_spawn(parent: Ref[Any], starting: Hook) -> None:
+    """Spawns in a handler, and raises here what it raised there."""
+
+    def work(actor: Any) -> Any:
+        try:
+            return actor.ctx.spawn(Doll, starting=starting)
+        except StartFailed as failed:
+            return failed
+
+    outcome = await parent.call(Do(work))
+    if isinstance(outcome, StartFailed):
+        raise outcome
+
+
+async def test_spawn_is_for_plain_actors() -> None:
+    async with System() as system:
+        parent = await system.start(Doll.spec())
+        parent.tell(Act(lambda a: a.ctx.spawn(Puppet)))
+        reason = await parent.stopped()
+        assert str(reason) == (
+            "TypeError: spawn takes an actor without async methods, and Puppet has some: use "
+            "start_child or start"
+        )
+
+
+async def test_an_actor_may_spawn_in_its_start() -> None:
+    async with System() as system:
+        ref = await system.start(Doll.spec(starting=lambda a: a.ctx.spawn(Doll) and None))
+        [node] = system.tree()
+        assert [child.kind for child in node.children] == ["Doll"]
+        assert await system.stop_actor(ref) == Shutdown()
+
+
+class Leaf(Actor):
+    __slots__ = ("n",)
+
+    def __init__(self) -> None:
+        self.n = 0
+
+
+async def test_many_spawned_actors_come_and_go() -> None:
+    def grow(actor: Any) -> None:
+        for _ in range(10_000):
+            actor.ctx.spawn(Leaf)
+
+    async with System() as system:
+        parent = await system.start(Doll.spec())
+        await parent.call(Do(grow))
+        [node] = system.tree()
+        assert len(node.children) == 10_000
+        await system.stop_actor(parent)
+        assert system.tree() == ()
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("kind", [Puppet, Doll])
+async def test_a_blocking_handler_is_said_with_its_actor_message_and_stack(kind: Any) -> None:
+    message = Act(lambda _a: time.sleep(0.3))
+    async with System(watchdog=0.05) as system:
+        ref = await system.start(kind.spec().options(id="x"))
+        with system.events.subscribe() as stream:
+            ref.tell(message)
+            async for event in stream:
+                # A busy machine may hold the loop up elsewhere, too.
+                if isinstance(event, events.HandlerBlocked) and event.actor is not None:
+                    break
+        assert isinstance(event, events.HandlerBlocked)
+        assert (event.actor, event.message) == ("x", message)
+        assert event.seconds >= 0.05
+        assert "time.sleep(0.3)" in event.stack
+
+
+def test_a_watchdogs_patience_is_a_number_of_seconds() -> None:
+    with pytest.raises(ValueError, match="watchdog must be a number of seconds above 0, got: 0"):
+        System(watchdog=0)
+
+
+async def test_events_cost_nothing_while_nobody_listens() -> None:
+    async with System() as system:
+        assert system.events.heard is False
+        with recorded(system, events.Event):
+            assert system.events.heard is True
+        await settle()
