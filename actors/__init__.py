@@ -48,6 +48,7 @@ from actors.errors import (
 from actors.events import Event, EventStream, Subscription
 from actors.groups import Groups
 from actors.messages import Call, Cast, Reply, on
+from actors.partition import PartitionSupervisor, Router
 from actors.reasons import (
     Abnormal,
     Crashed,
@@ -64,15 +65,18 @@ from actors.registry import Entry, KeyTaken, Registered, Registry, Unregistered
 from actors.restarts import Backoff, RestartLimit
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, Restart, ShutdownTime
 from actors.state_machine import IllegalEvent, StateMachine, enters, when
-from actors.supervision import AutoShutdown, Status, Strategy
+from actors.supervision import AutoShutdown, Flags, Status, Strategy
 from actors.supervisor import (
+    Changes,
     ChildInfo,
     ChildRefused,
+    ConfigRefused,
     CountChildren,
     Counts,
     DeleteChild,
     DynamicSupervisor,
     GetChildSpec,
+    Reconfigure,
     RestartChild,
     StartChild,
     Supervisor,
@@ -80,6 +84,16 @@ from actors.supervisor import (
     WhichChildren,
 )
 from actors.system import System
+from actors.tasks import (
+    Outcome,
+    Task,
+    TaskEnded,
+    TaskFailed,
+    TaskSupervisor,
+    start_task,
+    stop_task,
+    stream,
+)
 from actors.timers import Timer
 from actors.watching import Down, Exit, Monitor
 
@@ -96,9 +110,11 @@ __all__ = [
     "Call",
     "CallTimeout",
     "Cast",
+    "Changes",
     "ChildInfo",
     "ChildRefused",
     "ChildSpec",
+    "ConfigRefused",
     "Context",
     "CountChildren",
     "Counts",
@@ -112,6 +128,7 @@ __all__ = [
     "EventStream",
     "Exit",
     "FailedToStart",
+    "Flags",
     "GetChildSpec",
     "Groups",
     "Ignore",
@@ -126,9 +143,12 @@ __all__ = [
     "NoProc",
     "NoReply",
     "Normal",
+    "Outcome",
     "Overflow",
     "OwnedTask",
+    "PartitionSupervisor",
     "Reason",
+    "Reconfigure",
     "Ref",
     "Refused",
     "Registered",
@@ -137,6 +157,7 @@ __all__ = [
     "Restart",
     "RestartChild",
     "RestartLimit",
+    "Router",
     "Shutdown",
     "ShutdownTime",
     "StartChild",
@@ -149,6 +170,10 @@ __all__ = [
     "Subscription",
     "Supervisor",
     "System",
+    "Task",
+    "TaskEnded",
+    "TaskFailed",
+    "TaskSupervisor",
     "TerminateChild",
     "Timer",
     "Unhandled",
@@ -156,5 +181,8 @@ __all__ = [
     "WhichChildren",
     "enters",
     "on",
+    "start_task",
+    "stop_task",
+    "stream",
     "when",
 ]

@@ -93,6 +93,13 @@ class DeleteChild(msgspec.Struct, frozen=True):
     id: str
 
 
+class Change(msgspec.Struct, frozen=True):
+    """Command: take these flags and specs instead of the old ones (R104)."""
+
+    flags: Any
+    specs: tuple[ChildSpec[Any], ...]
+
+
 class Terminate(msgspec.Struct, frozen=True):
     """Stop all children and end with `reason` (R66, R93)."""
 

@@ -38,6 +38,7 @@ from actors import events, restarts
 from actors.dialogue import (
     AllStopped,
     Boot,
+    Change,
     DeleteChild,
     Effect,
     Exit,
@@ -613,6 +614,23 @@ def _delete_child(state: State, event: DeleteChild, _now: float, effects: list[E
         effects.append(Reply())
 
 
+def _change(state: State, event: Change, _now: float, effects: list[Effect]) -> None:
+    """Takes new flags and specs; nobody is started or stopped for it (R104).
+
+    The new list's order counts, and after it come those that are not in it any more, who are kept.
+    What is wrong with them raises `InvalidSpec` and changes nothing (R105).
+    """
+    fresh = new(event.flags, event.specs).children
+    old = state.children
+    state.flags = event.flags
+    for id, child in fresh.items():
+        if id in old:
+            old[id].spec = child.spec
+    kept = {id: child for id, child in old.items() if id not in fresh}
+    state.children = {id: old.get(id, child) for id, child in fresh.items()} | kept
+    effects.append(Reply())
+
+
 def _pursue(state: State, goal: Goal, op: Op, effects: list[Effect]) -> None:
     state.goal = goal
     state.plan.append(op)
@@ -633,4 +651,5 @@ _STEPS: Final[dict[type, Callable[[State, Any, float, list[Effect]], None]]] = {
     TerminateChild: _terminate_child,
     RestartChild: _restart_child,
     DeleteChild: _delete_child,
+    Change: _change,
 }

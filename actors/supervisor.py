@@ -127,6 +127,41 @@ class GetChildSpec(Call["Supervisor", ChildSpec[Any]], frozen=True):
     id: str
 
 
+class Changes(msgspec.Struct, frozen=True):
+    """What a `Reconfigure` found different, by id.
+
+    added
+        New ones, not started: `RestartChild` does that.
+    changed
+        Whose specs are different now; those that run go on as they were until they are restarted.
+    vanished
+        Those that are not in the new list. They go on: `TerminateChild`, then `DeleteChild`.
+    """
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    vanished: tuple[str, ...]
+
+
+class Reconfigure(Call["Supervisor", Changes], frozen=True):
+    """Gives a running supervisor another list of children, and other flags unless None (R104).
+
+    Nobody is started or stopped for it, and known children keep running under their new specs.
+    Raises `ConfigRefused`, and changes nothing, if these are not valid (R105).
+    """
+
+    children: tuple[ChildSpec[Any], ...]
+    flags: Flags | None = None
+
+
+class ConfigRefused(Refused):
+    """A supervisor did not take new specs or flags; `code` is the `InvalidSpec`'s."""
+
+    def __init__(self, error: InvalidSpec) -> None:
+        self.code = error.code
+        super().__init__(str(error))
+
+
 class RetryDue(Cast["Supervisor"], frozen=True):
     """A supervisor's note to itself: a restart is to be made, or to be tried again (R71)."""
 
@@ -228,6 +263,22 @@ class Supervisor(Actor):
     async def _delete_child(self, msg: DeleteChild) -> None:
         await self._command(dialogue.DeleteChild(msg.id))
 
+    @on(Reconfigure)
+    async def _reconfigure(self, msg: Reconfigure) -> Changes:
+        flags = self.state.flags if msg.flags is None else msg.flags
+        old = {id: child.spec for id, child in self.state.children.items()}
+        try:
+            _check_change(self.state.flags, flags, msg.children)
+            await self._drive(dialogue.Change(flags, msg.children))
+        except InvalidSpec as error:
+            raise ConfigRefused(error) from error
+        fresh = {spec.id: spec for spec in msg.children}
+        return Changes(
+            added=tuple(id for id in fresh if id not in old),
+            changed=tuple(id for id, spec in fresh.items() if id in old and old[id] != spec),
+            vanished=tuple(id for id in old if id not in fresh),
+        )
+
     @on(WhichChildren)
     def _which_children(self, _msg: WhichChildren) -> tuple[ChildInfo, ...]:
         return tuple(
@@ -312,7 +363,7 @@ class Supervisor(Actor):
     async def _stop(self, id: str) -> dialogue.Stopped:
         cell = self._cells.pop(id)
         with cell.awaited_by(self.ctx.cell):
-            reason = await cell.shut_down(Shutdown(), cell.spec.shutdown)
+            reason = await cell.shut_down(Shutdown(), self.state.children[id].spec.shutdown)
         return dialogue.Stopped(id, reason)
 
     async def _stop_all(self, ids: tuple[str, ...]) -> dialogue.AllStopped:
@@ -326,6 +377,13 @@ class Supervisor(Actor):
             for id in ids:
                 group.start_soon(stop_one, id)
         return dialogue.AllStopped(tuple(reasons.items()))
+
+
+def _check_change(old: Flags, new: Flags, children: Sequence[ChildSpec[Any]]) -> None:
+    if old.dynamic != new.dynamic:
+        raise InvalidSpec("invalid_dynamic", "a supervisor cannot become dynamic, nor cease to be")
+    if new.dynamic and children:
+        raise InvalidSpec("bad_start_spec", "a dynamic supervisor has no list of children (R50)")
 
 
 class DynamicSupervisor(Supervisor):

@@ -18,7 +18,15 @@ import pytest
 import actors
 from actors.testing import settle
 
-MODULES = ("groups", "registry", "restarts", "state_machine", "supervisor")
+MODULES = (
+    "groups",
+    "partition",
+    "registry",
+    "restarts",
+    "state_machine",
+    "supervisor",
+    "tasks",
+)
 
 
 def example(module: ModuleType) -> str:
