@@ -14,7 +14,7 @@ from typing import TypeVar
 import anyio
 import msgspec
 
-from netns import hostwide, messages, names, nft, pins, ruleset, sweep
+from netns import hostwide, linux, messages, names, nft, pins, ruleset, sweep
 from netns.errors import NetnsError
 from netns.instance import DeadInstance, dead_instances
 from netns.netlink import Netlink
@@ -85,15 +85,24 @@ async def reap(thread: NetworkThread, dead: DeadInstance) -> Reaped:
     reaped = Reaped(dead.id)
     with anyio.CancelScope(shield=True):
         try:
-            found = await thread.run(_pins_of, thread, dead.id)
+            found = await thread.run(_pins_of, thread, dead.id) if may_remove() else []
             inodes = [sweep.in_namespace(pin.inode) for pin in found if pin.inode is not None]
             killed = await sweep.kill_all(sweep.either(sweep.marked(dead.id), *inodes))
-            reaped = await thread.run(_remove, dead.id, found, tuple(killed))
+            reaped = Reaped(dead.id, processes=tuple(killed))
+            if may_remove():
+                reaped = await thread.run(_remove, dead.id, found, tuple(killed))
         except BaseException:
             await anyio.to_thread.run_sync(lambda: dead.bury(remove=False))
             raise
         await anyio.to_thread.run_sync(lambda: dead.bury(remove=True))
     return reaped
+
+
+def may_remove() -> bool:
+    """Whether this process may change the kernel's networks. Without that right it may not even
+    look at others' namespaces; and an instance of the same user has made none."""
+    wanted = 1 << linux.CAP_SYS_ADMIN | 1 << linux.CAP_NET_ADMIN
+    return linux.effective_capabilities() & wanted == wanted
 
 
 def _pins_of(thread: NetworkThread, instance: str) -> list[Pin]:

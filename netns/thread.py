@@ -204,13 +204,21 @@ class NetworkThread:
         place = place_of(where)
         if threading.current_thread() is not self._thread:
             raise NetnsError("only a job on the network thread may enter a namespace")
+        mounts = place.mnt is not None
+        if place.mnt is not None:
+            linux.setns(place.mnt, linux.CLONE_NEWNS, "entering the mount namespace")
+        # Refused entry, it has not left: to go home then takes the same right, and failing at that
+        # would count as being lost.
         try:
-            if place.mnt is not None:
-                linux.setns(place.mnt, linux.CLONE_NEWNS, "entering the mount namespace")
             linux.setns(place.net, linux.CLONE_NEWNET, "entering the network namespace")
+        except OSError:
+            if mounts:
+                self.go_home(mounts=True)
+            raise
+        try:
             yield
         finally:
-            self.go_home(mounts=place.mnt is not None)
+            self.go_home(mounts=mounts)
 
     def go_home(self, *, mounts: bool) -> None:
         """Returns to the home network namespace and, with `mounts`, to the home mount namespace.
