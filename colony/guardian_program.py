@@ -89,9 +89,11 @@ def chase(mark: bytes, inodes: set[int]) -> bool:
 
 
 def sweep(mark: bytes, inodes: set[int]) -> None:
-    """Kills all, and looks until nobody is found any more."""
+    """Kills all, and looks until nobody is found twice in a row: one that is just becoming another
+    program has no environment for a moment."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    empty = 0
+    while empty < 2 and time.monotonic() < deadline:
         stopped: set[str] = set()
         while new := found(mark, inodes) - stopped:
             for pid in new:
@@ -99,8 +101,8 @@ def sweep(mark: bytes, inodes: set[int]) -> None:
             stopped |= new
         for pid in stopped:
             signal_one(pid, signal.SIGKILL, mark, inodes)
-        if not stopped and not chase(mark, inodes):
-            return
+        empty = 0 if stopped or chase(mark, inodes) else empty + 1
+        time.sleep(PAUSE)
 
 
 def main() -> None:

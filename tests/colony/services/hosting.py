@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 import tomlkit
+from anyio.abc import SocketStream
 
 from actors import Event, Ref, Supervisor, System
 from actors.ref import slot_of
@@ -30,11 +31,12 @@ from colony.journal import JOURNAL, Journal, LogQuery
 from colony.logs import Filter, LogLine, Logs
 from colony.services import Board, Control, GetService, ServiceStatus, board_name, control_name
 from colony.services.specs import SERVICES, Where, colony_children
-from netns import Instance, NetworkThread, sweep
+from netns import Instance, Namespace, NetworkThread, sweep
 from netns.actors import (
     ADDRESSES,
     NETWORK,
     AddressBook,
+    GetNamespace,
     NamespaceOwner,
     NetworkOwner,
     ProcessesOwner,
@@ -86,11 +88,15 @@ class Shop:
 
     top: Ref[Supervisor]
 
-    def __init__(self, system: System, loaded: Config, instance: str, logs: Logs) -> None:
+    def __init__(
+        self, system: System, loaded: Config, instance: str, thread: NetworkThread, logs: Logs
+    ) -> None:
         self.system = system
+        self.thread = thread
         self.logs = logs
         self.config = loaded
         self.instance = instance
+        self.place: Namespace | None = None
         self.events: list[Event] = []
         self._more = anyio.Event()
 
@@ -162,6 +168,23 @@ class Shop:
         assert isinstance(cell.actor, Board)
         return len(cell.actor.waiters)
 
+    async def connect(self, port: int) -> SocketStream:
+        """A connection to a port of the colony. Raises `OSError`."""
+        if self.place is None:
+            return await anyio.connect_tcp("127.0.0.1", port)
+        made = await self.thread.connect(self.place, port)
+        return await SocketStream.from_socket(made)
+
+    async def listener(self, port: int) -> socket.socket:
+        """A socket that listens on a port of the colony, and is ours."""
+        if self.place is None:
+            return socket.create_server(("127.0.0.1", port))
+        made = await self.thread.socket(self.place)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("127.0.0.1", port))
+        made.listen()
+        return made
+
     def processes(self) -> list[int]:
         """The living processes of this colony."""
         return list(sweep.find(sweep.marked(self.instance)))
@@ -214,7 +237,7 @@ async def _running(
     where = Where(instance.id, str(instance.directory), isolated, thread, logs)
     environ = dict(os.environ if env is None else env)
     async with System() as system:
-        shop = Shop(system, loaded, instance.id, logs)
+        shop = Shop(system, loaded, instance.id, thread, logs)
         system.events.listen(shop.note)
         await system.start(Journal.spec(logs).options(id="journal", name=JOURNAL))
         await system.start(AddressBook.spec().options(id="addresses", name=ADDRESSES))
@@ -234,6 +257,9 @@ async def _running(
             auto_shutdown="any_significant",
         )
         shop.top = await system.start(spec.options(id=loaded.name, restart="temporary"))
+        if isolated:
+            named = system.named(namespace_name(loaded.name), NamespaceOwner)
+            shop.place = await named.call(GetNamespace())
         yield shop
 
 

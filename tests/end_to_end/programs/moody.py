@@ -33,7 +33,8 @@ def obey(line: str) -> None:
         for _ in range(int(words[0])):
             subprocess.Popen(SLEEP, start_new_session=True)
     elif command == "chain":
-        subprocess.Popen([sys.executable, "-I", "-S", "-c", CHAIN], start_new_session=True)
+        subprocess.Popen([sys.executable, "-I", "-S", "-c", CHAIN], start_new_session=True).wait()
+        print("chain", flush=True)
     elif command == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
