@@ -122,6 +122,11 @@ class Stage:
             self._listeners[name].settimeout(PATIENCE)
         return True
 
+    def unsent(self) -> int:
+        """How many bytes the front door holds for clients that the kernel does not take."""
+        clients = tuple(self.door._door.clients)
+        return sum(client._transport.get_write_buffer_size() for client in clients)
+
     def alone(self) -> bool:
         """Whether the front door has let go of every client, or does within our patience."""
         until = time.monotonic() + PATIENCE
