@@ -92,6 +92,7 @@ def live_and_die(runtime: Path, colony: str, moment: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.backends("asyncio")  # each moment costs a Python's start; the backend plays no part
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_nothing_of_a_killed_instance_is_left(tmp_path: Path, moment: str) -> None:
     colony = unique()
