@@ -147,7 +147,9 @@ class Changes(msgspec.Struct, frozen=True):
 class Reconfigure(Call["Supervisor", Changes], frozen=True):
     """Gives a running supervisor another list of children, and other flags unless None (R104).
 
-    Nobody is started or stopped for it, and known children keep running under their new specs.
+    Nobody is started or stopped for it, and known children keep running under their new specs. A
+    supervisor that is restarted starts from its own spec, the old one unless its parent has been
+    given another.
     Raises `ConfigRefused`, and changes nothing, if these are not valid (R105).
     """
 

@@ -55,13 +55,14 @@ class Generator:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.serial = 0
+        self.tree: Json = None
         self.parents: dict[str, list[Json]] = {}
         self.dynamic: dict[str, Json] = {}
 
     def scenario(self, name: str, steps: int, *, timed: bool) -> Json:
         self.serial = 0
         self.parents, self.dynamic = {}, {}
-        tree = self.supervisor(None, depth=2)
+        self.tree = tree = self.supervisor(None, depth=2)
         made = [self.step() for _ in range(steps)]
         if timed:
             for _ in range(self.rng.randint(1, 4)):
@@ -75,14 +76,16 @@ class Generator:
         return f"{letter}{self.serial}"
 
     def supervisor(self, parent: Json | None, depth: int) -> Json:
-        rng = self.rng
+        rng, autos = self.rng, ["never", "never", "any_significant", "all_significant"]
+        # A root that has given up answers nothing any more: most of them are patient.
+        patient = parent is None and rng.random() < 0.8
         node: Json = {
             "type": "supervisor",
             "id": self.id("s"),
             "strategy": rng.choice(STRATEGIES),
-            "intensity": rng.choice((0, 1, 1, 2, 2, 3, 10)),
+            "intensity": 100 if patient else rng.choice((0, 1, 1, 2, 2, 3, 10)),
             "period": PERIOD,
-            "auto_shutdown": rng.choice(("never", "never", "any_significant", "all_significant")),
+            "auto_shutdown": rng.choice(autos[:1] if patient else autos),
         }
         self.child_options(node, parent)
         children = self.parents[node["id"]] = []
@@ -148,6 +151,8 @@ class Generator:
         workers = [n for nodes in self.parents.values() for n in nodes if n["type"] == "worker"]
         if kind < 0.5 and workers:
             return {"do": "exit", "child": rng.choice(workers)["id"], "reason": rng.choice(DEATHS)}
+        if kind > 0.97:
+            return {"do": "change", "node": self.changed()}
         sup = rng.choice(list(self.parents))
         if kind < 0.57:
             step: Json = {"do": "count_children", "sup": sup}
@@ -158,6 +163,21 @@ class Generator:
             return {"do": "start_child", "sup": sup, "spec": self.new_or_known(sup)}
         do = rng.choice(("terminate_child", "restart_child", "delete_child"))
         return {"do": do, "sup": sup, "child": self.known(sup)}
+
+    def changed(self) -> Json:
+        """The root with other flags, and some of its children, in another order, and new ones."""
+        rng, root = self.rng, self.tree
+        known = self.parents[root["id"]]
+        kept = [dict(node) for node in rng.sample(known, rng.randint(0, len(known)))]
+        for node in kept:
+            if node["type"] == "worker" and "significant" not in node:
+                node["restart"] = rng.choice(RESTARTS)
+        new = [self.worker(root) for _ in range(rng.choice((0, 1)))]
+        known += new
+        children = [*kept, *new]
+        rng.shuffle(children)
+        flags = {"strategy": rng.choice(STRATEGIES), "intensity": rng.choice((1, 10, 100))}
+        return {**root, **flags, "children": children}
 
     def known(self, sup: str) -> str:
         ids = [node["id"] for node in self.parents[sup]]

@@ -80,6 +80,16 @@ step(World, Tree, #{do := <<"stop">>}) ->
                 term(Reason)
             end
     end;
+step(World, #{id := Id} = Tree, #{do := <<"change">>, node := Node}) ->
+    case root(World, Tree) of
+        undefined -> <<"not_running">>;
+        Root ->
+            ets:insert(World#world.table, {{changed, Id}, Node}),
+            sys:suspend(Root),
+            Result = sys:change_code(Root, ?MODULE, undefined, []),
+            sys:resume(Root),
+            answer(Result)
+    end;
 step(World, _, #{do := Do, sup := Sup} = Step) ->
     case pid(World, Sup) of
         undefined -> <<"not_running">>;
@@ -204,7 +214,9 @@ turn(World, #{id := Id} = Node) ->
 init({World, #{strategy := <<"simple_one_for_one">>, template := Template} = Node}) ->
     Spec = spec(World, Template#{id => <<"template">>}),
     {ok, {flags(Node), [Spec#{start := {?MODULE, start, [World]}}]}};
-init({World, #{children := Children} = Node}) ->
+init({World, #{id := Id} = First}) ->
+    #{children := Children} = Node =
+        case ets:lookup(World#world.table, {changed, Id}) of [{_, Changed}] -> Changed; [] -> First end,
     {ok, {flags(Node), [spec(World, Child) || Child <- Children]}}.
 
 flags(Node) ->

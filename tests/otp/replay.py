@@ -31,10 +31,12 @@ from actors import (
     DynamicSupervisor,
     Event,
     FailedToStart,
+    Flags,
     Ignore,
     Killed,
     Normal,
     Reason,
+    Reconfigure,
     Ref,
     RestartChild,
     Shutdown,
@@ -205,6 +207,8 @@ class Replay:
                 return "ok"
             case "stop":
                 return await self.stop()
+            case "change":
+                return await self.change(step["node"])
             case _:
                 supervisor = self.living(step["sup"])
                 if supervisor is None:
@@ -228,6 +232,16 @@ class Replay:
         else:
             ref.tell(Die(REASONS[reason]))
         return "sent"
+
+    async def change(self, node: Json) -> Json:
+        root = self.living(self.tree["id"])
+        if root is None:
+            return "not_running"
+        flags = Flags(
+            node["strategy"], node["intensity"], node["period"], node.get("auto_shutdown", "never")
+        )
+        await root.call(Reconfigure(tuple(map(self.spec, node["children"])), flags))
+        return "ok"
 
     async def command(self, supervisor: Ref[Supervisor], step: Json) -> Json:
         try:

@@ -74,7 +74,8 @@ def test_a_difference_is_spelled_out_in_the_shortest_scenario_that_shows_it(
     text = report(found[0], "asyncio")
     assert "\n  Erlang: " in text
     steps = json.loads(text.partition("\n  in ")[2])["steps"]
-    assert [step["do"] for step in steps] == ["exit"]
+    assert len(steps) < len(found[0]["steps"])
+    assert steps[-1]["do"] == "exit"
 
 
 def test_without_erlang_there_is_one_line_of_what_to_install(
