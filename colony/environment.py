@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from colony.config import Config, Service
+from colony.config.interpolation import merged, resolved
 
 HOSTS: Final = ".colony.local"
 
@@ -59,7 +60,8 @@ def colony_environment(
     told = {"COLONY_NAME": config.name}
     told |= {f"COLONY_URL_{variable_name(name)}": url for name, url in urls.items()}
     inherited = {name: value for name, value in system.items() if name not in PRIVATE}
-    return {**inherited, **told, **config.colony.env}
+    beneath = {**inherited, **told}
+    return {**beneath, **resolved(merged(config.colony.env), beneath)}
 
 
 def variable_name(service: str) -> str:

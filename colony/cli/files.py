@@ -15,14 +15,17 @@ from colony.exits import Exit
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--fix", is_flag=True, help="Rewrite what is deprecated; comments stay.")
 @json_option
 @pass_session
-def validate(session: Session, file: Path | None, as_json: bool) -> None:
+def validate(session: Session, file: Path | None, fix: bool, as_json: bool) -> None:
     """Check FILE and show every problem at once.
 
     FILE is a colony.toml; default: the nearest one, from here upward.
     """
     path = file or session.needed_file()
+    if fix:
+        _fix(session, path)
     if as_json:
         _validate_json(path)
         return
@@ -30,6 +33,23 @@ def validate(session: Session, file: Path | None, as_json: bool) -> None:
     count = len(loaded.services)
     services = f"{count} service{'s' if count != 1 else ''}"
     click.echo(f"{path}: colony {loaded.name}, {services}: valid")
+
+
+def _fix(session: Session, path: Path) -> None:
+    """Rewrites the file if there is something to fix in it, and says what was done."""
+    from colony.config.fix import fix
+    from colony.files import replace_text
+
+    load(session, path, warn=False)
+    with path.open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    fixed = fix(text, str(path))
+    if fixed.text != text:
+        replace_text(path, fixed.text)
+    for line in fixed.done:
+        out.message(f"{path}: moved {line}")
+    for line in fixed.left:
+        out.message(f"{path}: left {line}")
 
 
 def _validate_json(path: Path) -> None:
@@ -42,7 +62,7 @@ def _validate_json(path: Path) -> None:
     sys.exit(status)
 
 
-def load(session: Session, path: Path) -> configuration.Config:
+def load(session: Session, path: Path, *, warn: bool = True) -> configuration.Config:
     """The file, with its warnings shown; ends the program with all of its problems."""
     colour = session.colour(sys.stderr)
     try:
@@ -50,7 +70,7 @@ def load(session: Session, path: Path) -> configuration.Config:
     except configuration.ConfigError as error:
         click.echo(configuration.render(error.problems, color=colour), err=True, color=True)
         sys.exit(Exit.WRONG)
-    if loaded.warnings:
+    if loaded.warnings and warn:
         click.echo(configuration.render(loaded.warnings, color=colour), err=True, color=True)
     return loaded
 

@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from colony.config import checks, service_checks, syntax
-from colony.config.schema import Colony, Config, Service, Supervision
+from colony.config import checks, interpolation, service_checks, syntax
+from colony.config.schema import Colony, Config, Service, Supervision, Terminal
 from colony.config.walk import fields_of
 
 _HINT: Final = "a colony is described by a file colony.toml, with a [services.NAME] table or more"
@@ -58,6 +58,9 @@ def parse(text: str, filename: str = "colony.toml", *, workspace: str | None = N
     if not colony.name:
         colony = msgspec.structs.replace(colony, name=checks.default_name(sheet, root))
     services = checks.with_old_ports(sheet, colony, services)
+    colony = interpolation.colony_with_words(sheet, colony)
+    services = interpolation.with_words(sheet, colony, services)
+    terminal = interpolation.terminal_with_words(sheet, colony, fields.get("terminal", Terminal()))
     services = checks.with_directories(sheet, services, root)
     services = service_checks.with_env_files(sheet, services, root)
     supervision = checks.one_strategy(sheet, colony, fields.get("supervision", Supervision()))
@@ -68,7 +71,12 @@ def parse(text: str, filename: str = "colony.toml", *, workspace: str | None = N
     service_checks.backoffs_grow(sheet, services)
     checks.something_to_run(sheet, document)
     checks.not_provisioned(sheet, document)
-    fields |= {"colony": colony, "services": services, "supervision": supervision}
+    fields |= {
+        "colony": colony,
+        "services": services,
+        "terminal": terminal,
+        "supervision": supervision,
+    }
     return Config(**fields, path=filename, workspace=root, warnings=sheet.finish())
 
 

@@ -316,8 +316,13 @@ class Config(Struct, frozen=True, kw_only=True):
         return self.colony.name
 
     def environment(self, service: Service | Terminal) -> dict[str, str]:
-        """The variables that the file adds to the system's: the colony's, then the service's."""
-        return {**self.colony.env, **service.env}
+        """The variables that the file adds to the system's: the colony's, then the service's.
+
+        A `${NAME}` that is left in a value refers to the system's: `interpolation.resolved`.
+        """
+        from colony.config.interpolation import merged
+
+        return merged(self.colony.env, service.env)
 
 
 def as_argv(command: Command) -> tuple[str, ...]:

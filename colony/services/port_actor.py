@@ -31,6 +31,7 @@ import anyio.to_thread
 import msgspec
 
 from actors import Actor, Call, Cast, Event, Ignore, OwnedTask, Reason, Refused, Stop, backend, on
+from colony.config.interpolation import arguments, resolved
 from colony.environment import read_env_files
 from colony.events import (
     ServiceDetached,
@@ -263,7 +264,7 @@ class PortActor(Actor):
         try:
             self.process = await spawn(
                 self.thread,
-                plan.argv,
+                arguments(plan.argv, self.env),
                 namespace=self.place,
                 instance=plan.instance,
                 cwd=plan.cwd,
@@ -290,7 +291,7 @@ class PortActor(Actor):
         if plan.env_files:
             self.env |= await anyio.to_thread.run_sync(read_env_files, plan.env_files)
         # Whatever the file says, these two stay: it is by them that strays are found.
-        self.env |= plan.env_over
+        self.env |= resolved(plan.env_over, self.env)
         self.env |= {COLONY_VARIABLE: plan.colony, SERVICE_VARIABLE: plan.service}
         if "notify" in (plan.ready.kind, plan.health and plan.health.kind):
             self.notify = NotifySocket(plan.runtime)
