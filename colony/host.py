@@ -48,7 +48,9 @@ from colony.places import Places
 from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
 from netns import Instance, NetworkThread, probe
+from netns.instance import DeadInstance
 from netns.names import INSTANCE_VARIABLE
+from netns.reap import reap
 from proxy import (
     HTTP_PORTS,
     LOCAL,
@@ -144,6 +146,7 @@ class Host:
         self.suffix = LOCALHOST
         self._stack = AsyncExitStack()
         self._top: Ref[Supervisor]
+        self._despaired = False
 
     def __repr__(self) -> str:
         return f"<Host port={self.http_port} {self.system!r}>"
@@ -174,11 +177,28 @@ class Host:
             instance = await anyio.to_thread.run_sync(Instance.claim, runtime)
         except OSError as error:
             raise HostFailed(f"the runtime directory {runtime} cannot be used: {error}") from None
-        self._stack.callback(instance.release)
+        self._stack.push_async_callback(self._give_up, instance)
         await self._stack.enter_async_context(self.system)
+        self._stack.callback(self._look_for_despair)
         self.system.events.listen(self._note)
         self.system.events.listen(self.history.note)
         self.parts = self._parts(instance, runtime)
+
+    def _look_for_despair(self) -> None:
+        """Notes whether the tree has ended by itself, or never came to stand."""
+        top: Ref[Supervisor] | None = getattr(self, "_top", None)
+        self._despaired = top is None or not top.alive
+
+    async def _give_up(self, instance: Instance) -> None:
+        """Gives up the identity. What an owner in despair has left goes first, as after a crash of
+        the whole process: once the identity is gone, nobody can tell whose it was.
+        """
+        with anyio.CancelScope(shield=True):
+            if self._despaired:
+                lock = await anyio.to_thread.run_sync(os.open, instance.lock, os.O_RDONLY)
+                async with NetworkThread() as thread:
+                    await reap(thread, DeadInstance(instance.id, instance.directory, lock))
+            await anyio.to_thread.run_sync(instance.release)
 
     def _parts(self, instance: Instance, runtime: Path) -> tree.Parts:
         thread = NetworkThread()

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from actors import Actor, Call, Ignore, Reason, on
+from actors import Actor, ActorDown, Call, Cast, Ignore, Reason, on
 from netns import Namespace, NetworkThread
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
 from proxy import Route, TcpUpstream, Upstream, dial
-from proxy.actors import ROUTES, PutRoutes, Routes
+from proxy.actors import ROUTES, PutRoutes, Routes, follow_routes
 
 
 class Places:
@@ -57,6 +58,10 @@ class SetRoutes(Call["ColonyRoutes", None], frozen=True):
     routes: tuple[Route, ...]
 
 
+class PutAgain(Cast["ColonyRoutes"], frozen=True):
+    """Who keeps the wanted routes has forgotten them."""
+
+
 class ColonyRoutes(Actor):
     """Holds a colony's routes at the front door for as long as it lives.
 
@@ -73,8 +78,14 @@ class ColonyRoutes(Actor):
         self.isolated = isolated
 
     async def start(self) -> Ignore | None:
+        follow_routes(self.ctx, PutAgain())
         await self._put()
         return None
+
+    @on(PutAgain)
+    async def _put_again(self, _msg: PutAgain) -> None:
+        with suppress(ActorDown):  # dead again: its next life will be told of, too
+            await self._put()
 
     @on(SetRoutes)
     async def _set(self, msg: SetRoutes) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 import anyio
 
-from actors import Actor, Call, Cast, Event, Ignore, Refused, on
+from actors import Actor, ActorDown, Call, Cast, Event, Ignore, Refused, on
 from netns import reap, sweep
 from netns.instance import Instance, dead_instances
 from netns.messages import IPAddress
@@ -27,6 +27,11 @@ from netns.thread import NetworkThread
 NETWORK: Final = "network"
 ADDRESSES: Final = "addresses"
 """The names of the two actors in their system."""
+
+BETWEEN_LIVES: Final = 5.0
+"""Seconds that a namespace's owner waits for the network's to be started again."""
+
+LOOK_AGAIN: Final = 0.02
 
 
 def namespace_name(colony: str) -> str:
@@ -174,7 +179,7 @@ class NamespaceOwner(Actor):
 
     async def start(self) -> Ignore | None:
         began = self.ctx.now
-        network = await self.ctx.system.named(NETWORK, NetworkOwner).call(GetNetwork())
+        network = await self._network()
         space = await network.create(self.colony, egress=self.egress, hosts=self.hosts)
         self.ctx.run(self._hold, space)
         self.space = space
@@ -202,11 +207,24 @@ class NamespaceOwner(Actor):
             with anyio.CancelScope(shield=True):
                 await self._remove(space)
 
+    async def _network(self) -> Network:
+        """The instance's network. Its owner may be between two lives just now: then the next one's.
+
+        Raises `ActorDown` if there is none within `BETWEEN_LIVES` seconds.
+        """
+        deadline = self.ctx.now + BETWEEN_LIVES
+        while True:
+            try:
+                return await self.ctx.system.named(NETWORK, NetworkOwner).call(GetNetwork())
+            except ActorDown:
+                if self.ctx.now > deadline:
+                    raise
+                await anyio.sleep(LOOK_AGAIN)
+
     async def _remove(self, space: Namespace) -> None:
         began = self.ctx.now
-        network = await self.ctx.system.named(NETWORK, NetworkOwner).call(GetNetwork())
         killed = await sweep.kill_all(space.inode)
-        await network.destroy(space)
+        await (await self._network()).destroy(space)
         self.ctx.system.publish(
             NamespaceGone(
                 at=self.ctx.now,

@@ -5,16 +5,20 @@
     dns       dnsmasq, or the embedded responder
 
 Law: `routes` knows nothing of doors, and a door remembers nothing: it is told the whole table when
-it starts and at each change. So a door that died comes back with every route.
+it starts and at each change. So a door that died comes back with every route. And should `routes`
+itself die, whoever put routes there puts them again, and the door goes on as it was meanwhile: see
+`follow_routes`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
 
-from actors import Actor, Call, Cast, Down, Event, Ref, on
+from actors import Actor, ActorDown, Call, Cast, Context, Down, Event, Ref, events, on
 from proxy.front_door import FrontDoor, NameServer
 from proxy.routes import EMPTY, Route, RouteTable
 
@@ -22,6 +26,9 @@ ROUTES: Final = "routes"
 DOOR: Final = "door"
 DNS: Final = "dns"
 """The names of the three in their system."""
+
+GATHERING: Final = 0.25
+"""Seconds that new `routes` have to be told of all routes again, before the door follows them."""
 
 
 class DoorOpened(Event, frozen=True, kw_only=True):
@@ -96,6 +103,25 @@ class Routes(Actor):
             watcher.tell(RoutesChanged(table))
 
 
+def follow_routes(ctx: Context[Any], message: Cast[Any]) -> None:
+    """Tells an actor `message`, as long as it lives, whenever `routes` has begun a new life: it has
+    forgotten everything then.
+    """
+    path = ctx.system.named(ROUTES, Routes).path
+
+    def note(event: Event) -> None:
+        if isinstance(event, events.Started) and event.actor == path:
+            ctx.ref.tell(message)
+
+    async def until_the_end(leave: Callable[[], None]) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            leave()
+
+    ctx.run(until_the_end, ctx.system.events.listen(note), name="follow routes")
+
+
 # -- who makes it so -------------------------------------------------------------------------------
 
 
@@ -103,6 +129,14 @@ class RoutesChanged(Cast["DoorOwner"], frozen=True):
     """The routes are these now."""
 
     table: RouteTable
+
+
+class RoutesAreNew(Cast["DoorOwner"], frozen=True):
+    """`routes` has begun a new life, and is being told of all routes again."""
+
+
+class WatchAgain(Cast["DoorOwner"], frozen=True):
+    """A door's note to itself: time to follow the new `routes`."""
 
 
 class WhereIsDoor(Call["DoorOwner", int], frozen=True):
@@ -122,8 +156,8 @@ class DoorOwner(Actor):
         """Opens the door: not in `start`, so that what needs no door need not wait for it."""
         began = self.ctx.now
         self.ctx.run(self._hold)
-        table = await self.ctx.system.named(ROUTES, Routes).call(WatchRoutes(self.ctx.ref))
-        await self.door.start(table)
+        follow_routes(self.ctx, RoutesAreNew())
+        await self.door.start(await self._watch())
         self.ctx.run(self.door.run, name="run")
         self.ctx.system.publish(
             DoorOpened(
@@ -141,6 +175,18 @@ class DoorOwner(Actor):
         finally:
             with anyio.CancelScope(shield=True):
                 await self.door.stop()
+
+    async def _watch(self) -> RouteTable:
+        return await self.ctx.system.named(ROUTES, Routes).call(WatchRoutes(self.ctx.ref))
+
+    @on(RoutesAreNew)
+    def _routes_are_new(self, _msg: RoutesAreNew) -> None:
+        self.ctx.send_after(GATHERING, WatchAgain())
+
+    @on(WatchAgain)
+    async def _watch_again(self, _msg: WatchAgain) -> None:
+        with suppress(ActorDown):  # dead again: its next life will be told of, too
+            self.door.want(await self._watch())
 
     @on(RoutesChanged)
     def changed(self, msg: RoutesChanged) -> None:

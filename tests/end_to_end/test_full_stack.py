@@ -1,0 +1,99 @@
+"""The full-stack example: a Vite page and an API, two services of one colony, behind Caddy.
+
+Vite listens on the namespace's loopback only, refuses host names that it does not know, and keeps a
+WebSocket open to reload the page: all three have to work as a developer expects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.end_to_end.colonies import (
+    PATIENCE,
+    ROOT,
+    Colony,
+    Shop,
+    both_doors,
+    eventually,
+    get,
+    host,
+    root_only,
+)
+
+pytestmark = [
+    root_only,
+    pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm on this machine"),
+]
+
+FILES = ("api.py", "colony.toml", "index.html", "main.js", "package.json", "vite.config.js")
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the example with its packages installed."""
+    folder = tmp_path_factory.mktemp("full-stack")
+    for name in FILES:
+        shutil.copy(ROOT / "examples" / "full-stack" / name, folder)
+    subprocess.run(
+        ["npm", "install", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        timeout=PATIENCE * 4,
+    )
+    return folder
+
+
+@both_doors
+def test_a_vite_page_and_its_api(shop: Shop, installed: Path, door: tuple[str, ...]) -> None:
+    name = shop.name()
+    file = installed / "colony.toml"
+    original = (ROOT / "examples" / "full-stack" / "colony.toml").read_text()
+    file.write_text(original.replace('name = "full-stack"', f'name = "{name}"'))
+    colony = Colony(name, file)
+    # The example says `python3`: the one with aiohttp, as in an activated environment.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    run = shop.run(colony, options=door, env={"PATH": path})
+    run.ready("api")
+    run.ready("web")
+
+    for suffix in ("colony.local", "colony.localhost"):
+        at = host(colony, 5173, suffix)
+        page = eventually(lambda at=at: (r := get(run.http_port, at)).status == 200 and r)  # type: ignore[misc]
+        assert page
+        assert "<h1>A page by Vite</h1>" in page.text
+        assert "/@vite/client" in page.text
+        assert "fetch(" in get(run.http_port, at, "/main.js").text
+
+        # By Vite's own proxy, as the page does it, and by the API's own name.
+        expected = {"message": f"hello from the API of {name}"}
+        assert json.loads(get(run.http_port, at, "/api/hello").text) == expected
+        direct = get(run.http_port, host(colony, 8000, suffix), "/api/hello")
+        assert json.loads(direct.text) == expected
+
+    assert asyncio.run(first_message(run.http_port, host(colony, 5173))) == {"type": "connected"}
+    assert run.stop() == 130
+
+
+async def first_message(port: int, at: str) -> object:
+    """What Vite says first on the WebSocket by which it reloads the page."""
+    timeout = aiohttp.ClientTimeout(total=PATIENCE)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with session.get(f"http://127.0.0.1:{port}/@vite/client", headers={"Host": at}) as r:
+            token = (await r.text()).partition('const wsToken = "')[2].partition('"')[0]
+        async with session.ws_connect(
+            f"http://127.0.0.1:{port}/?token={token}",
+            headers={"Host": at, "Origin": f"http://{at}"},
+            protocols=["vite-hmr"],
+        ) as ws:
+            assert ws.protocol == "vite-hmr"
+            return await ws.receive_json()

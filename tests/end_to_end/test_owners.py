@@ -1,0 +1,142 @@
+"""The death of an owner: running services do not notice, and the outside is back as wanted."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from actors import Event, events
+from colony.host import Host
+from netns.actors import GetNamespace, NamespaceOwner, NetworkOwner, namespace_name
+from netns.hostwide import IP_FORWARD, read_setting
+from netns.names import table_name
+from proxy.actors import DOOR, DoorOwner, WhereIsDoor
+from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, alive, both_doors, page, root_only
+from tests.end_to_end.hosted import add, fetch, hosted, until
+
+pytestmark = [root_only, pytest.mark.real_time]
+
+OWNERS = ("journal", "addresses", "network", "guardian", "routes", "door", "dns")
+
+
+async def kill(host: Host, owner: str) -> None:
+    """Kills an actor and waits until its next life has begun."""
+    ref = host.system.whereis(owner)
+    assert ref is not None
+    lives: list[str] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, events.Started):
+            lives.append(event.actor)
+
+    leave = host.system.events.listen(note)
+    host.system.kill(ref)
+    await until(lambda: ref.path in lives)
+    leave()
+
+
+async def address_of(host: Host, colony: Colony) -> str:
+    owner = host.system.named(namespace_name(colony.name), NamespaceOwner)
+    return str((await owner.call(GetNamespace())).address.v4)
+
+
+def let_out(host: Host) -> str:
+    """The instance's packet rules, which name every colony that is let out."""
+    table = table_name(host.parts.instance.id)
+    return subprocess.check_output(["nft", "list", "table", "inet", table], text=True)
+
+
+@both_doors
+@pytest.mark.parametrize("owner", OWNERS)
+async def test_services_do_not_notice(shop: Shop, door: tuple[str, ...], owner: str) -> None:
+    one, two = shop.colony({"web": page("one")}), shop.colony({"web": page("two")})
+    async with hosted(shop, door) as host:
+        await add(shop, host, one)
+        before = await fetch(host, one, "one")
+        address = await address_of(host, one)
+
+        await kill(host, owner)
+
+        # The same process behind the same address, on the same port.
+        assert await host.system.named(DOOR, DoorOwner).call(WhereIsDoor()) == host.http_port
+        assert await fetch(host, one, "one") == before
+        assert address in let_out(host)
+        assert read_setting(IP_FORWARD) == "1"
+
+        # A newcomer finds everything that it needs, and the old one can still go.
+        await add(shop, host, two)
+        await fetch(host, two, "two")
+        assert await address_of(host, two) != address
+        await host.remove(one.name)
+        assert not alive(before.pid)
+        assert address not in let_out(host).split()
+        await fetch(host, two, "two")
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+async def test_the_owners_are_taken_down_after_a_crash(shop: Shop, owner: str) -> None:
+    """With a colony still up when the whole instance ends: nothing is left all the same."""
+    colony = shop.colony({"web": page("one")})
+    async with hosted(shop, EMBEDDED) as host:
+        await add(shop, host, colony)
+        await fetch(host, colony, "one")
+        await kill(host, owner)
+
+
+@both_doors
+async def test_a_lost_namespace_comes_up_again_with_all_that_is_in_it(
+    shop: Shop, door: tuple[str, ...]
+) -> None:
+    colony, other = shop.colony({"web": page("one")}), shop.colony({"web": page("two")})
+    async with hosted(shop, door) as host:
+        await add(shop, host, colony)
+        await add(shop, host, other)
+        before = await fetch(host, colony, "one")
+        neighbour = await fetch(host, other, "two")
+
+        await kill(host, namespace_name(colony.name))
+
+        await until(lambda: not alive(before.pid))
+        assert (await fetch(host, colony, "one")).pid != before.pid
+        assert await fetch(host, other, "two") == neighbour
+
+
+async def test_the_network_and_a_colony_die_together(shop: Shop) -> None:
+    """A namespace whose owner ends while the network's owner is down is removed as well."""
+    colony = shop.colony({"web": page("one")})
+    async with hosted(shop, EMBEDDED) as host:
+        await add(shop, host, colony)
+        before = await fetch(host, colony, "one")
+        namespace = host.system.whereis(namespace_name(colony.name))
+        network = host.system.whereis("network")
+        assert namespace is not None
+        assert network is not None
+        host.system.kill(network)
+        host.system.kill(namespace)
+        await until(lambda: not alive(before.pid))
+        assert (await fetch(host, colony, "one")).pid != before.pid
+
+
+async def test_an_instance_in_despair_leaves_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network's owner cannot be restarted: the whole tree gives up, with a colony in it that
+    can no longer take its network down by itself."""
+
+    async def refuse(_: object) -> None:
+        raise OSError("no network any more")
+
+    colony = shop.colony({"web": page("one")})
+    async with hosted(shop, EMBEDDED) as host:
+        await add(shop, host, colony)
+        before = await fetch(host, colony, "one")
+        network = host.system.whereis("network")
+        assert network is not None
+        monkeypatch.setattr(NetworkOwner, "start", refuse)
+        monkeypatch.setattr("netns.actors.BETWEEN_LIVES", 0.1)
+        host.system.kill(network)
+        await host.stopped()
+        assert not alive(before.pid)
+        assert host.failures.first
+    assert shop.leftovers() == []
