@@ -84,6 +84,6 @@ def schema(openapi: bool) -> None:
 
         out.as_json(document())
         return
-    from colony.schema import file_schema
+    from colony.schema import as_text
 
-    out.as_json(file_schema())
+    click.echo(as_text(), nl=False)
