@@ -31,6 +31,11 @@ idle_of_run: Final[ContextVar[Callable[[], Awaitable[None]] | None]] = ContextVa
 )
 """Waits until nothing in the event loop can run; set together with the seed."""
 
+schedulers_of_run: Final[ContextVar[list[Scheduler] | None]] = ContextVar(
+    "actors_schedulers", default=None
+)
+"""The schedulers of the systems that were made in this run."""
+
 
 class Scheduler:
     """Gives turns to the actors of one system."""
@@ -38,13 +43,23 @@ class Scheduler:
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
         self._backend = backend.current()
+        schedulers = schedulers_of_run.get()
+        if schedulers is not None:
+            schedulers.append(self)
         self._asking: list[tuple[str, Future[None]]] = []
         self._waiter: Future[None] | None = None
+        self.given = 0
+        """How many turns it has given."""
         self.chosen: list[str] = []
         """Who was given a turn, in order: the interleaving itself."""
 
     def __repr__(self) -> str:
         return f"<Scheduler with {len(self._asking)} asking for a turn>"
+
+    @property
+    def asked(self) -> bool:
+        """Whether anybody waits for a turn."""
+        return any(not mine.done() for _, mine in self._asking)
 
     async def turn(self, cell: Cell | None) -> None:
         """Waits for a turn; the pump asks for all of its actors at once, as None."""
@@ -80,4 +95,5 @@ class Scheduler:
             path, mine = self._asking.pop(self._random.randrange(len(self._asking)))
             if path:
                 self.chosen.append(path)
+            self.given += 1
             mine.set_result(None)

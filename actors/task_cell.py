@@ -227,6 +227,8 @@ class TaskCell(Cell):
             else:
                 if scheduler is not None:
                     await scheduler.turn(self)
+                    if self.signal is not None or not self.inbox:
+                        continue
                 self.taken = taken = [self.inbox.pop(0)]
             self.alert = False
             self.batch = batch = iter(taken)

@@ -11,18 +11,37 @@ Under the virtual clock time stands still while anything can run, and jumps to t
 nothing can. So a policy of hours is tried in milliseconds, and always with the same outcome. Real
 processes, sockets and threads need the real clock: to the virtual one, waiting for them looks like
 having nothing to do.
+
+    run(scenario, backend="trio", seed=7)
+
+With a seed the order in which actors take their messages is the seed's choice, one actor at a time,
+the same on both backends: what fails under one seed fails under it again. Control of the clock is
+not control of the order.
+
+    probe = await Probe.start(system, Saved, Failed)
+    ref.tell(Save(probe.ref))
+    assert await probe.receive() == Saved("x")
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, TypeVar
 
 import anyio
 import anyio.lowlevel
+import sniffio
 import trio.testing
+
+from actors.actor import Actor
+from actors.messages import Handler, Message
+from actors.ref import Ref
+from actors.scheduling import idle_of_run, schedulers_of_run, seed_of_run
+from actors.system import System
+from actors.watching import Down, Exit
 
 T = TypeVar("T")
 
@@ -35,15 +54,26 @@ class _Clock:
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """A selector that never waits for a timer: it moves the clock to it instead."""
+    """A selector that never waits for a timer: it moves the clock to it instead.
+
+    The loop asks it with a timeout other than 0 exactly when nothing can run: that is the moment
+    for whoever waits for it, and only if nobody does the clock moves.
+    """
 
     def __init__(self, clock: _Clock) -> None:
         super().__init__()
         self._clock = clock
+        self.waiting_for_idle: list[asyncio.Future[None]] = []
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
-        if ready:
+        if ready or timeout == 0:
+            return ready
+        if self.waiting_for_idle:
+            for waiter in self.waiting_for_idle:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self.waiting_for_idle.clear()
             return ready
         if timeout is None:
             return super().select(None)
@@ -54,7 +84,8 @@ class _JumpingSelector(selectors.DefaultSelector):
 class _VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._virtual = _Clock()
-        super().__init__(_JumpingSelector(self._virtual))
+        self.selector = _JumpingSelector(self._virtual)
+        super().__init__(self.selector)
 
     def time(self) -> float:
         return self._virtual.now
@@ -65,6 +96,7 @@ def run(
     *args: Any,
     backend: BackendName = "asyncio",
     virtual: bool = True,
+    seed: int | None = None,
 ) -> T:
     """Runs an async function to its end in a new event loop and returns its result.
 
@@ -72,7 +104,19 @@ def run(
         "asyncio" (default), "uvloop" (real time only) or "trio".
     virtual
         Whether time jumps over idle stretches (default) or is the machine's.
+    seed
+        Chooses who takes the next message, in virtual time only. Default None: the event loop
+        does, and plain actors may be called in place.
     """
+    if seed is not None and not virtual:
+        raise ValueError("a seed needs virtual time: real time makes choices of its own")
+
+    async def seeded() -> T:
+        seed_of_run.set(seed)
+        idle_of_run.set(_idle)
+        schedulers_of_run.set([])
+        return await function(*args)
+
     options: dict[str, Any] = {}
     if backend == "uvloop":
         if virtual:
@@ -83,14 +127,83 @@ def run(
     elif virtual:
         options["loop_factory"] = _VirtualLoop
     name = "trio" if backend == "trio" else "asyncio"
-    return anyio.run(function, *args, backend=name, backend_options=options)
+    return anyio.run(seeded, backend=name, backend_options=options)
 
 
 async def settle() -> None:
-    """Waits, without letting time pass, until everything that can run has run."""
-    for _ in range(_SETTLED):
+    """Waits, without letting time pass, until nothing can run any more.
+
+    Exact in virtual time and on trio. On asyncio in real time it lets every task take some steps.
+    """
+    while True:
+        schedulers = schedulers_of_run.get() or []
+        given = sum(s.given for s in schedulers)
+        await _idle()
+        if given == sum(s.given for s in schedulers) and not any(s.asked for s in schedulers):
+            return
+
+
+async def _idle() -> None:
+    """Waits until the event loop has nothing to run; a scheduler may still have turns to give."""
+    if sniffio.current_async_library() == "trio":
+        await trio.testing.wait_all_tasks_blocked()
+        return
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, _VirtualLoop):
+        idle: asyncio.Future[None] = loop.create_future()
+        loop.selector.waiting_for_idle.append(idle)
+        await idle
+        return
+    for _ in range(_STEPS):
         await anyio.lowlevel.checkpoint()
 
 
-_SETTLED: Final = 50
-"""Checkpoints in `settle`: each lets every ready task take a step."""
+_STEPS: Final = 50
+
+
+class Probe:
+    """An actor for tests: takes messages of given types, keeps them, and answers nothing.
+
+    `Down` and `Exit` are among them, so that a probe may monitor and link.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[Any] = []
+        """Everything received so far, in order."""
+        self._unread: deque[Any] = deque()
+        self._news = anyio.Event()
+        self.ref: Ref[Any]
+
+    def __repr__(self) -> str:
+        return f"<Probe {len(self.received)} received, {len(self._unread)} unread>"
+
+    @classmethod
+    async def start(cls, system: System, *kinds: type[Message], id: str = "probe") -> Probe:
+        """Starts a probe for messages of these types."""
+        probe = cls()
+
+        def take(_actor: Any, message: Any) -> None:
+            probe.received.append(message)
+            probe._unread.append(message)
+            probe._news.set()
+
+        kind: Any = type("ProbeActor", (Actor,), {"__slots__": ()})
+        kind.__handlers__ = {k: Handler(take, awaits=False) for k in (*kinds, Down, Exit)}
+        probe.ref = await system.start(kind.spec().options(id=id))
+        return probe
+
+    async def receive(self, timeout: float = 5.0) -> Any:
+        """The next message. Raises `AssertionError` if none comes within `timeout` seconds."""
+        with anyio.move_on_after(timeout):
+            while not self._unread:
+                self._news = anyio.Event()
+                await self._news.wait()
+        if not self._unread:
+            raise AssertionError(f"no message within {timeout:g} s; so far: {self.received!r}")
+        return self._unread.popleft()
+
+    async def expect_nothing(self) -> None:
+        """Raises `AssertionError` if a message is unread once everything has run."""
+        await settle()
+        if self._unread:
+            raise AssertionError(f"unexpected: {list(self._unread)!r}")
