@@ -14,6 +14,7 @@ from actors.errors import ActorDown, Unhandled
 from actors.messages import Call, Cast, Handler
 from actors.pump import Pending
 from actors.reasons import NoProc, Reason
+from actors.task_cell import TaskCell
 
 A_co = TypeVar("A_co", covariant=True)
 T = TypeVar("T")
@@ -134,10 +135,20 @@ class Ref(Generic[A_co]):
             caller = current_cell.get()
             if caller is not None and (cell is caller or cell.calling):
                 cell.refuse_deadlock(caller)
-            if cell.control is not None:
-                await cell.control.wait_for_room(cell)
-            future = system.backend.future()
-            cell.put(message, future)
+            control = cell.control
+            if control is not None:
+                await control.wait_for_room(cell)
+            future = system.future()
+            if control is None and type(cell) is TaskCell:
+                # `TaskCell.put`, spelled out: a method call here is a hundredth of a round trip.
+                cell.inbox.append((message, future))
+                waiter = cell.waiter
+                if waiter is not None:
+                    cell.waiter = None
+                    if not waiter.done():
+                        waiter.set_result(None)
+            else:
+                cell.put(message, future)
             if caller is None and timeout is None:
                 return await future  # type: ignore[no-any-return]
         bucket = None

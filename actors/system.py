@@ -25,6 +25,7 @@ from anyio.abc import TaskGroup
 
 from actors import backend
 from actors.actor import Actor
+from actors.backend import Future
 from actors.cell import Cell, Ignore, OwnedTask
 from actors.errors import ActorDown, NameTaken, StartFailed
 from actors.events import Event, EventStream
@@ -59,6 +60,7 @@ class System:
     """
 
     backend: backend.Backend
+    future: Callable[[], Future[Any]]
     timers: Timers
     deadlines: Deadlines
     events: EventStream
@@ -87,6 +89,7 @@ class System:
 
     async def __aenter__(self) -> Self:
         self.backend = backend.current()
+        self.future = self.backend.future
         self.timers = Timers(self.backend)
         self.events = EventStream(self.backend)
         self.deadlines = Deadlines(self.timers)

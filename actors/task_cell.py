@@ -230,7 +230,6 @@ class TaskCell(Cell):
                     if self.signal is not None or not self.inbox:
                         continue
                 self.taken = taken = [self.inbox.pop(0)]
-            self.alert = False
             self.batch = batch = iter(taken)
             for entry in batch:
                 self.entry = entry
@@ -269,6 +268,7 @@ class TaskCell(Cell):
             message = reply = None
             self.entry = entry = NOTHING
             if self.alert and self.signal is None:
+                self.alert = False
                 self.inbox[:0] = batch
 
     async def _terminate(self, actor: Actor, reason: Reason) -> Reason:
