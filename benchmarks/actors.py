@@ -55,7 +55,7 @@ from actors import (  # noqa: E402
 from actors.backend import TrioFuture  # noqa: E402
 
 PEERS = ("pykka", "thespian", "xoscar")
-ENVIRONMENT = HERE / ".peers"
+ENVIRONMENT = HERE.parent / "build" / "peers" / "actors"
 CHUNK = 2000
 BURST = 100
 
@@ -481,7 +481,7 @@ PYTHON_PEERS = {
 
 
 def install_peers() -> None:
-    """Makes the peers' environment beside this file."""
+    """Makes the peers' environment, below `build` and nowhere else."""
     subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
     python = ENVIRONMENT / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", *PEERS, "setuptools<81"], check=True)
