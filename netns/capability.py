@@ -18,6 +18,7 @@ from netns.errors import NetlinkError
 from netns.hostwide import PIN_DIRECTORY
 from netns.netlink import Netlink, index_of
 
+_SETTING: Final = "/proc/sys/net/ipv4/ip_forward"  # containers often have it read-only
 _PATIENCE: Final = 10.0  # seconds; the attempt takes milliseconds
 _AS_ROOT: Final = "run Colony as root (sudo colony …), or go on with --network host"
 _ASK_THE_HOST: Final = "start the machine or container with that right, or use --network host"
@@ -76,6 +77,7 @@ def _attempt() -> tuple[str, str]:
     for what, function in (
         ("make a network namespace", _try_network),
         ("make a veth pair", _try_veth),
+        (f"change the network's settings in {_SETTING}", _try_settings),
         ("make a mount namespace", _try_mounts),
         (f"write to {PIN_DIRECTORY}", _try_pins),
     ):
@@ -111,6 +113,11 @@ def _try_veth() -> None:
             index_of(names.INNER_INTERFACE)
     finally:
         os.close(own)
+
+
+def _try_settings() -> None:
+    with open(_SETTING, "r+") as file:  # in a namespace of our own by now, and to the same value
+        file.write(file.read().strip())
 
 
 def _try_mounts() -> None:

@@ -107,6 +107,9 @@ def hold_pin_directory(instance: str, lock: str, path: Path = RECORD) -> None:
         os.makedirs(PIN_DIRECTORY, mode=0o755, exist_ok=True)
         if not _is_mounted(PIN_DIRECTORY):
             linux.bind_mount(PIN_DIRECTORY, PIN_DIRECTORY)
+            # Where the parent is shared, the new mount is its peer, and every pin would be mounted
+            # a second time beneath it: only by way of private does it become a group of its own.
+            linux.set_propagation(PIN_DIRECTORY, linux.MS_PRIVATE)
             linux.set_propagation(PIN_DIRECTORY, linux.MS_SHARED | linux.MS_REC)
 
 

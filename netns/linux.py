@@ -18,6 +18,7 @@ CLONE_NEWNET: Final = 0x40000000
 
 MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
+MS_PRIVATE: Final = 1 << 18
 MS_SLAVE: Final = 1 << 19
 MS_SHARED: Final = 1 << 20
 MNT_DETACH: Final = 2
@@ -69,7 +70,8 @@ def bind_mount(source: str, target: str) -> None:
 
 
 def set_propagation(target: str, flags: int) -> None:
-    """Changes how mounts below `target` spread: `MS_SHARED` or `MS_SLAVE`, with `MS_REC` or not."""
+    """Changes how mounts below `target` spread: `MS_SHARED`, `MS_SLAVE` or `MS_PRIVATE`, with
+    `MS_REC` or not."""
     _check(
         _libc.mount(b"none", os.fsencode(target), b"none", flags, None),
         "setting the mount propagation",

@@ -33,7 +33,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from netns import hostwide, linux, messages, names, netlink, nft, pins, ruleset
+from netns import linux, messages, names, netlink, nft, pins, ruleset
 from netns.errors import NetnsError, StepFailed
 from netns.host import EGRESS_FILE, Host, ipv6_forwarded, write_setting
 from netns.netlink import Netlink
@@ -333,8 +333,7 @@ def _make_view(b: Build) -> None:
         # Slave, not private: what the user mounts or unmounts later shall be seen inside as well.
         linux.set_propagation("/", linux.MS_SLAVE | linux.MS_REC)
         # The copies of all pins would keep every other colony's namespace alive.
-        with contextlib.suppress(OSError):
-            linux.unmount(hostwide.PIN_DIRECTORY, detach=True)
+        pins.forget_copies()
         for name in ("hosts", "resolv.conf"):
             # Often a symlink into /run; a mount over the link itself is not possible.
             target = os.path.realpath(f"/etc/{name}")

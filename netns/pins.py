@@ -74,6 +74,32 @@ def remove(colony: str) -> None:
     Path(path).unlink(missing_ok=True)
 
 
+def forget_copies() -> None:
+    """Unmounts all that is mounted at the pins' directory and below it, in the caller's own mount
+    namespace.
+
+    The topmost takes its pins with it. But a directory that was bound onto itself under a shared
+    mount (every systemd host's /) is its parent's peer, so that each pin is there a second time,
+    out of sight beneath, until the one above is gone.
+    """
+    with contextlib.suppress(OSError):
+        linux.unmount(PIN_DIRECTORY, detach=True)
+    while found := _mounted(PIN_DIRECTORY):
+        for path in found:
+            with contextlib.suppress(OSError):
+                linux.unmount(path, detach=True)
+        if _mounted(PIN_DIRECTORY) == found:
+            return  # locked by a mount namespace of somebody with more rights
+
+
+def _mounted(directory: str) -> list[str]:
+    """The mount points at and below a directory, the shortest first."""
+    with open("/proc/thread-self/mountinfo", "rb") as file:
+        points = [line.split(b" ", 5)[4] for line in file]
+    at, below = os.fsencode(directory), os.fsencode(directory + "/")
+    return sorted(os.fsdecode(p) for p in points if p == at or p.startswith(below))
+
+
 def read(thread: NetworkThread, colony: str) -> Pin | None:
     """What the colony's pin is, None if there is none. On the network thread."""
     try:

@@ -41,3 +41,15 @@ def test_what_is_lacking_is_said() -> None:
     assert str(Capability(True, redirect=True)) == (
         "network namespaces, but this kernel has no IPv6"
     )
+
+
+def test_a_read_only_proc_is_found() -> None:
+    """As in a container that has the right to make networks, but not to change their settings."""
+    script = 'mount --bind -o ro /proc/sys /proc/sys && exec "$@"'
+    ask = "from netns import capability; print(capability.probe())"
+    found = output(*("unshare", "--mount", "sh", "-ec", script, "sh"), *(sys.executable, "-c", ask))
+    assert found == (
+        "no network namespaces: this process cannot change the network's settings in "
+        "/proc/sys/net/ipv4/ip_forward: Read-only file system; start the machine or container "
+        "with that right, or use --network host\n"
+    )
