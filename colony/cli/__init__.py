@@ -50,6 +50,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "exec": Entry("act", "Run a command inside a colony.", "Act"),
     "port-forward": Entry("act", "Open a port of a colony on this host.", "Act"),
     "validate": Entry("files", "Check a colony.toml.", "Files"),
+    "template": Entry("template", "List, show and make templates.", "Files"),
     "schema": Entry("files", "Print the JSON Schema of colony.toml, or the API's.", "Files"),
     "daemon": Entry("daemon", "Control the instance in the background.", "Instance"),
     "doctor": Entry("doctor", "Check this machine.", "Instance"),

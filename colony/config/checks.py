@@ -68,7 +68,9 @@ def ports_differ(sheet: Sheet, colony: Colony, services: dict[str, Service]) -> 
 
 def _port_path(sheet: Sheet, name: str) -> Path:
     path = ("services", name, "port")
-    return path if sheet.positions.value(path) is not None else ("colony", "ports", name)
+    old: Path = ("colony", "ports", name)
+    is_old = sheet.positions.value(path) is None and sheet.positions.value(old) is not None
+    return old if is_old else path
 
 
 def _place_in_file(sheet: Sheet, path: Path) -> tuple[int, int]:

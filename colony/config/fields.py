@@ -66,7 +66,7 @@ TABLES: Final[dict[type[Struct], dict[str, Entry]]] = {
     },
     Colony: {
         "name": values.name,
-        "template": values.unsupported("remove the line and write the [services] that you need"),
+        "template": values.name,
         "description": values.text,
         "restart_strategy": _STRATEGY,
         "env": _VARIABLES,

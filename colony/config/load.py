@@ -19,6 +19,7 @@ import msgspec
 from colony.config import checks, interpolation, service_checks, syntax
 from colony.config.schema import Colony, Config, Service, Supervision, Terminal
 from colony.config.walk import fields_of
+from colony.templates.library import Library, default_library
 
 _HINT: Final = "a colony is described by a file colony.toml, with a [services.NAME] table or more"
 
@@ -44,13 +45,23 @@ def load(path: str | os.PathLike[str]) -> Config:
     return parse(text, filename)
 
 
-def parse(text: str, filename: str = "colony.toml", *, workspace: str | None = None) -> Config:
+def parse(
+    text: str,
+    filename: str = "colony.toml",
+    *,
+    workspace: str | None = None,
+    templates: Library | None = None,
+) -> Config:
     """Checks a text as if it were the file `filename`, which need not exist.
+
+    If it names a template, it is what it says over that one; `templates` are the user's and ours
+    by default, and read from the disk then.
 
     `workspace` is the folder that services run in; the file's own by default. It is looked at for
     the services' `cwd` if it exists. Raises `ConfigError` with every problem found.
     """
     document, sheet = syntax.read(text, filename)
+    document = (templates or default_library()).complete(document, sheet)
     root = os.path.realpath(workspace or os.path.dirname(filename) or ".")
     fields = fields_of(sheet, (), document, Config)
     colony: Colony = fields.get("colony", Colony())

@@ -69,7 +69,13 @@ class Colony(_WithEnv, frozen=True, kw_only=True):
             "Default: the folder's name, never empty once loaded"
         ),
     ] = ""
-    template: Annotated[str | None, Meta(description="Not supported yet")] = None
+    template: Annotated[
+        Name | None,
+        Meta(
+            description="What the file is written over: web-app, api-service, full-stack, "
+            "python-app, or one of your own in ~/.colony/templates"
+        ),
+    ] = None
     description: Annotated[str, Meta(description="One line about the colony, for people")] = ""
     restart_strategy: Annotated[
         Strategy | None, Meta(description="The same as [supervision] strategy")

@@ -12,12 +12,16 @@ from colony.config.values import plain
 class Sheet:
     """Turns key paths into places and collects problems about them."""
 
-    __slots__ = ("filename", "positions", "problems")
+    __slots__ = ("fallback", "filename", "partial", "positions", "problems")
 
     def __init__(self, filename: str, positions: Positions) -> None:
         self.filename = filename
         self.positions = positions
         self.problems: list[Problem] = []
+        self.partial = False
+        """Whether the rest may stand in another file: then nothing is missing."""
+        self.fallback: Path = ()
+        """What is shown for something that this text does not hold, being from a template."""
 
     def __repr__(self) -> str:
         return f"<Sheet {self.filename}: {len(self.problems)} problem(s)>"
@@ -47,13 +51,18 @@ class Sheet:
 
     def key(self, path: Path, label: str = "") -> Place | None:
         """The place of a key's own text."""
-        span = self.positions.key(path) or self.positions.nearest(path)
+        span = self.positions.key(path) or self._nearest(path)
         return None if span is None else self.place(span, label)
 
     def value(self, path: Path, label: str = "") -> Place | None:
         """The place of a value, or of the nearest parent that is written down."""
-        span = self.positions.nearest(path)
+        span = self._nearest(path)
         return None if span is None else self.place(span, label)
+
+    def _nearest(self, path: Path) -> Span | None:
+        if self.fallback and self.positions.value(path) is None:
+            path = self.fallback
+        return self.positions.nearest(path)
 
     def places(self, path: Path, label: str) -> tuple[Place, ...]:
         """The place of a value as a problem's `related`."""

@@ -309,12 +309,3 @@ def choice(
         return known[value]
 
     return read
-
-
-def unsupported(instead: str) -> Reader:
-    """A reader that refuses whatever it is given: the field is known, its work is not done yet."""
-
-    def read(value: object) -> Any:
-        raise Refused(f"is not supported yet: got {described(value)}", instead)
-
-    return read

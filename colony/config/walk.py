@@ -98,7 +98,8 @@ def _services(sheet: Sheet, path: Path, table: object, entry: Tables) -> dict[st
 
 def _no_command(sheet: Sheet, path: Path, before: int) -> None:
     """Reports a missing command, unless a misspelt one has been reported."""
-    if any("did you mean `command`?" in problem.help for problem in sheet.problems[before:]):
+    found = sheet.problems[before:]
+    if sheet.partial or any("did you mean `command`?" in problem.help for problem in found):
         return
     sheet.report(
         f"{table_name(path)} has no `command`",

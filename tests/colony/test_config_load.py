@@ -531,10 +531,11 @@ def test_a_folder_that_gives_no_name() -> None:
             "strategy",
         ),
         (
-            '[colony]\nname = "x"\ntemplate = "web-app"\n',
-            '`template` in [colony] is not supported yet: got the string "web-app"',
-            "remove the line and write the [services] that you need",
-            '"web-app"',
+            '[colony]\nname = "x"\ntemplate = "Web App"\n',
+            "`template` in [colony] must be lower-case letters, digits and hyphens, with no hyphen "
+            'at either end: got "Web App"',
+            "for example `web-app`",
+            '"Web App"',
         ),
         (
             '[colony]\nname = "x"\nrestart_strategy = "one-for-one"\n',
