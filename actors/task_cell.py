@@ -220,7 +220,8 @@ class TaskCell(Cell):
                 self.waiter = waiter = future()
                 await waiter
                 left = FAIRNESS
-                continue
+                if self.alert or control is not None:
+                    continue
             if control is None and scheduler is None:
                 self.taken = taken = self.inbox
                 self.inbox = []
