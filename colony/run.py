@@ -53,6 +53,7 @@ class Screen:
         self._size = 0
         self._dropped = 0
         self._more = anyio.Event()
+        self._turn = anyio.Lock()
         self.broken = False
         """Whether nobody reads any more."""
 
@@ -76,7 +77,11 @@ class Screen:
             await self.flush()
 
     async def flush(self) -> None:
-        """Writes all that is queued now."""
+        """Writes all that is queued now. Two flushes at once keep the order."""
+        async with self._turn:
+            await self._flush()
+
+    async def _flush(self) -> None:
         data, self._size = b"".join(self._waiting), 0
         self._waiting.clear()
         if self._dropped:
@@ -89,7 +94,7 @@ class Screen:
         try:
             self._out.write(data)
             self._out.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):  # nobody reads, the terminal is gone, the disk is full
             self.broken = True
 
 
@@ -297,11 +302,17 @@ class Run:
 
 @asynccontextmanager
 async def _signals(handle: Callable[[int], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Calls `handle` with each SIGINT and SIGTERM in the block."""
+    """Calls `handle` with each SIGINT, SIGTERM and SIGHUP in the block.
+
+    SIGHUP is what a terminal sends that is closed; under `nohup` it stays ignored.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
 
     async def listen(*, task_status: anyio.abc.TaskStatus[None]) -> None:
         try:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            with anyio.open_signal_receiver(*numbers) as received:
                 task_status.started()
                 async for number in received:
                     tasks.start_soon(handle, int(number))

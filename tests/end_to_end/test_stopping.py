@@ -52,6 +52,21 @@ def test_a_signal_stops_in_reverse_and_is_the_status(
     assert run.err.all() == []
 
 
+def test_a_terminal_that_is_closed_stops_it_too(shop: Shop) -> None:
+    """SIGHUP, unless `nohup` says otherwise."""
+    colony = shop.colony({"web": page("hello")})
+    run = shop.run(colony, options=EMBEDDED)
+    run.ready()
+    assert run.stop(signal.SIGHUP) == 129
+    run.expect(r"✓ web +stopped")
+
+    kept = shop.run(colony, options=EMBEDDED, prefix=["nohup"])
+    kept.ready()
+    kept.send(signal.SIGHUP)
+    answers(kept.http_port, host(colony), "hello")
+    assert kept.stop(signal.SIGTERM) == 143
+
+
 def endings(run: Run) -> list[str]:
     """What the lines of the stop are about, in order."""
     found = []

@@ -1,0 +1,176 @@
+"""Events in, lines out: byte for byte."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors import Event, Killed, events
+from colony.console import Console, colony_of, duration
+from colony.events import (
+    ServiceExited,
+    ServiceOutput,
+    ServiceReady,
+    ServiceStarted,
+    ServiceStopped,
+    ServiceStopping,
+    Stream,
+)
+from netns.actors import NamespaceMade, Reaped
+from proxy.actors import DoorOpened
+
+
+def console(*, several: bool = False, colour: bool = False) -> Console:
+    one = Console(colour=colour, several=several)
+    one.expect("shop", {"web": "http://shop-1.colony.localhost/"}, ["web", "worker"], 60.0)
+    return one
+
+
+def output(data: bytes, service: str = "web", stream: Stream = "stdout") -> ServiceOutput:
+    return ServiceOutput(at=0, colony="shop", service=service, stream=stream, data=data)
+
+
+def ready(incarnation: int) -> ServiceReady:
+    return ServiceReady(
+        at=0,
+        colony="shop",
+        service="web",
+        port=1,
+        incarnation=incarnation,
+        seconds=0.071,
+        how="port 1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0.0 ms"),
+        (0.00123, "1.2 ms"),
+        (0.0094, "9.4 ms"),
+        (0.0714, "71 ms"),
+        (1.254, "1.25 s"),
+        (59.99, "59.99 s"),
+        (60, "1 min"),
+        (125, "2 min 5 s"),
+        (3600, "60 min"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            Reaped(at=0, instance="abcdef", removed=("namespace colony-x",)),
+            "✓ cleaned    1 thing left by a Colony that was killed: namespace colony-x",
+        ),
+        (Reaped(at=0, instance="abcdef", removed=()), ""),
+        (
+            DoorOpened(at=0, kind="caddy", port=80, addresses=("127.0.0.1", "::1"), seconds=0.096),
+            "✓ caddy      127.0.0.1 and [::1] port 80" + " " * 35 + "96 ms",
+        ),
+        (
+            DoorOpened(at=0, kind="caddy", port=8080, addresses=("127.0.0.1",), seconds=0.5),
+            "✓ caddy      127.0.0.1 port 8080, as 80 was not to be had" + " " * 17 + "500 ms",
+        ),
+        (
+            NamespaceMade(
+                at=0, colony="shop", address="10.200.0.2", seconds=0.002, steps=(), redirect=True
+            ),
+            "✓ namespace  colony-shop, 10.200.0.2" + " " * 38 + "2.0 ms",
+        ),
+        (
+            ServiceStarted(at=0, colony="shop", service="web", pid=4711, incarnation=1),
+            "✓ web        pid 4711",
+        ),
+        (
+            ServiceExited(
+                at=0,
+                colony="shop",
+                service="web",
+                incarnation=1,
+                status="exit code 3",
+                seconds=12.3,
+            ),
+            "✗ web        code 3 after 12.30 s",
+        ),
+        (
+            ServiceStopping(at=0, colony="shop", service="web", pid=4711),
+            "■ web        stopping pid 4711",
+        ),
+        (
+            ServiceStopped(at=0, colony="shop", service="web", status="", killed=True, seconds=5.0),
+            "✓ web        killed, it did not stop in time" + " " * 30 + "5.00 s",
+        ),
+        (events.Started(at=0, actor="system", kind="X", incarnation=1), ""),
+    ],
+)
+def test_an_event_is_a_line(event: Event, line: str) -> None:
+    assert console().show(event).decode() == (line + "\n" if line else "")
+
+
+def test_the_first_time_that_a_service_is_ready_its_url_is_shown() -> None:
+    one = console()
+    line = "✓ web        ready on port 1" + " " * 46 + " 71 ms\n"
+    assert one.show(ready(1)).decode() == line + "· web        http://shop-1.colony.localhost/\n"
+    assert one.show(ready(2)).decode() == line
+
+
+def test_a_restart_says_how_many_are_left() -> None:
+    event = events.Restarting(
+        at=0,
+        supervisor="system/colonies/shop/services",
+        child="web",
+        reason=Killed(),
+        count=2,
+        intensity=5,
+        delay=0.0,
+    )
+    assert console().show(event).decode() == "↻ web        restarting, 2 of at most 5 in 1 min\n"
+
+
+def test_output_comes_in_whole_lines_each_with_its_name() -> None:
+    one = console()
+    assert one.show(output(b"hal")) == b""
+    assert one.show(output(b"f\nwhole\r\nre")) == b"web    | half\nweb    | whole\n"
+    assert one.show(output(b"x\n", "worker", "stderr")) == b"worker | x\n"
+    assert one.rest("shop", "web") == b"web    | re\n"
+    assert one.rest("shop", "web") == b""
+
+
+def test_the_two_streams_of_a_service_do_not_mix() -> None:
+    one = console()
+    one.show(output(b"out"))
+    assert one.show(output(b"err\n", stream="stderr")) == b"web    | err\n"
+    assert one.show(output(b"put\n")) == b"web    | output\n"
+
+
+def test_what_a_service_writes_is_never_markup_and_stays_as_it_is() -> None:
+    raw = b"[red]\xff\xfe{x} \x1b[1m"
+    assert console().show(output(raw + b"\n")) == b"web    | " + raw + b"\n"
+
+
+def test_with_several_colonies_names_have_theirs_in_front() -> None:
+    started = ServiceStarted(at=0, colony="shop", service="web", pid=1, incarnation=1)
+    assert console(several=True).show(started).decode() == "✓ shop/web   pid 1\n"
+
+
+def test_colours_repeat_what_shapes_say() -> None:
+    started = ServiceStarted(at=0, colony="shop", service="web", pid=1, incarnation=1)
+    assert console(colour=True).show(started).decode() == "\x1b[32m✓\x1b[0m web        pid 1\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "colony"),
+    [
+        ("system/colonies/shop/services", "shop"),
+        ("system/colonies/shop", None),
+        ("system", None),
+        ("other/colonies/shop/services", None),
+        ("system/colonies/shop/services/web", None),
+    ],
+)
+def test_whose_services_a_supervisor_has(path: str, colony: str | None) -> None:
+    assert colony_of(path) == colony

@@ -1,0 +1,59 @@
+"""The screen: in order, bounded, and never in anybody's way."""
+
+from __future__ import annotations
+
+import io
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from colony import run
+from colony.run import Screen
+
+pytestmark = pytest.mark.real_time
+
+
+class Gone(io.BytesIO):
+    """A terminal that is no more."""
+
+    def write(self, data: object) -> int:
+        raise OSError(5, "Input/output error")
+
+
+async def test_what_is_written_comes_out_in_order() -> None:
+    out = io.BytesIO()
+    screen = Screen(out)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(screen.run)
+        for number in range(100):
+            screen.write(b"%d\n" % number)
+            if number % 10 == 0:
+                await anyio.lowlevel.checkpoint()
+        await screen.flush()
+        tasks.cancel_scope.cancel()
+    assert out.getvalue() == b"".join(b"%d\n" % number for number in range(100))
+
+
+async def test_beyond_the_backlog_the_oldest_lines_go_and_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "BACKLOG", 8)
+    out = io.BytesIO()
+    screen = Screen(out)
+    for number in range(6):
+        screen.write(b"%03d\n" % number)
+    await screen.flush()
+    assert out.getvalue() == b"\xe2\x80\xa6 4 lines dropped\n004\n005\n"
+    screen.write(b"next\n")
+    await screen.flush()
+    assert out.getvalue().endswith(b"005\nnext\n")
+
+
+async def test_a_reader_that_has_gone_ends_nothing() -> None:
+    screen = Screen(Gone())
+    screen.write(b"a line\n")
+    await screen.flush()
+    assert screen.broken
+    screen.write(b"another\n")
+    await screen.flush()
