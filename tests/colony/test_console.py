@@ -94,7 +94,7 @@ def test_duration(seconds: float, text: str) -> None:
                 status="exit code 3",
                 seconds=12.3,
             ),
-            "✗ web        code 3 after 12.30 s",
+            "✗ web        exit code 3 after 12.30 s",
         ),
         (
             ServiceStopping(at=0, colony="shop", service="web", pid=4711),
