@@ -8,13 +8,13 @@ either side is done.
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Final, cast
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
+from typing import Final
 
 import anyio
 from anyio.abc import SocketAttribute, SocketListener, SocketStream
-from anyio.streams.stapled import MultiListener
 
 from colony.api import types as t
 from colony.api.problems import conflict
@@ -30,51 +30,43 @@ async def forward(
     """Forwards until cancelled, or until the colony has ended. Calls `standing` once it stands."""
     if colony.ended:
         raise conflict(f"colony {colony.name} is {colony.state}", "start it first")
-    listener = await _listen(wanted.host_port)
-    async with _closing(listener), anyio.create_task_group() as tasks:
-        addresses = sorted({str(each.extra(LOCAL)[0]) for each in listener.listeners})
-        port = int(listener.extra(LOCAL)[1])
-        standing(t.Forwarding(colony.name, wanted.port, port, tuple(addresses)))
+    async with (
+        _listening(wanted.host_port) as (port, listeners),
+        anyio.create_task_group() as tasks,
+    ):
+        addresses = tuple(str(each.extra(LOCAL)[0]) for each in listeners)
+        standing(t.Forwarding(colony.name, wanted.port, port, addresses))
         limiter = anyio.Semaphore(_CONNECTIONS)
 
         async def serve(client: SocketStream) -> None:
             async with limiter, client:
                 await _splice(client, colony, wanted.port)
 
-        tasks.start_soon(listener.serve, serve)
+        for listener in listeners:
+            tasks.start_soon(listener.serve, serve)
         await colony.stopped()
         tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def _closing(listener: MultiListener[SocketStream]) -> AsyncIterator[None]:
-    """Closes it at the end, shielded: cancelled, anyio would close the first address alone."""
-    try:
-        yield
-    finally:
-        with anyio.CancelScope(shield=True):
-            await listener.aclose()
+async def _listening(port: int) -> AsyncIterator[tuple[int, list[SocketListener]]]:
+    """Listens on both loopbacks at one port, for as long as the block. Raises `ApiError` (409).
 
-
-async def _listen(port: int) -> MultiListener[SocketStream]:
-    try:
-        listeners = list(await _bound("127.0.0.1", port))
-    except OSError as error:
-        words = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had: {error}"
-        raise conflict(f"port {port} of the host {words}", "choose another port") from None
-    try:
+    The sockets are closed here: what anyio closes, it closes by awaiting, and so, when cancelled,
+    the first one alone.
+    """
+    with ExitStack() as stack:
+        try:
+            first = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        except OSError as error:
+            words = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had: {error}"
+            raise conflict(f"port {port} of the host {words}", "choose another port") from None
+        sockets, bound = [first], int(first.getsockname()[1])
         with suppress(OSError):  # no IPv6 on this machine, or the port is taken there
-            listeners += await _bound("::1", int(listeners[0].extra(LOCAL)[1]))
-    except BaseException:
-        with anyio.CancelScope(shield=True):
-            await MultiListener(listeners).aclose()
-        raise
-    return MultiListener(listeners)
-
-
-async def _bound(host: str, port: int) -> Sequence[SocketListener]:
-    made = await anyio.create_tcp_listener(local_host=host, local_port=port)
-    return cast("Sequence[SocketListener]", made.listeners)
+            family = socket.AF_INET6
+            second = socket.create_server(("::1", bound), family=family)
+            sockets.append(stack.enter_context(second))
+        yield bound, [await SocketListener.from_socket(each) for each in sockets]
 
 
 async def _splice(client: SocketStream, colony: RunningColony, port: int) -> None:

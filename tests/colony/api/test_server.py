@@ -108,7 +108,7 @@ async def test_the_api_comes_back_after_its_actor_was_killed(tmp_path: Path) -> 
         ref = r.host.system.whereis("api")
         assert ref is not None
         r.host.system.kill(ref)
-        await until(lambda: r.client.answers())
+        await until(lambda: ref.incarnation == 2 and r.client.answers())
         found = await r.ask(r.client.get, path_of("colonies", colony.name))
         assert found["services"][0]["pid"] == pid
         assert r.host.history.last_id >= before
