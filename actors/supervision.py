@@ -337,7 +337,13 @@ def _started(state: State, event: Started, now: float, effects: list[Effect]) ->
 
 
 def _ignored(state: State, event: Ignored, _now: float, effects: list[Effect]) -> None:
-    _is_down(state, state.children[event.id])
+    child = state.children[event.id]
+    if isinstance(state.goal, Reviving):
+        # Erlang forgets an ignored temporary child when it is added or in a group, and keeps one
+        # that an operator restarts, which a change of specs alone can bring about.
+        child.status = Status.UNDEFINED
+    else:
+        _is_down(state, child)
     _advance(state, effects)
 
 

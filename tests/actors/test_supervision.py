@@ -25,6 +25,7 @@ from actors import (
 from actors.dialogue import (
     AllStopped,
     Boot,
+    Change,
     DeleteChild,
     Exited,
     Ignored,
@@ -355,6 +356,16 @@ def test_r62_restart_child_that_fails_leaves_it_undefined() -> None:
     assert said(core.step(RestartChild("b")))[-1] == "refused b: start_failed no"
     assert said(core.step(RestartChild("b"))) == ["start b", "ok"]
     assert core.status()["b"] == "undefined"
+
+
+def test_r62_r104_a_temporary_child_that_says_ignore_when_an_operator_restarts_it_is_kept() -> None:
+    core = Core()
+    core.boot()
+    temporary = child("a", restart="temporary")
+    core.step(Change(core.state.flags, (temporary,)))
+    core.starts["a"] = ["ignore"]
+    assert said(core.step(RestartChild("a"))) == ["start a", "ok"]
+    assert core.status() == {"a": "undefined"}
 
 
 @pytest.mark.parametrize("command", [RestartChild("a"), DeleteChild("a")])
