@@ -108,7 +108,12 @@ class Console:
         """A service's whole lines; the unfinished one waits for its end."""
         key = (event.colony, event.service, event.stream)
         splitter = self._splitters.setdefault(key, LineSplitter())
-        return self._lines(event.colony, event.service, splitter.feed(event.data))
+        gap = b""
+        if event.dropped:
+            size = f"{event.dropped / 1e6:.3g} MB"
+            name = self.name(event.colony, event.service)
+            gap = self.line("note", name, f"{size} not shown here: it came too fast")
+        return gap + self._lines(event.colony, event.service, splitter.feed(event.data))
 
     def rest(self, colony: str, service: str) -> bytes:
         """What the service's streams had left without a line end."""

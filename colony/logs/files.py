@@ -42,7 +42,8 @@ class RotatingFile:
     """A file that is appended to, made with its directory (mode 0700) at the first line.
 
     size
-        Bytes after which it is renamed to PATH.1, whose predecessor is lost. Default 5 MiB.
+        Bytes after which it is renamed to PATH.1, whose predecessor is lost. Default 5 MiB. What
+        was read at once stays together, and may exceed it if it is larger by itself.
 
     Not kept open between two `append`s: there may be hundreds, and most services are silent.
     """

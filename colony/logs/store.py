@@ -8,8 +8,10 @@ nothing else: it neither waits for a disk, nor for a viewer, nor for the event l
                   └── pending ────────▶ event loop ─────▶ `ServiceOutput` events
 
 Each arrow after the ring has its own pace. The writer follows the ring by position, and leaves a
-remark where the ring has overtaken it. What waits for the event loop is bounded, and what is
-dropped there is counted in the next event; the ring has it still.
+remark where the ring has overtaken it. The event loop is given at most `SHARE` bytes of a stream
+every `PACE` seconds, since whoever shows them takes their time over each line, and with it the
+interpreter's lock; what waits for it is bounded, and what is dropped there is counted in the next
+event. The ring has it still.
 
 Why a thread of its own: awaiting a descriptor costs the event loop two system calls and a wake-up
 for each chunk, and a service that floods its output would hold up every actor.
@@ -24,6 +26,7 @@ import os
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -48,6 +51,10 @@ PIPE: Final = 1024 * 1024
 
 PENDING: Final = 4 * 1024 * 1024
 """Bytes of one stream that may wait for the event loop."""
+
+SHARE: Final = 256 * 1024
+PACE: Final = 0.02
+"""Bytes of one stream that the event loop is given at once, and the seconds between two times."""
 
 Key = tuple[str, str]
 Watch = Callable[[bytes], bool]
@@ -103,7 +110,7 @@ class _Pending:
     __slots__ = ("chunks", "dropped", "size")
 
     def __init__(self) -> None:
-        self.chunks: list[bytes] = []
+        self.chunks: deque[bytes] = deque()
         self.size = 0
         self.dropped = 0
 
@@ -111,9 +118,20 @@ class _Pending:
         self.chunks.append(data)
         self.size += len(data)
         while self.size > PENDING:
-            gone = self.chunks.pop(0)
+            gone = self.chunks.popleft()
             self.size -= len(gone)
             self.dropped += len(gone)
+
+    def take(self, limit: int | None) -> tuple[bytes, int]:
+        """The oldest bytes up to a limit, and how many were dropped before them."""
+        taken: list[bytes] = []
+        size = 0
+        while self.chunks and (limit is None or size < limit):
+            taken.append(self.chunks.popleft())
+            size += len(taken[-1])
+        self.size -= size
+        dropped, self.dropped = self.dropped, 0
+        return b"".join(taken), dropped
 
 
 class Logs:
@@ -138,6 +156,8 @@ class Logs:
         self._pending: dict[tuple[Key, Stream], _Pending] = {}
         self._ended: list[Feed] = []
         self._scheduled = False
+        self._delivered = 0.0
+        self._closing = False
         self._loop: backend.Backend | None = None
         self._publish: Callable[[Event], None] = lambda event: None
         self._epoll: select.epoll | None = None
@@ -154,6 +174,7 @@ class Logs:
         """Starts the threads; output is published as `ServiceOutput` events from now on."""
         self._loop = backend.current()
         self._publish = publish
+        self._closing = False
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -171,6 +192,7 @@ class Logs:
         if reader is None:
             return
         with anyio.CancelScope(shield=True):
+            self._closing = True
             os.eventfd_write(self._wake, 1)
             await anyio.to_thread.run_sync(reader.join)
             if writer is not None:
@@ -243,12 +265,26 @@ class Logs:
         epoll, wake = self._epoll, self._wake
         assert epoll is not None
         while True:
-            for fd, _ in epoll.poll():
+            for fd, _ in epoll.poll(self._until_due()):
                 if fd == wake:
-                    return
+                    os.eventfd_read(wake)
+                    if self._closing:
+                        return
+                    continue
                 feed = self._feeds.get(fd)
                 if feed is not None:
                     self._take(feed)
+
+    def _until_due(self) -> float:
+        """Hands over what is due; the seconds until there is more to hand over, -1 for never."""
+        with self._lock:
+            if self._scheduled or not (self._pending or self._ended):
+                return -1
+            left = self._delivered + PACE - time.monotonic()
+            if left > 0 and not self._ended:
+                return left
+            self._schedule()
+            return -1
 
     def _take(self, feed: Feed) -> None:
         data = feed.read()
@@ -259,7 +295,6 @@ class Logs:
                 self._drop(feed)
             with self._lock:
                 self._ended.append(feed)
-                self._schedule()
             return
         feed.show(data)
         with self._lock:
@@ -270,7 +305,6 @@ class Logs:
             if pending is None:
                 pending = self._pending[feed.key, feed.stream] = _Pending()
             pending.add(data)
-            self._schedule()
 
     def _dirty(self, feed: Feed) -> None:
         if self._writer is not None:
@@ -287,25 +321,33 @@ class Logs:
 
     def _deliver(self) -> None:
         with self._lock:
-            self._scheduled = False
-            pending, self._pending = self._pending, {}
             ended, self._ended = self._ended, []
+            over = {(feed.key, feed.stream) for feed in ended}
+            shares = {
+                source: waiting.take(None if source in over or self._reader is None else SHARE)
+                for source, waiting in self._pending.items()
+            }
+            self._pending = {source: each for source, each in self._pending.items() if each.chunks}
             position = self._position
-        now = self._loop.now() if self._loop is not None else 0.0
-        for ((colony, service), stream), waiting in pending.items():
+        for ((colony, service), stream), (data, dropped) in shares.items():
             self._publish(
                 ServiceOutput(
-                    at=now,
+                    at=self._loop.now() if self._loop is not None else 0.0,
                     colony=colony,
                     service=service,
                     stream=stream,
-                    data=b"".join(waiting.chunks),
+                    data=data,
                     position=position,
-                    dropped=waiting.dropped,
+                    dropped=dropped,
                 )
             )
         for feed in ended:
             feed.ended.set()
+        # From now on: what the listeners took over it is no part of the pause.
+        self._delivered = time.monotonic()
+        self._scheduled = False
+        if (self._pending or self._ended) and self._reader is not None:
+            os.eventfd_write(self._wake, 1)
 
     # -- asking --------------------------------------------------------------------------------
 

@@ -1,0 +1,146 @@
+"""The threads that read and write: real pipes, real files, on both backends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from actors import Event
+from colony.events import ServiceOutput
+from colony.logs import Filter, Limits, Logs
+from colony.logs.store import PENDING
+
+pytestmark = pytest.mark.real_time
+
+PATIENCE = 30.0
+
+
+def pipe() -> tuple[int, int]:
+    return os.pipe2(os.O_CLOEXEC)
+
+
+def shown(published: list[Event]) -> bytes:
+    return b"".join(event.data for event in published if isinstance(event, ServiceOutput))
+
+
+async def eventually(look: Callable[[], bool]) -> None:
+    with anyio.fail_after(PATIENCE):
+        while not look():  # noqa: ASYNC110
+            await anyio.sleep(0.005)
+
+
+async def test_what_is_written_is_kept_shown_and_saved_and_its_end_is_told(tmp_path: Path) -> None:
+    logs, published = Logs(tmp_path), list[Event]()
+    await logs.start(published.append)
+    out, err = pipe(), pipe()
+    feeds = [
+        logs.attach("app", "web", "stdout", out[0]),
+        logs.attach("app", "web", "stderr", err[0]),
+    ]
+    os.write(out[1], b"one\ntwo\xff\n")
+    await eventually(lambda: shown(published) == b"one\ntwo\xff\n")
+    os.write(err[1], b"three\nunfinished")
+    await eventually(lambda: len(logs.last_lines("app", "web", 9)) == 4)
+    os.close(out[1])
+    os.close(err[1])
+    with anyio.fail_after(PATIENCE):
+        for feed in feeds:
+            await feed.ended.wait()
+    page = logs.page("app", [], Filter())
+    assert [(line.number, line.stream, line.data) for line in page.lines] == [
+        (1, "stdout", b"one"),
+        (2, "stdout", b"two\xff"),
+        (3, "stderr", b"three"),
+        (4, "stderr", b"unfinished"),
+    ]
+    assert page.dropped == {}
+    assert logs.page("app", [], Filter(after=page.next)).lines == ()
+    await logs.close()
+    saved = (tmp_path / "app" / "web.log").read_bytes().splitlines()
+    assert [line.split(b" ", 1)[1] for line in saved] == [
+        b"out one",
+        b"out two\xff",
+        b"err three",
+        b"err unfinished",
+    ]
+
+
+async def test_a_flood_is_read_whatever_the_event_loop_does_and_what_it_missed_is_counted() -> None:
+    logs, published = Logs(), list[Event]()
+    await logs.start(published.append)
+    read, write = pipe()
+    size = 3 * PENDING
+    process = subprocess.Popen(["sh", "-c", f"yes | head -c {size}"], stdout=write)  # noqa: ASYNC220
+    os.close(write)
+    feed = logs.attach("app", "web", "stdout", read)
+    process.wait()  # the loop is held up, and the service is not
+    with anyio.fail_after(PATIENCE):
+        await feed.ended.wait()
+    events = [event for event in published if isinstance(event, ServiceOutput)]
+    assert len(shown(published)) + sum(event.dropped for event in events) == size
+    assert sum(event.dropped for event in events) > 0
+    [ring] = [logs.page("app", [], Filter(count=1))]
+    assert ring.lines[0].number == size // 2
+    assert ring.dropped["web"] > 0
+    await logs.close()
+
+
+async def test_files_are_rotated_at_their_size(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, Limits(file_bytes=10_000))
+    await logs.start(lambda event: None)
+    read, write = pipe()
+    logs.attach("app", "web", "stdout", read)
+    for number in range(600):
+        os.write(write, b"line %06d of many\n" % number)
+        if number % 20 == 19:
+            await eventually(lambda number=number: _count(logs) == number + 1)  # type: ignore[misc]
+    os.close(write)
+    await logs.close()
+    now, before = (tmp_path / "app" / name for name in ("web.log", "web.log.1"))
+    assert 0 < now.stat().st_size <= 10_000
+    assert 0 < before.stat().st_size <= 10_000
+    assert now.read_bytes().splitlines()[-1].endswith(b"out line 000599 of many")
+
+
+def _count(logs: Logs) -> int:
+    lines = logs.page("app", [], Filter(count=1)).lines
+    return lines[0].number if lines else 0
+
+
+async def test_a_feed_that_is_closed_reads_no_more_and_forgetting_drops_what_was_kept() -> None:
+    logs, published = Logs(), list[Event]()
+    await logs.start(published.append)
+    read, write = pipe()
+    feed = logs.attach("app", "web", "stdout", read)
+    os.write(write, b"one\n")
+    await eventually(lambda: shown(published) == b"one\n")
+    logs.close_feed(feed)
+    logs.close_feed(feed)
+    assert feed.ended.is_set()
+    with pytest.raises(BrokenPipeError):
+        os.write(write, b"two\n")
+    os.close(write)
+    logs.forget("app")
+    assert logs.services("app") == []
+    await logs.close()
+
+
+async def test_what_was_kept_outlives_the_threads() -> None:
+    logs, published = Logs(), list[Event]()
+    read, write = pipe()
+    await logs.start(published.append)
+    logs.attach("app", "web", "stdout", read)
+    os.write(write, b"one\n")
+    await eventually(lambda: shown(published) == b"one\n")
+    await logs.close()
+    os.write(write, b"two\n")
+    await logs.start(published.append)
+    await eventually(lambda: shown(published) == b"one\ntwo\n")
+    os.close(write)
+    assert [line.data for line in logs.page("app", [], Filter()).lines] == [b"one", b"two"]
+    await logs.close()
