@@ -652,7 +652,7 @@ def main() -> int:
     report_many(report, quick=arguments.quick)
     report_peers(report, ours)
     report.show(json=arguments.json)
-    return 0 if report.met else 1
+    return 0 if report.met or arguments.quick else 1
 
 
 if __name__ == "__main__":
