@@ -7,11 +7,13 @@ which makes the socket inside the namespace and so reaches a listener on 127.0.0
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import anyio
 import msgspec
 
 from actors import Actor, ActorDown, Call, Cast, Ignore, Reason, on
@@ -19,6 +21,11 @@ from netns import Namespace, NetworkThread
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
 from proxy import Route, TcpUpstream, Upstream, dial
 from proxy.actors import ROUTES, PutRoutes, Routes, follow_routes
+
+
+def routes_name(colony: str) -> str:
+    """The name of a colony's `ColonyRoutes` in its system."""
+    return f"routes/{colony}"
 
 
 class Places:
@@ -48,14 +55,45 @@ class Places:
             space = self._spaces.get(upstream.namespace)
             if space is None:
                 raise ConnectionRefusedError(f"colony {upstream.namespace} has no namespace now")
-            return await self._thread.connect(space, upstream.port)
+            return await self._thread.connect(space, upstream.port, space.address.v4)
         return await dial(upstream)
+
+    async def connect(self, colony: str | None, port: int) -> socket.socket:
+        """A connected socket to a TCP port of a colony; None: of the host's localhost.
+
+        In any event loop, unlike `dial`. Raises `OSError`.
+        """
+        if colony is not None:
+            return await self.dial(TcpUpstream(port, namespace=colony))
+        try:
+            return await _connect(socket.AF_INET, ("127.0.0.1", port))
+        except OSError:
+            return await _connect(socket.AF_INET6, ("::1", port))
+
+    async def connect_udp(self, colony: str | None, port: int) -> socket.socket:
+        """A UDP socket whose peer is a port on a colony's 127.0.0.1; None: on the host's."""
+        if colony is None:
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.setblocking(False)
+        else:
+            space = self._spaces.get(colony)
+            if space is None:
+                raise ConnectionRefusedError(f"colony {colony} has no namespace now")
+            made = await self._thread.socket(space, socket.AF_INET, socket.SOCK_DGRAM)
+        made.connect(("127.0.0.1", port))
+        return made
 
 
 class SetRoutes(Call["ColonyRoutes", None], frozen=True):
     """These are the colony's routes from now on."""
 
     routes: tuple[Route, ...]
+
+
+class AlsoRoute(Cast["ColonyRoutes"], frozen=True):
+    """These ports have routes, too, from now on, without being declared."""
+
+    ports: tuple[int, ...]
 
 
 class PutAgain(Cast["ColonyRoutes"], frozen=True):
@@ -76,6 +114,7 @@ class ColonyRoutes(Actor):
         self.routes = routes
         self.places = places
         self.isolated = isolated
+        self.also: tuple[int, ...] = ()
 
     async def start(self) -> Ignore | None:
         follow_routes(self.ctx, PutAgain())
@@ -92,9 +131,16 @@ class ColonyRoutes(Actor):
         self.routes = msg.routes
         await self._put()
 
+    @on(AlsoRoute)
+    async def _also(self, msg: AlsoRoute) -> None:
+        if msg.ports != self.also:
+            self.also = msg.ports
+            with suppress(ActorDown):
+                await self._put()
+
     async def _put(self) -> None:
         system = self.ctx.system
-        routes = tuple(self.routes)
+        routes = with_ports(self.colony, self.routes, self.also)
         if self.isolated:
             owner = system.named(namespace_name(self.colony), NamespaceOwner)
             space = await owner.call(GetNamespace())
@@ -107,7 +153,33 @@ class ColonyRoutes(Actor):
         self.places.remove(self.colony)
 
 
+def with_ports(colony: str, declared: Sequence[Route], ports: Sequence[int]) -> tuple[Route, ...]:
+    """The routes of a colony with those of further ports, as far as they are not declared."""
+    known = {route.port for route in declared}
+    further = [port for port in ports if port not in known]
+    return (
+        *declared,
+        *(Route(colony, port, TcpUpstream(port), f"port {port}") for port in further),
+    )
+
+
 def led_to(route: Route, space: Namespace) -> Route:
     """The route with its upstream in a namespace."""
     upstream = TcpUpstream(route.port, address=str(space.address.v4), namespace=route.colony)
     return msgspec.structs.replace(route, upstream=upstream)
+
+
+async def _connect(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        number = sock.connect_ex(address)
+        if number == errno.EINPROGRESS:
+            await anyio.wait_writable(sock)
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, f"connecting to {address[0]} port {address[1]}")
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -5,15 +5,17 @@
     ├── addresses, network        (with namespaces) the network thread and the host's side
     ├── guardian                  ends what a killed Colony leaves
     ├── routes, door, dns         the front door
+    ├── ports                     the host's ports that lead into colonies
     ├── colonies                  dynamic
     │   └── my-app                rest_for_one, ends when `services` gives up
     │       ├── namespace         (with namespaces)
-    │       ├── routes
+    │       ├── ports, routes
     │       ├── board             what is known of each service
     │       ├── services          strategy and limit of colony.toml
     │       │   ├── web
     │       │   └── api
-    │       └── control           what an operator does to them
+    │       ├── control           what an operator does to them
+    │       └── watch             (with namespaces) what listens in there
     └── api                       (where it is served) the HTTP API
 
 `services` is a transient, significant child: when its limit is reached it ends in good order
@@ -34,7 +36,10 @@ from colony.config import Config
 from colony.guardian import GUARDIAN, Guardian
 from colony.journal import JOURNAL, Journal
 from colony.logs import Logs
-from colony.places import ColonyRoutes, Places
+from colony.network.forms import Forward, parse
+from colony.network.ports import PORTS, ColonyPorts, HostPorts, ports_name
+from colony.network.watching import PortWatch, watch_name
+from colony.places import ColonyRoutes, Places, routes_name
 from colony.services import specs
 from colony.services.specs import Where, colony_children
 from netns import Instance, NetworkThread
@@ -97,6 +102,8 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
         children.append(
             DnsOwner.spec(parts.dns, parts.dns_kind).options(id="dns", name=DNS, shutdown=10.0)
         )
+    ports = HostPorts.spec(parts.places, parts.isolated)
+    children.append(ports.options(id="ports", name=PORTS, shutdown=10.0))
     colonies = DynamicSupervisor.spec().options(id=COLONIES, name=COLONIES)
     intensity, period = OWNER_LIMIT
     children.append(colonies)
@@ -118,11 +125,17 @@ def colony_spec(
     else:
         swept = ProcessesOwner.spec(config.name, parts.instance.id)
         children.append(swept.options(id="processes", shutdown=30.0))
+    ports = ColonyPorts.spec(config.name, forwards(config), plain_ports(config))
+    children.append(ports.options(id="ports", name=ports_name(config.name)))
     routes = ColonyRoutes.spec(
         config.name, list(colony_routes(config)), parts.places, isolated=parts.isolated
     )
-    children.append(routes.options(id="routes"))
+    children.append(routes.options(id="routes", name=routes_name(config.name)))
     children += colony_children(config, where(parts), urls, system_env, services_path(config.name))
+    if parts.isolated:
+        auto = config.network.expose == "auto"
+        watch = PortWatch.spec(config.name, parts.thread, routes_name(config.name) if auto else "")
+        children.append(watch.options(id="watch", name=watch_name(config.name)))
     intensity, period = COLONY_LIMIT
     colony = Supervisor.spec(
         children,
@@ -138,6 +151,16 @@ def where(parts: Parts) -> Where:
     """Where this instance's services run."""
     instance = parts.instance
     return Where(instance.id, str(instance.directory), parts.isolated, parts.thread, parts.logs)
+
+
+def forwards(config: Config) -> tuple[Forward, ...]:
+    """The ports of the host that a colony's file asks for."""
+    return tuple(parse(text) for text in config.network.ports)
+
+
+def plain_ports(config: Config) -> tuple[int, ...]:
+    """The ports of a colony's services, in the file's order."""
+    return tuple(s.port for s in config.services.values() if s.port is not None)
 
 
 def services_path(colony: str) -> str:

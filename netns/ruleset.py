@@ -7,7 +7,11 @@ Inside a namespace, table `inet colony`:
     prerouting   from eth0, for an address of ours, tcp or udp  →  dnat to 127.0.0.1
 
 so that a dev server that listens on 127.0.0.1 alone is reached by the colony's address; one that
-listens on 0.0.0.0 is as well. (A server on ::1 alone is not: no rule can lead there from outside.)
+listens on 0.0.0.0 is as well. No rule can lead to a server on ::1 alone from outside; so who sees
+one (`listeners`) makes a port of its own on 127.0.0.1 that leads there, and says so in the map
+`detours`:
+
+    prerouting   … tcp port in `detours`                    →  dnat to 127.0.0.1, that port
 
 On the host, table `inet colony_{instance}`; `vc{instance}*` are the host ends of its veth pairs,
 `nat4` and `nat6` the addresses of its colonies that may reach out:
@@ -44,6 +48,8 @@ _HOST_CHAINS: Final = {
     "postrouting": ("nat", "postrouting", 100),
 }
 
+_DETOURS: Final = "detours"
+
 _ACCEPT: Final[Expression] = {"accept": None}
 _DROP: Final[Expression] = {"drop": None}
 _REJECT: Final[Expression] = {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}
@@ -73,16 +79,25 @@ _TO_LOCAL: Final = _match({"fib": {"result": "type", "flags": ["daddr"]}}, "loca
 
 def inner_rules() -> list[Command]:
     """The table inside a namespace: what arrives for it goes to 127.0.0.1."""
-    redirect = [
-        _meta("iifname", names.INNER_INTERFACE),
-        _TO_LOCAL,
-        _meta("l4proto", {"set": ["tcp", "udp"]}),
-        {"dnat": {"family": "ip", "addr": "127.0.0.1"}},
-    ]
+    arrives = [_meta("iifname", names.INNER_INTERFACE), _TO_LOCAL]
+    port = {"payload": {"protocol": "tcp", "field": "dport"}}
+    other = {"map": {"key": port, "data": f"@{_DETOURS}"}}
+    table, chain = names.INNER_TABLE, "prerouting"
+    here = {"family": "ip", "addr": "127.0.0.1"}
+    detours = {"family": FAMILY, "table": table, "name": _DETOURS}
     return [
-        *_table(names.INNER_TABLE, _INNER_CHAINS),
-        _rule(names.INNER_TABLE, "prerouting", redirect),
+        *_table(table, _INNER_CHAINS),
+        {"add": {"map": {**detours, "type": "inet_service", "map": "inet_service"}}},
+        _rule(table, chain, [*arrives, _meta("l4proto", "tcp"), {"dnat": {**here, "port": other}}]),
+        _rule(table, chain, [*arrives, _meta("l4proto", {"set": ["tcp", "udp"]}), {"dnat": here}]),
     ]
+
+
+def detour(verb: str, port: int, other: int) -> list[Command]:
+    """Adds a port that is reached at another one on 127.0.0.1, or (`verb` "delete") takes it back.
+    Inside a namespace."""
+    place = {"family": FAMILY, "table": names.INNER_TABLE, "name": _DETOURS}
+    return [{verb: {"element": {**place, "elem": [[port, other]]}}}]
 
 
 def host_rules(instance: str) -> list[Command]:

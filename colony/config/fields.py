@@ -11,14 +11,16 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from colony.config import probes, values
+from colony.config import networks, probes, values
 from colony.config.schema import (
     BackoffRule,
     Colony,
     Config,
+    EgressPolicy,
     Environment,
     Health,
     Network,
+    Policy,
     Ready,
     Service,
     Stop,
@@ -146,10 +148,20 @@ TABLES: Final[dict[type[Struct], dict[str, Entry]]] = {
             "none",
             later={"proxy": "until it can, none keeps the colony in and nat lets it out"},
         ),
+        "network": values.name,
+        "ports": networks.ports,
+        "hostname": values.name,
+        "ip": networks.address,
+        "expose": values.choice("declared", "auto"),
+        "policy": Policy,
     },
+    Policy: {"allow_from": networks.colonies, "egress": EgressPolicy},
+    EgressPolicy: {"allow": networks.destinations},
 }
 
 HOMES: Final[dict[str, str]] = {
+    **dict.fromkeys(TABLES[EgressPolicy], "[network.policy.egress]"),
+    **dict.fromkeys(TABLES[Policy], "[network.policy]"),
     **dict.fromkeys(TABLES[Network], "[network]"),
     **dict.fromkeys(TABLES[Supervision], "[supervision]"),
     **dict.fromkeys(TABLES[Colony], "[colony]"),

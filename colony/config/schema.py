@@ -22,6 +22,7 @@ Condition = Literal["started", "ready", "completed"]
 ReadyKind = Literal["none", "tcp", "http", "exec", "log", "notify"]
 HealthKind = Literal["tcp", "http", "exec", "notify"]
 Egress = Literal["nat", "none"]
+Expose = Literal["declared", "auto"]
 PackageManager = Literal["npm", "yarn", "pnpm", "bun"]
 Command = str | tuple[str, ...]
 
@@ -36,7 +37,7 @@ Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Environment(Struct, frozen=True, kw_only=True):
-    """`[colony.environment]`: the runtimes that a colony wants. Read, but not provisioned yet."""
+    """`[colony.environment]`: the runtimes that a colony wants, and how its folder is set up."""
 
     node_version: Annotated[str | None, Meta(description="Node.js version, as 22")] = None
     package_manager: Annotated[
@@ -286,12 +287,59 @@ class Supervision(Struct, frozen=True, kw_only=True):
     period: Annotated[Seconds, Meta(description="The window of `intensity` in seconds")] = 60.0
 
 
+class EgressPolicy(Struct, frozen=True, kw_only=True):
+    """`[network.policy.egress]`: where the colony may go, and nowhere else."""
+
+    allow: Annotated[
+        tuple[str, ...] | None,
+        Meta(description="HOST:PORT and NETWORK/BITS:PORT; default: as `egress` in [network] says"),
+    ] = None
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """`[network.policy]`: who may talk to the colony, and to whom it may talk."""
+
+    allow_from: Annotated[
+        tuple[Name, ...] | None,
+        Meta(
+            description="The colonies that may connect to this one; [] for none. "
+            "Default: those of its `network`"
+        ),
+    ] = None
+    egress: Annotated[EgressPolicy, Meta(description="Where it may go")] = EgressPolicy()
+
+
 class Network(Struct, frozen=True, kw_only=True):
-    """`[network]`: what the colony may reach."""
+    """`[network]`: how the colony is reached, and what it may reach."""
 
     egress: Annotated[Egress, Meta(description="The way out: nat (through the host) or none")] = (
         "nat"
     )
+    network: Annotated[
+        Name | None,
+        Meta(description="The network that it shares with others, who reach it by its name"),
+    ] = None
+    ports: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Ports of the host that lead into the colony, as "8080:8080", '
+            '"53:53/udp", "0.0.0.0:443:443" or "auto:3000"'
+        ),
+    ] = ()
+    hostname: Annotated[
+        Name | None, Meta(description="A further name for it: NAME and NAME.colony.local")
+    ] = None
+    ip: Annotated[
+        str | None, Meta(description="Its IPv4 address, inside its network's or the pool's")
+    ] = None
+    expose: Annotated[
+        Expose,
+        Meta(
+            description="Which ports get a URL: declared (those of the services), or auto (also "
+            "any that begins to listen, from 1024 to 32767)"
+        ),
+    ] = "declared"
+    policy: Annotated[Policy, Meta(description="Who may talk to whom")] = Policy()
 
 
 class Config(Struct, frozen=True, kw_only=True):
