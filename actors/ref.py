@@ -123,7 +123,21 @@ class Ref(Generic[A_co]):
             raise ActorDown(slot.path, NoProc())
         system = cell.system
         future: Any
-        if cell.inbox is None and system.pump.credit > 0:
+        if type(cell) is TaskCell and cell.control is None:
+            caller = current_cell.get()
+            if caller is not None and (cell is caller or cell.calling):
+                cell.refuse_deadlock(caller)
+            future = system.future()
+            # `TaskCell.put`, spelled out: a method call here is a hundredth of a round trip.
+            cell.inbox.append((message, future))
+            waiter = cell.waiter
+            if waiter is not None:
+                cell.waiter = None
+                if not waiter.done():
+                    waiter.set_result(None)
+            if caller is None and timeout is None:
+                return await future  # type: ignore[no-any-return]
+        elif cell.inbox is None and system.pump.credit > 0:
             system.pump.credit -= 1
             result = cell.call_in_place(handler, message)  # type: ignore[attr-defined]
             if type(result) is not Pending:
@@ -135,22 +149,10 @@ class Ref(Generic[A_co]):
             caller = current_cell.get()
             if caller is not None and (cell is caller or cell.calling):
                 cell.refuse_deadlock(caller)
-            control = cell.control
-            if control is not None:
-                await control.wait_for_room(cell)
+            if cell.control is not None:
+                await cell.control.wait_for_room(cell)
             future = system.future()
-            if control is None and type(cell) is TaskCell:
-                # `TaskCell.put`, spelled out: a method call here is a hundredth of a round trip.
-                cell.inbox.append((message, future))
-                waiter = cell.waiter
-                if waiter is not None:
-                    cell.waiter = None
-                    if not waiter.done():
-                        waiter.set_result(None)
-            else:
-                cell.put(message, future)
-            if caller is None and timeout is None:
-                return await future  # type: ignore[no-any-return]
+            cell.put(message, future)
         bucket = None
         if caller is not None:
             caller.calling[future] = cell
