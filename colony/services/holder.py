@@ -17,6 +17,8 @@ from typing import Final
 import msgspec
 
 from netns import Namespace, NetworkThread, sweep
+from netns.errors import NetlinkError
+from netns.listeners import Listeners
 from netns.names import COLONY_VARIABLE, INSTANCE_VARIABLE
 from netns.sweep import Belongs
 
@@ -60,14 +62,28 @@ class Search:
 
     async def holder(self, port: int) -> Holder | None:
         """Who listens on the port; None if it is free."""
-        return await self.thread.run(self._holder, port)
-
-    def _holder(self, port: int) -> Holder | None:
         if self.place is None:
-            return holder_of(port)
-        with self.thread.inside(self.place):
+            return await self.thread.run(holder_of, port)
+        if not await self._is_heard(self.place, port):
+            return None
+        return await self.thread.run(self._holder_inside, self.place, port)
+
+    async def _is_heard(self, place: Namespace, port: int) -> bool:
+        """Whether anybody listens inside. Asked first, of sock_diag: to read /proc/net/tcp, which
+        alone leads to the process, takes the kernel ten milliseconds, as it goes through the
+        connections of the whole machine."""
+        listeners = await Listeners.open(self.thread, place)
+        try:
+            return any(each.port == port for each in listeners.look(udp=False))
+        except NetlinkError:  # this kernel cannot say
+            return True
+        finally:
+            listeners.close()
+
+    def _holder_inside(self, place: Namespace, port: int) -> Holder | None:
+        with self.thread.inside(place):
             inodes = set(_listening_inodes(port))
-        return holder_among(inodes, sweep.processes_in(self.place.inode)) if inodes else None
+        return holder_among(inodes, sweep.processes_in(place.inode)) if inodes else None
 
 
 def holder_of(port: int) -> Holder | None:
