@@ -61,6 +61,7 @@ FORMS: Final[dict[str, Form]] = {
             {"type": "object", "additionalProperties": _CONDITION},
         ]
     },
+    "Environment.setup": {"anyOf": [{"type": "string", "pattern": r"\S"}, _TEXTS]},
     "Service.env_file": {"anyOf": [{"type": "string"}, _TEXTS]},
     "Service.ready": {
         "anyOf": [{"enum": ["tcp", "notify", "none"]}, _URL_PATH, {"$ref": "#/$defs/Ready"}]

@@ -81,6 +81,7 @@ TABLES: Final[dict[type[Struct], dict[str, Entry]]] = {
         "python_version": values.version,
         "ruby_version": values.version,
         "rust_version": values.version,
+        "setup": probes.lines,
     },
     Service: {
         "command": values.command,

@@ -51,6 +51,15 @@ def _condition(key: str, value: object) -> str:
     )
 
 
+def lines(value: object) -> tuple[str, ...]:
+    """One line for the shell or a list of them."""
+    if isinstance(value, str):
+        return (values.filled(value),)
+    if not isinstance(value, list):
+        raise Refused(f"must be a command or a list of commands: got {described(value)}")
+    return tuple(values.filled(item) for item in value)
+
+
 def files(value: object) -> tuple[str, ...]:
     """One path or a list of them."""
     if isinstance(value, str):

@@ -46,6 +46,13 @@ class Environment(Struct, frozen=True, kw_only=True):
     python_version: Annotated[str | None, Meta(description="Python version, as 3.12")] = None
     ruby_version: Annotated[str | None, Meta(description="Ruby version, as 3.3")] = None
     rust_version: Annotated[str | None, Meta(description="Rust toolchain, as stable")] = None
+    setup: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Lines for /bin/sh that are run in the folder once its dependencies are "
+            "there, and again when they are changed. Those of a clone are asked about first"
+        ),
+    ] = ()
 
 
 class _WithEnv(Struct, frozen=True, kw_only=True):
