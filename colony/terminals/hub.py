@@ -1,0 +1,317 @@
+"""One output, any number of viewers, each at its own pace.
+
+    program ──▶ feed ──▶ ring ◀── offset ── viewer ──▶ its connection
+                          ◀── offset ── viewer ──▶ its connection
+
+Law: a viewer is an offset into the ring and nothing more, so that no viewer costs memory by being
+slow. Three cases:
+
+    keeps up        gets every byte, in order. While one who types is more than `HIGH` bytes behind,
+                    the program is not read, so that `cat` of a large file arrives whole
+    is slower       the program waits for it `PATIENCE` seconds; if it has not come closer than
+                    `LOW` by then it is left behind, and nobody waits for it until it has caught up
+    is overtaken    the ring has lost what comes next for it: it is told so and goes on with the
+                    last `TAIL` bytes, in the modes that hold now
+
+Whoever only reads is never waited for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+import msgspec
+
+from colony.terminals.modes import Modes
+from colony.terminals.replay import replay
+from colony.terminals.ring import CAPACITY, Ring
+from colony.terminals.sizes import DEFAULT, Size, agreed
+
+HIGH: Final = 256 * 1024
+LOW: Final = 128 * 1024
+PATIENCE: Final = 0.25
+TAIL: Final = 64 * 1024
+PIECE: Final = 64 * 1024
+"""Bytes that a viewer is given at once."""
+
+
+class News(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", tag=str.lower):
+    """The base of what a viewer is told beside the bytes."""
+
+
+class Hello(News, frozen=True):
+    """The first word. `replay` bytes follow that show what was; those after them count from
+    `offset` on. `truncated`: `since` was asked for, and is not kept any more."""
+
+    offset: int
+    replay: int
+    rows: int
+    columns: int
+    read_only: bool = False
+    truncated: bool = False
+    title: str = ""
+
+
+class Resync(News, frozen=True):
+    """The viewer was overtaken; `offset` and `replay` as in `Hello`."""
+
+    offset: int
+    replay: int
+
+
+class Resized(News, frozen=True, tag="size"):
+    """The terminal has another size now."""
+
+    rows: int
+    columns: int
+
+
+class Viewers(News, frozen=True):
+    """How many look at it now."""
+
+    count: int
+
+
+class Exit(News, frozen=True):
+    """The program has ended: with a code or by a signal. Nothing follows."""
+
+    code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+
+
+class Hub:
+    """The output of one terminal, and those who look at it.
+
+    resized
+        Called with the size that the viewers agree on, whenever it changes.
+    repaint
+        Called when a viewer needs what a full-screen program shows.
+    """
+
+    def __init__(
+        self,
+        size: Size = DEFAULT,
+        *,
+        capacity: int = CAPACITY,
+        resized: Callable[[Size], None] = lambda _: None,
+        repaint: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.size = size
+        self.ring = Ring(capacity)
+        self.modes = Modes()
+        self.viewers: list[Viewer] = []
+        self.exit: Exit | None = None
+        self._before = Modes()
+        """The modes at the ring's start."""
+        self._resized = resized
+        self._repaint = repaint
+        self._progress = anyio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Hub {self.size} {self.ring!r} {len(self.viewers)} viewers>"
+
+    # -- the program's side --------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """Takes what the program wrote."""
+        self._before.feed(self.ring.append(data))
+        self.modes.feed(data)
+        for viewer in self.viewers:
+            viewer.wake()
+
+    async def room(self) -> None:
+        """Waits until the program may write more: see the table above."""
+        if not any(viewer.holds(HIGH) for viewer in self.viewers):
+            return
+        with anyio.move_on_after(PATIENCE):
+            while any(viewer.holds(LOW) for viewer in self.viewers):
+                self._progress = anyio.Event()
+                await self._progress.wait()
+        for viewer in self.viewers:
+            viewer.left_behind = viewer.left_behind or viewer.holds(LOW)
+
+    def end(self, exit: Exit) -> None:
+        """The program has ended; its viewers hear of it after the last byte."""
+        self.exit = exit
+        self._progress.set()
+        for viewer in self.viewers:
+            viewer.wake()
+
+    # -- the viewers' side ---------------------------------------------------------------------
+
+    def join(
+        self, *, read_only: bool = False, size: Size | None = None, since: int | None = None
+    ) -> Viewer:
+        """A new viewer, who `leave`s at the end.
+
+        since
+            The offset up to which it knows the output; default: nothing is known, and all that is
+            kept is shown.
+        """
+        viewer = Viewer(self, read_only, size)
+        self.viewers.append(viewer)
+        self._agree()
+        known = since is not None and self.ring.start <= since <= self.ring.end
+        if known:
+            viewer.begin_at(since or 0)
+        shown = b"" if known else self._replay()
+        viewer.greet(
+            Hello(
+                viewer.offset if known else self.ring.end,
+                len(shown),
+                self.size.rows,
+                self.size.columns,
+                read_only,
+                truncated=since is not None and not known,
+                title=self.modes.title,
+            ),
+            shown,
+        )
+        self._tell(Viewers(len(self.viewers)))
+        if self.modes.alternate and not known:
+            self._repaint()
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """It looks no more. Leaving twice is no error."""
+        if viewer in self.viewers:
+            self.viewers.remove(viewer)
+            self._progress.set()
+            viewer.wake()
+            self._agree()
+            self._tell(Viewers(len(self.viewers)))
+
+    def resize(self, viewer: Viewer, size: Size | None) -> None:
+        """A viewer's window has another size."""
+        viewer.size = size
+        self._agree()
+
+    def progressed(self) -> None:
+        """A viewer has taken something."""
+        self._progress.set()
+
+    def resync(self, viewer: Viewer) -> None:
+        """Sends an overtaken viewer on to the present."""
+        shown = self._replay(TAIL)
+        viewer.begin_at(self.ring.end)
+        viewer.greet(Resync(viewer.offset, len(shown)), shown)
+        if self.modes.alternate:
+            self._repaint()
+
+    def _replay(self, most: int | None = None) -> bytes:
+        return replay(self.ring, self._before, self.modes, most)
+
+    def _agree(self) -> None:
+        size = agreed(
+            [viewer.size for viewer in self.viewers if not viewer.read_only],
+            [viewer.size for viewer in self.viewers if viewer.read_only],
+        )
+        if size is not None and size != self.size:
+            self.size = size
+            self._resized(size)
+            self._tell(Resized(size.rows, size.columns))
+
+    def _tell(self, news: News) -> None:
+        for viewer in self.viewers:
+            viewer.tell(news)
+
+
+class Viewer:
+    """One who looks, from `Hub.join` to `leave`. `take` is for one task."""
+
+    def __init__(self, hub: Hub, read_only: bool, size: Size | None) -> None:
+        self.hub = hub
+        self.read_only = read_only
+        self.size = size
+        self.left_behind = False
+        self.offset = hub.ring.end
+        """Up to where it was given the output."""
+        self._taken = self.offset
+        self._news: deque[News] = deque()
+        self._shown = b""
+        self._wake: anyio.Event | None = None
+        self._over = False
+
+    def __repr__(self) -> str:
+        kind = "reads" if self.read_only else "types"
+        return f"<Viewer {kind}, {self.hub.ring.end - self._taken} bytes behind>"
+
+    def begin_at(self, offset: int) -> None:
+        self.offset = self._taken = offset
+
+    def greet(self, news: News, shown: bytes) -> None:
+        """The next that it is given is this, and then what is shown again."""
+        self._news.appendleft(news)
+        self._shown = shown
+
+    def tell(self, news: News) -> None:
+        """Gives it news, which come in turn; only the last of a kind matters."""
+        if self._news and type(self._news[-1]) is type(news):
+            self._news[-1] = news
+        else:
+            self._news.append(news)
+        self.wake()
+
+    def holds(self, distance: int) -> bool:
+        """Whether the program is to wait for it."""
+        waited_for = not self.read_only and not self.left_behind
+        return waited_for and self.hub.ring.end - self._taken > distance
+
+    def wake(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+
+    async def take(self) -> bytes | News | None:
+        """What comes next: bytes, or news; None after the program's end, or after leaving.
+
+        By asking for more the viewer says that it is done with what it was given before.
+        """
+        self._note_progress()
+        while True:
+            found = self._next()
+            if found is not None or self._over or self not in self.hub.viewers:
+                return found
+            self._wake = anyio.Event()
+            try:
+                await self._wake.wait()
+            finally:
+                self._wake = None
+
+    def take_nowait(self) -> bytes | News | None:
+        """The same, without waiting; None if there is nothing yet."""
+        self._note_progress()
+        return self._next()
+
+    def _note_progress(self) -> None:
+        if self._taken != self.offset:
+            self._taken = self.offset
+            self.hub.progressed()
+        if self.left_behind and self._taken == self.hub.ring.end:
+            self.left_behind = False
+
+    def _next(self) -> bytes | News | None:
+        ring = self.hub.ring
+        if self._news and isinstance(self._news[0], Hello | Resync):
+            return self._news.popleft()
+        if self._shown:
+            piece, self._shown = self._shown[:PIECE], self._shown[PIECE:]
+            return piece
+        if self._news:
+            return self._news.popleft()
+        if self.offset < ring.start:
+            self.hub.resync(self)
+            return self._news.popleft()
+        if self.offset < ring.end:
+            piece = ring.read(self.offset, PIECE)
+            self.offset += len(piece)
+            return piece
+        if self.hub.exit is not None and not self._over:
+            self._over = True
+            return self.hub.exit
+        return None
+
+

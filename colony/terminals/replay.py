@@ -1,0 +1,85 @@
+"""Showing again what a terminal showed before: pure.
+
+Two things make old bytes other than new ones. They begin somewhere, perhaps in the middle of a
+sequence or a character; and the questions in them (where is the cursor? which terminal are you?)
+were answered long ago: asked again, each viewer's terminal would type its answer into the shell.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from colony.terminals.modes import DEFAULTS, RESET, Modes
+from colony.terminals.ring import Ring
+
+BOUNDARY: Final = 64 * 1024
+"""Bytes in which a line's end is looked for, to begin after it."""
+
+CLEAR: Final = b"\x1b[H\x1b[2J\x1b[3J"
+
+_QUESTIONS: Final = re.compile(
+    rb"\x1b\[[>=]?[0-9;]*c"  # who are you
+    rb"|\x1b\[\??[0-9;]*n"  # how are you, where is the cursor
+    rb"|\x1b\[>[0-9;]*q"  # which version
+    rb"|\x1b\[\??[0-9;]*\$p"  # is this mode set
+    rb"|\x1b\[\?u"  # which keyboard flags
+    rb"|\x1b\[(?:1[13-9]|2[01])(?:;[0-9]+)*t"  # how large is the window
+    rb"|\x1b\](?:4;[0-9]+|1[0-9]|52;[a-z]*);\?(?:\x07|\x1b\\)"  # which colour, what is copied
+    rb"|\x1bP[+$]q[^\x1b]*\x1b\\"  # which capability, which setting
+    rb"|\x05"
+)
+
+
+def without_questions(data: bytes) -> bytes:
+    """The same without what a terminal would answer to."""
+    return _QUESTIONS.sub(b"", data)
+
+
+def boundary(data: bytes) -> int:
+    """Where in data that begins anywhere a safe beginning is: after a line's end, else where a
+    sequence or a character begins; its end if there is none."""
+    line = data.find(b"\n", 0, BOUNDARY)
+    if line >= 0:
+        return line + 1
+    escape = data.find(b"\x1b")
+    return escape if escape >= 0 else len(data)
+
+
+def replay(ring: Ring, before: Modes, now: Modes, most: int | None = None) -> bytes:
+    """What a fresh viewer is sent before the bytes from `ring.end` on.
+
+    before, now
+        The modes at the ring's start and at its end.
+    most
+        Bytes of the ring that are shown at most; default all.
+
+    A full-screen program's old bytes are useless at any other size than theirs: it is asked to
+    paint anew instead, on an empty screen.
+    """
+    if now.alternate:
+        return RESET + now.prelude() + CLEAR
+    if most is None or ring.end - ring.start <= most:
+        start, modes = ring.start, before.copy()
+    else:
+        start, modes = ring.end - most, now.copy()
+    data = ring.read(start, ring.end - start)
+    if start > 0:
+        cut = boundary(data)
+        modes.feed(data[:cut])
+        data = data[cut:]
+    # `now` once more at the end: a tail was begun with a guess.
+    return RESET + modes.prelude() + CLEAR + without_questions(data) + _difference(modes, data, now)
+
+
+def _difference(modes: Modes, data: bytes, now: Modes) -> bytes:
+    """What is still to be switched after `data`, if `modes` was its beginning's guess."""
+    modes.feed(data)
+    parts = []
+    if modes.alternate != now.alternate:
+        parts.append(b"\x1b[?1049h" if now.alternate else b"\x1b[?1049l")
+    for number in sorted({*modes.set, *now.set}):
+        if modes.set.get(number) != now.set.get(number):
+            on = now.set.get(number, DEFAULTS[number])
+            parts.append(b"\x1b[?%d%b" % (number, b"h" if on else b"l"))
+    return b"".join(parts)

@@ -1,0 +1,227 @@
+"""The session's actor: owns one program and its terminal, from start to the end of either.
+
+    start ── opens a terminal, spawns ──▶ viewers join and leave ──▶ the program ends: `SessionOver`
+                                             └── told to stop: SIGHUP, SIGTERM, SIGKILL ──▶ gone
+
+Scrollback outlives every viewer, since it is here; the session outlives no colony, since it is under
+its supervisor. A program that ends by itself ends the session, and is not started again.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Final
+
+import anyio
+import msgspec
+
+from actors import Actor, Call, Cast, OwnedTask, Reason, Stop, on
+from colony.services.ending import ask_to_end, lingering
+from colony.terminals.hub import Exit, Hub, Viewer
+from colony.terminals.plan import TERMINAL_VARIABLE, SessionOver, SessionPlan
+from colony.terminals.pty import Pty
+from colony.terminals.sizes import Size
+from netns import ExitStatus, Namespace, NetworkThread, Process, spawn, sweep
+from netns.actors import GetNamespace, NamespaceOwner, namespace_name
+from netns.names import COLONY_VARIABLE, INSTANCE_VARIABLE
+from netns.sweep import Belongs, in_namespace, with_variable
+
+HANGUP: Final = 1.0
+GRACE: Final = 2.0
+"""Seconds after SIGHUP until SIGTERM, and after that until SIGKILL."""
+
+DRAIN: Final = 0.5
+"""Seconds that what an ended program left in its terminal may take, for a stray may hold it."""
+
+_PAUSE: Final = 0.02
+
+
+class SessionInfo(msgspec.Struct, frozen=True):
+    """How a session is."""
+
+    colony: str
+    name: str
+    command: tuple[str, ...]
+    pid: int
+    rows: int
+    columns: int
+    viewers: int
+    title: str
+    bytes: int
+    """That it has written so far."""
+
+
+class Join(Call["Session", Viewer], frozen=True):
+    """A new viewer. Whoever asks has it leave."""
+
+    read_only: bool = False
+    size: Size | None = None
+    since: int | None = None
+
+
+class Describe(Call["Session", SessionInfo], frozen=True):
+    """How it is now."""
+
+
+class Type(Call["Session", None], frozen=True):
+    """Types into it, as nobody's viewer."""
+
+    data: bytes
+
+
+class GetHub(Call["Session", Hub], frozen=True):
+    """Its output, for who looks at it in this very process."""
+
+
+class ProgramEnded(Cast["Session"], frozen=True):
+    """The program has ended, and its output is read."""
+
+
+class Left(Cast["Session"], frozen=True):
+    """The last viewer of a session that does not linger has left."""
+
+
+class Session(Actor):
+    """Owns one session. `start` fails with `SpawnError` if the command cannot be executed."""
+
+    def __init__(self, plan: SessionPlan, thread: NetworkThread) -> None:
+        self.plan = plan
+        self.thread = thread
+        self.process: Process | None = None
+        self.status: ExitStatus | None = None
+        self.ended = anyio.Event()
+        self.painting: OwnedTask | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session {self.plan.colony}/{self.plan.name} {self.process!r}>"
+
+    async def start(self) -> None:
+        plan = self.plan
+        place: Namespace | None = None
+        if plan.isolated:
+            owner = self.ctx.system.named(namespace_name(plan.colony), NamespaceOwner)
+            place = await owner.call(GetNamespace())
+        self.strays = strays_of(plan, place)
+        self.hub = Hub(plan.size, resized=self._resize, repaint=self._repaint)
+        self.pty = Pty(plan.size)
+        try:
+            self.process = await spawn(
+                self.thread,
+                plan.argv,
+                namespace=place,
+                instance=plan.instance,
+                cwd=plan.cwd,
+                env=plan.env,
+                session=True,
+                controlling_tty=self.pty.path,
+            )
+        except BaseException:
+            self.pty.close()
+            raise
+        self.pty.started()
+        self.ctx.run(self._hold, self.process)
+
+    async def _hold(self, process: Process) -> None:
+        """Reads, waits for the program, and sees to it that nothing is left, whoever ends first."""
+        try:
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(self._read)
+                self.status = await process.wait()
+                reading.cancel_scope.deadline = anyio.current_time() + DRAIN
+            self.hub.end(Exit(self.status.code, self.status.signal, str(self.status)))
+            self.ended.set()
+            self.ctx.ref.tell(ProgramEnded())
+            await anyio.sleep_forever()
+        finally:
+            process.signal_group(signal.SIGKILL)
+            await process.aclose()
+            if not self.ended.is_set():
+                self.status = process.poll()
+                self.hub.end(Exit(None, signal.SIGKILL, "ended"))
+            self.pty.close()
+
+    async def _read(self) -> None:
+        await self.pty.read_into(self.hub)
+
+    # -- the size ------------------------------------------------------------------------------
+
+    def _resize(self, size: Size) -> None:
+        self.pty.resize(size)
+
+    def _repaint(self) -> None:
+        if self.painting is not None:
+            self.painting.cancel()
+        self.painting = self.ctx.run(self.pty.repaint, self.hub)
+
+    # -- the ends ------------------------------------------------------------------------------
+
+    @on(ProgramEnded)
+    def _program_ended(self, _msg: ProgramEnded) -> None:
+        assert self.status is not None
+        raise Stop(SessionOver(self.status))
+
+    @on(Left)
+    def _left(self, _msg: Left) -> None:
+        if not self.plan.lingers and not self.hub.viewers:
+            raise Stop()
+
+    async def stopping(self, reason: Reason) -> None:
+        """Hangs up, as when a window is closed; then as for services."""
+        process = self.process
+        if process is None or self.ended.is_set():
+            return
+        for number, patience in ((signal.SIGHUP, HANGUP), (signal.SIGTERM, GRACE)):
+            with anyio.move_on_after(patience):
+                await ask_to_end(process, self.strays, number)
+                await self._all_ended()
+                return
+        process.signal_group(signal.SIGKILL)
+        await sweep.kill_all(self.strays)
+
+    async def _all_ended(self) -> None:
+        await self.ended.wait()
+        while await lingering(self.strays):
+            await anyio.sleep(_PAUSE)
+
+    # -- what is asked -------------------------------------------------------------------------
+
+    @on(Join)
+    def _join(self, msg: Join) -> Viewer:
+        return self.hub.join(read_only=msg.read_only, size=msg.size, since=msg.since)
+
+    @on(GetHub)
+    def _get_hub(self, _msg: GetHub) -> Hub:
+        return self.hub
+
+    @on(Type)
+    def _type(self, msg: Type) -> None:
+        self.ctx.run(self.pty.write, msg.data)
+
+    @on(Describe)
+    def _describe(self, _msg: Describe) -> SessionInfo:
+        plan, hub = self.plan, self.hub
+        return SessionInfo(
+            plan.colony,
+            plan.name,
+            plan.argv,
+            self.process.pid if self.process is not None else 0,
+            hub.size.rows,
+            hub.size.columns,
+            len(hub.viewers),
+            hub.modes.title,
+            hub.ring.end,
+        )
+
+
+def strays_of(plan: SessionPlan, place: Namespace | None) -> Belongs:
+    """The rule for processes of a session, whoever their parent is now."""
+    mine = with_variable(TERMINAL_VARIABLE, plan.name)
+    if place is not None:
+        inside = in_namespace(place.inode)
+        return lambda pid: inside(pid) and mine(pid)
+    rules = (
+        mine,
+        with_variable(COLONY_VARIABLE, plan.colony),
+        with_variable(INSTANCE_VARIABLE, plan.instance),
+    )
+    return lambda pid: all(rule(pid) for rule in rules)

@@ -1,0 +1,208 @@
+"""The pure parts of terminals, cut at every point."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colony.terminals import chord, frames
+from colony.terminals.chord import Chord, parse, spelled
+from colony.terminals.modes import Modes
+from colony.terminals.replay import boundary, replay, without_questions
+from colony.terminals.ring import Ring
+from colony.terminals.sizes import Size, agreed, size_of
+
+PIECES = [
+    b"\x1b[?1049h",
+    b"\x1b[?1049l",
+    b"\x1b[?25l",
+    b"\x1b[?2004h",
+    b"\x1b[?1002;1006h",
+    b"\x1b[!p",
+    b"\x1bc",
+    b"\x1b=",
+    b"\x1b>",
+    b"\x1b[4 q",
+    b"\x1b]0;a title\x07",
+    "\x1b]2;tïtle\x1b\\".encode(),
+    b"\x1b[1;31m",
+    b"\x1b",
+    b"text\n",
+    b"\x1b]7;",
+    b"[?1h",
+]
+streams = st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+places = st.lists(st.integers(0, 10_000), max_size=20)
+
+
+@given(st.integers(1, 20), st.lists(st.binary(max_size=30), max_size=10))
+def test_a_ring_keeps_the_last_bytes_and_hands_out_those_it_loses(
+    capacity: int, chunks: list[bytes]
+) -> None:
+    ring, lost = Ring(capacity), b""
+    for chunk in chunks:
+        lost += ring.append(chunk)
+    whole = b"".join(chunks)
+    assert (ring.start, ring.end) == (max(0, len(whole) - capacity), len(whole))
+    assert lost == whole[: ring.start]
+    for offset in range(ring.start, ring.end + 1):
+        assert ring.read(offset, 7) == whole[offset : offset + 7]
+
+
+def test_a_ring_has_no_byte_that_it_does_not_keep() -> None:
+    ring = Ring(4)
+    ring.append(b"abcdef")
+    with pytest.raises(ValueError, match=r"offset 1 is not within 2\.\.6"):
+        ring.read(1, 1)
+    with pytest.raises(ValueError, match="positive number of bytes, got: 0"):
+        Ring(0)
+
+
+@given(streams, places)
+def test_modes_are_the_same_however_the_stream_is_cut(data: bytes, at: list[int]) -> None:
+    whole, pieces = Modes(), Modes()
+    whole.feed(data)
+    for piece in cut(data, at):
+        pieces.feed(piece)
+    assert pieces == whole
+
+
+@given(streams)
+def test_a_prelude_leads_to_the_state(data: bytes) -> None:
+    modes, fresh = Modes(), Modes()
+    modes.feed(data)
+    fresh.feed(modes.prelude())
+    modes._rest = b""
+    assert fresh == modes
+
+
+def test_modes_of_a_full_screen_program() -> None:
+    modes = Modes()
+    modes.feed(b"\x1b[?1049h\x1b[?1h\x1b=\x1b[?25l\x1b]2;vim\x07\x1b[?1;25")
+    modes.feed(b"h")
+    assert modes.prelude() == b"\x1b[?1049h\x1b[?1h\x1b=\x1b]2;vim\x1b\\"
+
+
+@given(streams, st.integers(1, 60))
+def test_a_replay_ends_in_the_present_state(data: bytes, capacity: int) -> None:
+    ring, before, now = Ring(capacity), Modes(), Modes()
+    before.feed(ring.append(data))
+    now.feed(data)
+    for most in (None, 10):
+        shown = Modes()
+        shown.feed(replay(ring, before, now, most))
+        assert (shown.set, shown.alternate) == (now.set, now.alternate)
+
+
+def test_a_replay_asks_the_terminal_nothing() -> None:
+    asked = b"a\x1b[6n\x1b[cb\x1b[>0q\x1b]11;?\x07\x1b[?2026$p\x1bP+q544e\x1b\\c\x1b[31md\x1b[?25h"
+    assert without_questions(asked) == b"abc\x1b[31md\x1b[?25h"
+
+
+def test_a_replay_begins_after_a_line() -> None:
+    assert boundary(b"31mhalf\nwhole") == 8
+    assert boundary(b"\xa4half\x1b[m") == 5
+    assert boundary(b"nothing") == 7
+
+
+# -- the detach keys -------------------------------------------------------------------------------
+
+KEYS = parse(chord.DEFAULT)
+typed = st.lists(
+    st.sampled_from([b"\x1d", b"d", b"x", b"\x1b", b"\x1b[200~", b"\x1b[201~", b"\xc3\xa4", b"[20"]),
+    max_size=12,
+).map(b"".join)
+
+
+@given(typed, places)
+def test_the_chord_is_found_however_it_is_read(data: bytes, at: list[int]) -> None:
+    whole, pieces = Chord(KEYS), Chord(KEYS)
+    expected = whole.feed(data, 0.0)
+    passed = b"".join(pieces.feed(piece, 0.0) for piece in cut(data, at))
+    assert (passed, pieces.detached) == (expected, whole.detached)
+
+
+@given(st.binary(max_size=200), places)
+def test_what_has_no_first_key_is_passed_on_whole(data: bytes, at: list[int]) -> None:
+    data = data.replace(b"\x1d", b"")
+    one = Chord(KEYS)
+    assert b"".join(one.feed(piece, 0.0) for piece in cut(data, at)) == data
+    assert not one.detached
+
+
+@pytest.mark.parametrize(
+    ("data", "passed", "detached"),
+    [
+        (b"ls\x1ddmore", b"ls", True),
+        (b"\x1dx", b"\x1dx", False),
+        (b"\x1d\x1d", b"\x1d", False),
+        (b"\x1d\x1dd", b"\x1dd", False),
+        (b"\x1b[200~\x1dd\x1b[201~", b"\x1b[200~\x1dd\x1b[201~", False),
+        (b"\x1b[200~a\x1b[201~\x1dd", b"\x1b[200~a\x1b[201~", True),
+        (bytes(range(0x80, 0x100)), bytes(range(0x80, 0x100)), False),
+    ],
+)
+def test_the_chord(data: bytes, passed: bytes, detached: bool) -> None:
+    one = Chord(KEYS)
+    assert (one.feed(data, 0.0), one.detached) == (passed, detached)
+
+
+def test_a_first_key_that_nothing_follows_is_passed_on() -> None:
+    one = Chord(KEYS)
+    assert one.feed(b"\x1d", 1.0) == b""
+    assert one.due == 1.5
+    assert one.expire(1.4) == b""
+    assert one.expire(1.5) == b"\x1d"
+    assert one.due is None
+    assert (one.feed(b"d", 2.0), one.detached) == (b"d", False)
+
+
+def test_detach_keys_are_read_and_spelled() -> None:
+    assert spelled(parse("ctrl-],d")) == "Ctrl-] d"
+    assert parse("Ctrl-P,ctrl-q") == b"\x10\x11"
+    with pytest.raises(ValueError, match=r"as ctrl-\],d, got: 'hyper-x'"):
+        parse("hyper-x")
+
+
+# -- sizes and frames ------------------------------------------------------------------------------
+
+
+def test_the_smallest_of_those_who_type_wins() -> None:
+    assert agreed([Size(30, 100), Size(50, 80), None], [Size(5, 5)]) == Size(30, 80)
+    assert agreed([None], [Size(5, 6)]) == Size(5, 6)
+    assert agreed([], []) is None
+    assert size_of(0, 80) is None
+    assert size_of(24, 99999) == Size(24, 4096)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([frames.TEXT, frames.BINARY]), st.binary(max_size=300))),
+    places,
+    st.booleans(),
+)
+def test_frames_arrive_however_they_are_cut(
+    messages: list[tuple[int, bytes]], at: list[int], client: bool
+) -> None:
+    wire = b"".join(
+        frames.masked(kind, data, b"\x01\xfe\x80\x00") if client else frames.unmasked(kind, data)
+        for kind, data in messages
+    )
+    reader = frames.FrameReader()
+    assert [each for piece in cut(wire, at) for each in reader.feed(piece)] == messages
+
+
+def test_a_long_frame_and_a_broken_one() -> None:
+    reader = frames.FrameReader()
+    long = bytes(70_000)
+    assert list(reader.feed(frames.unmasked(frames.BINARY, long))) == [(frames.BINARY, long)]
+    with pytest.raises(frames.BadFrame, match="reserved bits set, got: 0xf2"):
+        list(reader.feed(b"\xf2\x00"))
+    assert frames.accept_for(b"dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
