@@ -150,13 +150,15 @@ class Ties:
 
 
 @contextmanager
-def _waiting_for(waiter: Cell, awaited: Cell) -> Iterator[None]:
-    key = object()
-    waiter.calling[key] = awaited
+def waiting_for(waiter: Cell, awaited: Iterable[Cell]) -> Iterator[None]:
+    """Marks, for the search for deadlocks, that `waiter` handles nothing until these answer."""
+    marks: dict[object, Cell] = {object(): cell for cell in awaited}
+    waiter.calling.update(marks)
     try:
         yield
     finally:
-        del waiter.calling[key]
+        for mark in marks:
+            del waiter.calling[mark]
 
 
 class Cell:
@@ -357,6 +359,11 @@ class Cell:
             return await future
         return self.down
 
+    def tell_to_stop(self, reason: Reason) -> None:
+        """`request_stop` by one who keeps the deadline himself."""
+        self.tie().told = True
+        self.request_stop(reason)
+
     async def shut_down(self, reason: Reason, grace: ShutdownTime) -> Reason:
         """Stops the cell as a supervisor does and waits until it is gone (R94).
 
@@ -365,8 +372,7 @@ class Cell:
         if grace == BRUTAL_KILL:
             self.kill()
         elif self.down is None:
-            self.tie().told = True
-            self.request_stop(reason)
+            self.tell_to_stop(reason)
             if grace != INFINITY:
                 with anyio.move_on_after(float(grace)):
                     await self.stopped()
@@ -374,8 +380,8 @@ class Cell:
         return await self.stopped()
 
     def awaited_by(self, waiter: Cell | None) -> AbstractContextManager[None]:
-        """Marks, for the search for deadlocks, that `waiter` handles nothing until we answer."""
-        return nullcontext() if waiter is None else _waiting_for(waiter, self)
+        """`waiting_for`, if it is an actor that waits."""
+        return nullcontext() if waiter is None else waiting_for(waiter, (self,))
 
     async def release(self, reason: Reason) -> None:
         """Ends everything that the cell owns: its tasks, then its children, newest first."""

@@ -321,13 +321,17 @@ class PlainCell(Cell):
     def fail(self, reason: Reason) -> None:
         self.request_stop(reason)
 
+    def tell_to_stop(self, reason: Reason) -> None:
+        self.request_stop(reason)
+        self._end_if_idle()
+
     async def shut_down(self, reason: Reason, grace: ShutdownTime) -> Reason:
         if self.down is None:
             if grace == BRUTAL_KILL:
                 self.kill()
+                self._end_if_idle()
             else:
-                self.request_stop(reason)
-            self._end_if_idle()
+                self.tell_to_stop(reason)
             if self.down is not None:
                 await self.system.pump.took_a_turn()
         return await self.stopped()

@@ -32,6 +32,9 @@ ShutdownTime = float | Literal["brutal_kill", "infinity"]
 
 ChildType = Literal["worker", "supervisor"]
 
+_RESTARTS: Final = get_args(Restart)
+_TYPES: Final = get_args(ChildType)
+
 BRUTAL_KILL: Final = "brutal_kill"
 INFINITY: Final = "infinity"
 DEFAULT_SHUTDOWN: Final = 5.0
@@ -94,14 +97,12 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
             raise rejected("invalid_id", "a child's id", self.id, 'a non-empty string without "/"')
         if not callable(self.factory):
             raise rejected("invalid_mfa", "a child's factory", self.factory, "an actor's class")
-        if self.restart not in get_args(Restart):
-            raise rejected(
-                "invalid_restart_type", "restart", self.restart, _one_of(get_args(Restart))
-            )
+        if self.restart not in _RESTARTS:
+            raise rejected("invalid_restart_type", "restart", self.restart, _one_of(_RESTARTS))
         if not isinstance(self.significant, bool):
             raise rejected("invalid_significant", "significant", self.significant, "true or false")
-        if self.type not in get_args(ChildType):
-            raise rejected("invalid_child_type", "type", self.type, _one_of(get_args(ChildType)))
+        if self.type not in _TYPES:
+            raise rejected("invalid_child_type", "type", self.type, _one_of(_TYPES))
         if not _is_shutdown_time(self.shutdown):
             raise rejected(
                 "invalid_shutdown",

@@ -31,16 +31,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from random import Random
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import anyio
 import msgspec
 
 from actors import dialogue, events, supervision
 from actors.actor import Actor
-from actors.cell import Cell, Ignore
+from actors.cell import Cell, Ignore, waiting_for
 from actors.errors import InvalidSpec, Refused
 from actors.messages import Call, Cast, on
 from actors.reasons import Crashed, Reason, Shutdown, Stop
@@ -48,6 +48,9 @@ from actors.ref import Ref
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, ChildType, ShutdownTime
 from actors.supervision import AutoShutdown, Flags, Status, Strategy
 from actors.watching import Exit
+
+if TYPE_CHECKING:
+    from actors.system import System
 
 A = TypeVar("A", bound=Actor)
 
@@ -378,29 +381,33 @@ class Supervisor(Actor):
         by_time: dict[ShutdownTime, list[Cell]] = {}
         for id, cell in cells.items():
             by_time.setdefault(self.state.children[id].spec.shutdown, []).append(cell)
-        with ExitStack() as waits:
-            for cell in cells.values():
-                waits.enter_context(cell.awaited_by(self.ctx.cell))
+        with waiting_for(self.ctx.cell, cells.values()):
             async with anyio.create_task_group() as group:
                 for grace, leaving in by_time.items():
-                    group.start_soon(_shut_down_all, leaving, grace)
-        reasons = [(id, await cell.stopped()) for id, cell in cells.items()]
-        return dialogue.AllStopped(tuple(reasons))
+                    group.start_soon(_shut_down_all, self.ctx.system, leaving, grace)
+        return dialogue.AllStopped(
+            tuple([(id, await cell.stopped()) for id, cell in cells.items()])
+        )
 
 
-async def _shut_down_all(cells: Sequence[Cell], grace: ShutdownTime) -> None:
+async def _shut_down_all(system: System, cells: Sequence[Cell], grace: ShutdownTime) -> None:
     """`Cell.shut_down` for many: all are told first, and one deadline is for all of them."""
     if grace != BRUTAL_KILL:
         for cell in cells:
-            cell.tie().told = True
-            cell.request_stop(Shutdown())
+            cell.tell_to_stop(Shutdown())
+            await system.pump.took_a_turn()
         with anyio.move_on_after(math.inf if grace == INFINITY else float(grace)):
-            for cell in cells:
-                await cell.stopped()
+            await _all_gone(cells)
     for cell in cells:
-        cell.kill()
+        if cell.down is None:
+            cell.kill()
+    await _all_gone(cells)
+
+
+async def _all_gone(cells: Sequence[Cell]) -> None:
     for cell in cells:
-        await cell.stopped()
+        if cell.down is None:
+            await cell.stopped()
 
 
 def _check_change(old: Flags, new: Flags, children: Sequence[ChildSpec[Any]]) -> None:
