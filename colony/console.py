@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from actors import Event, events
 from colony.events import (
+    ProvisionStep,
     ServiceDetached,
     ServiceExited,
     ServiceFailed,
@@ -263,6 +264,21 @@ def _stopped(console: Console, event: ServiceStopped) -> bytes:
     return rest + console.line("done", name, how, event.seconds)
 
 
+_PROVISION: Final = {"done": "done", "failed": "failed", "undone": "ending", "begun": "note"}
+
+
+def _provisioned(console: Console, event: ProvisionStep) -> bytes:
+    if event.state not in _PROVISION or (event.state == "begun" and event.step not in _LONG):
+        return b""
+    name = console.name(event.colony, event.step)
+    word = {"undone": "taken back", "begun": f"{event.detail} …"}.get(event.state, event.detail)
+    return console.line(_PROVISION[event.state], name, word, event.seconds)
+
+
+_LONG: Final = frozenset(("source", "node packages", "python packages", "cargo packages", "setup"))
+"""Steps that may take long: their begin is worth a line."""
+
+
 def colony_of(path: str) -> str | None:
     """The colony whose services' supervisor has this path; None for any other path."""
     parts = path.split("/")
@@ -275,6 +291,7 @@ _SHOWERS: Final[dict[type, Callable[[Console, Any], bytes]]] = {
     DoorOpened: _door,
     DnsOpened: _dns,
     NamespaceMade: _namespace,
+    ProvisionStep: _provisioned,
     NamespaceGone: _namespace_gone,
     ServiceStarted: _started,
     ServiceReady: _ready,

@@ -33,6 +33,16 @@ class Notice(Event, frozen=True, kw_only=True):
     text: str
 
 
+class ProvisionStep(Event, frozen=True, kw_only=True):
+    """A step of providing what a colony needs: state is begun, done, skipped, failed or undone."""
+
+    colony: str
+    step: str
+    state: str
+    detail: str
+    seconds: float | None = None
+
+
 class ServiceWaiting(Event, frozen=True, kw_only=True):
     """A service is not started yet: it comes after others. `waits_for` says what of whom, as
     "db to be ready"."""

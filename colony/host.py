@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -41,10 +41,12 @@ from colony import tree
 from colony.api.history import History
 from colony.api.owner import Api, Listen
 from colony.config import Config
+from colony.events import Notice
 from colony.logs import Logs
 from colony.modes import Machine, Modes, Wishes, choose
 from colony.paths import SOCKET, home_directory, make_private, runtime_directory
 from colony.places import Places
+from colony.preparing import prepared, taken_back
 from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
 from netns import Instance, NetworkThread, probe
@@ -256,6 +258,9 @@ class Host:
         Raises `HostFailed`.
         """
         self.failures = Failures(self.system)
+        for name in await taken_back(self.options.home or home_directory()):
+            text = f"the provisioning of {name} had been cut off; it was taken back"
+            self.system.publish(Notice(at=anyio.current_time(), colony="", text=text))
         failed: Exception | None = None
         async with anyio.create_task_group() as tasks:
             try:
@@ -306,12 +311,25 @@ class Host:
         colony = RunningColony(self, config, self.urls(config), environ)
         self._remember(colony)
         try:
-            await self._start(colony)
+            async with self._prepared(config, environ) as colony.environ:
+                await self._start(colony)
         except BaseException:
             if self.colonies.get(config.name) is colony:
                 del self.colonies[config.name]
             raise
         return colony
+
+    def _prepared(
+        self, config: Config, environ: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[dict[str, str]]:
+        return prepared(
+            config,
+            self.options.home or home_directory(),
+            environ,
+            {INSTANCE_VARIABLE: self.parts.instance.id},
+            self.system.publish,
+            anyio.current_time,
+        )
 
     def _refuse_shared_ports(self, config: Config) -> None:
         """On the host's own network two servers would race for the port, and one would crash until

@@ -163,6 +163,10 @@ class Run:
                     self.colonies.append(await self.host.add(config))
                 except ColonyFailed as error:
                     self._complain(str(error))
+                    for line in error.last_lines:
+                        self._message(f"  | {line}")
+                    if error.help:
+                        self._message(f"  = help: {error.help}")
                     self.asked.set()
                     return
 

@@ -50,7 +50,15 @@ OVER: Final = frozenset({"stopped", "completed", "failed"})
 
 
 class ColonyFailed(Exception):
-    """A colony could not be started; nothing of it is left."""
+    """A colony could not be started; nothing of it is left.
+
+    `last_lines` is what the command wrote last that failed, if it was one; `help` what to do.
+    """
+
+    def __init__(self, text: str, *, help: str = "", last_lines: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.help = help
+        self.last_lines = tuple(last_lines)
 
 
 class ServiceFailed(Exception):

@@ -167,7 +167,9 @@ class Operations:
         except ColonyFailed as failed:
             if config.name in self.host.colonies:
                 raise conflict(str(failed), "give it another name, or stop that one") from None
-            raise ApiError("failed", str(failed)) from None
+            raise ApiError(
+                "failed", str(failed), help=failed.help, last_lines=failed.last_lines
+            ) from None
         except ActorDown as down:
             raise ApiError("stopping", f"the instance cannot start a colony now: {down}") from None
 

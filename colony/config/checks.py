@@ -197,15 +197,3 @@ def something_to_run(sheet: Sheet, document: dict[str, Any]) -> None:
         ("services",),
         help='write one:\n[services.web]\ncommand = "python3 -m http.server 4001"\nport = 4001',
     )
-
-
-def not_provisioned(sheet: Sheet, document: dict[str, Any]) -> None:
-    """`[colony.environment]` is read and checked; that nothing is installed must be said."""
-    colony = document.get("colony")
-    if isinstance(colony, dict) and isinstance(colony.get("environment"), dict):
-        sheet.report(
-            "[colony.environment] is not provisioned yet: what it names must be installed already",
-            ("colony", "environment"),
-            place=_table_place(sheet, ("colony", "environment")),
-            severity="warning",
-        )

@@ -81,7 +81,6 @@ def parse(
     service_checks.exits_can_come(sheet, services)
     service_checks.backoffs_grow(sheet, services)
     checks.something_to_run(sheet, document)
-    checks.not_provisioned(sheet, document)
     fields |= {
         "colony": colony,
         "services": services,

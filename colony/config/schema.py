@@ -266,15 +266,18 @@ class Service(_WithEnv, frozen=True, kw_only=True):
 class Terminal(_WithEnv, frozen=True, kw_only=True):
     """`[terminal]`: what a terminal session of the colony runs."""
 
-    command: Annotated[Command, Meta(description="A line for /bin/sh, or arguments")] = "/bin/bash"
+    command: Annotated[
+        Command | None,
+        Meta(description="A line for /bin/sh, or arguments. Default: the user's shell"),
+    ] = None
     env: Annotated[
         dict[str, str], Meta(description="Its environment, over the colony's and the system's")
     ] = field(default_factory=dict)
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The arguments to execute, as `Service.argv`."""
-        return as_argv(self.command)
+        """The arguments to execute, as `Service.argv`; () for the user's shell."""
+        return () if self.command is None else as_argv(self.command)
 
 
 class Supervision(Struct, frozen=True, kw_only=True):

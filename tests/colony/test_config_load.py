@@ -669,15 +669,6 @@ def test_old_ports_must_not_contradict_the_services() -> None:
     ]
 
 
-def test_the_environment_is_read_with_a_warning_that_nothing_is_installed() -> None:
-    read = parse(MINIMAL + '[colony.environment]\nnode_version = "22"\n')
-    [warning] = read.warnings
-    assert (warning.severity, warning.line) == ("warning", 6)
-    assert warning.message == (
-        "[colony.environment] is not provisioned yet: what it names must be installed already"
-    )
-
-
 # Where services run.
 
 

@@ -1,0 +1,79 @@
+"""What a colony's `[colony.environment]` asks for, provided before its tree is started.
+
+    Host.add ─▶ prepared ─▶ provision.workspace_stages ─▶ ProvisionStep events
+                   │
+                   └─ for the block: if the colony's start fails, everything is taken back
+
+A colony without the table needs nothing of it. Setup commands of a cloned repository run only with
+a consent that was given before, by `colony new`: an instance has nobody to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio.to_thread
+
+from colony.config import Config, Environment
+from colony.events import ProvisionStep
+from colony.provision import (
+    Busy,
+    Journal,
+    Progress,
+    ProvisionFailed,
+    Work,
+    provisioning,
+    recover,
+    workspace_stages,
+)
+from colony.running import ColonyFailed
+
+
+@asynccontextmanager
+async def prepared(
+    config: Config,
+    home: Path,
+    environ: Mapping[str, str],
+    marks: Mapping[str, str],
+    publish: Callable[[ProvisionStep], None],
+    now: Callable[[], float],
+) -> AsyncIterator[dict[str, str]]:
+    """The environment for the colony's services, with what was provided in it, for the block in
+    which it is started. `marks` are variables by which what is run can be found after a crash.
+
+    Raises `ColonyFailed`, with everything as before.
+    """
+    if config.colony.environment == Environment():
+        yield dict(environ)
+        return
+    work = Work(
+        config.name, Path(config.workspace), Journal(home), {**environ, **marks}, config=config
+    )
+
+    def report(progress: Progress) -> None:
+        publish(
+            ProvisionStep(
+                at=now(),
+                colony=config.name,
+                step=progress.step,
+                state=progress.state,
+                detail=progress.detail,
+                seconds=progress.seconds,
+            )
+        )
+
+    try:
+        async with provisioning(work, workspace_stages(), report):
+            yield {**environ, **work.added}
+    except ProvisionFailed as failed:
+        cause = failed.cause
+        raise ColonyFailed(str(failed), help=cause.help, last_lines=cause.last_lines) from failed
+    except Busy as busy:
+        raise ColonyFailed(str(busy), help="wait until it is done") from None
+
+
+async def taken_back(home: Path) -> list[str]:
+    """Takes back what processes that died have left half done; the names of the colonies."""
+    return await anyio.to_thread.run_sync(recover, Journal(home))
