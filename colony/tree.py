@@ -3,18 +3,20 @@
     system                        one_for_one
     ├── journal                   the last output of every service
     ├── addresses, network        (with namespaces) the network thread and the host's side
+    ├── neighbours                (with namespaces) who may reach whom, under what names
     ├── guardian                  ends what a killed Colony leaves
     ├── routes, door, dns         the front door
     ├── ports                     the host's ports that lead into colonies
     ├── colonies                  dynamic
     │   └── my-app                rest_for_one, ends when `services` gives up
-    │       ├── namespace         (with namespaces)
+    │       ├── namespace, member (with namespaces) its network, and itself to its neighbours
     │       ├── ports, routes
     │       ├── board             what is known of each service
     │       ├── services          strategy and limit of colony.toml
     │       │   ├── web
     │       │   └── api
     │       ├── control           what an operator does to them
+    │       ├── terminals         dynamic: a child for each terminal session
     │       └── watch             (with namespaces) what listens in there
     └── api                       (where it is served) the HTTP API
 
@@ -26,6 +28,7 @@ permanent: a crash of the namespace's owner brings the namespace and what is in 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from typing import Any, Final
 
 import msgspec
@@ -37,11 +40,13 @@ from colony.guardian import GUARDIAN, Guardian
 from colony.journal import JOURNAL, Journal
 from colony.logs import Logs
 from colony.network.forms import Forward, parse
+from colony.network.neighbours import NEIGHBOURS, ColonyMember, Neighbours
 from colony.network.ports import PORTS, ColonyPorts, HostPorts, ports_name
 from colony.network.watching import PortWatch, watch_name
 from colony.places import ColonyRoutes, Places, routes_name
 from colony.services import specs
 from colony.services.specs import Where, colony_children
+from colony.terminals.opening import terminals_spec
 from netns import Instance, NetworkThread
 from netns.actors import (
     ADDRESSES,
@@ -52,6 +57,7 @@ from netns.actors import (
     ProcessesOwner,
     namespace_name,
 )
+from netns.namespace import Egress
 from proxy import FrontDoor, NameServer, Route, TcpUpstream
 from proxy.actors import DNS, DOOR, ROUTES, DnsOwner, DoorOwner, Routes
 
@@ -94,6 +100,7 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
         Journal.spec(parts.logs).options(id="journal", name=JOURNAL),
         AddressBook.spec().options(id="addresses", name=ADDRESSES),
         network.options(id="network", name=NETWORK, shutdown=30.0),
+        *_if_isolated(parts),
         guardian.options(id="guardian", name=GUARDIAN),
         Routes.spec().options(id="routes", name=ROUTES),
         DoorOwner.spec(parts.door, parts.door_kind).options(id="door", name=DOOR, shutdown=10.0),
@@ -113,15 +120,18 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
     return top.options(id=SYSTEM)
 
 
+def _if_isolated(parts: Parts) -> list[ChildSpec[Any]]:
+    neighbours = Neighbours.spec().options(id="neighbours", name=NEIGHBOURS)
+    return [neighbours] if parts.isolated else []
+
+
 def colony_spec(
     config: Config, parts: Parts, urls: Mapping[str, str], system_env: Mapping[str, str]
 ) -> ChildSpec[Supervisor]:
     """One colony. `urls` holds the URL of each of its services."""
     children: list[ChildSpec[Any]] = []
     if parts.isolated:
-        owner = NamespaceOwner.spec(config.name, config.network.egress)
-        name = namespace_name(config.name)
-        children.append(owner.options(id="namespace", name=name, shutdown=30.0))
+        children += _network_of(config)
     else:
         swept = ProcessesOwner.spec(config.name, parts.instance.id)
         children.append(swept.options(id="processes", shutdown=30.0))
@@ -132,6 +142,7 @@ def colony_spec(
     )
     children.append(routes.options(id="routes", name=routes_name(config.name)))
     children += colony_children(config, where(parts), urls, system_env, services_path(config.name))
+    children.append(terminals_spec(config.name))
     if parts.isolated:
         auto = config.network.expose == "auto"
         watch = PortWatch.spec(config.name, parts.thread, routes_name(config.name) if auto else "")
@@ -145,6 +156,22 @@ def colony_spec(
         auto_shutdown="any_significant",
     )
     return colony.options(id=config.name, restart="temporary")
+
+
+def _network_of(config: Config) -> list[ChildSpec[Any]]:
+    wanted, policy = config.network, config.network.policy
+    address = None if wanted.ip is None else IPv4Address(wanted.ip)
+    allow = policy.egress.allow
+    egress: Egress = wanted.egress if allow is None else "some"
+    owner = NamespaceOwner.spec(config.name, egress, address=address)
+    services = tuple(config.services)
+    member = ColonyMember.spec(
+        *(config.name, services, wanted.network, wanted.hostname), policy.allow_from, allow
+    )
+    return [
+        owner.options(id="namespace", name=namespace_name(config.name), shutdown=30.0),
+        member.options(id="member"),
+    ]
 
 
 def where(parts: Parts) -> Where:

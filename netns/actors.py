@@ -11,6 +11,7 @@ down on its way out, however the owner ends. What must survive an owner's crash 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from typing import Final
 
 import anyio
@@ -162,7 +163,7 @@ class NamespaceOwner(Actor):
 
     colony
         Whose.
-    egress, hosts
+    egress, hosts, address
         As for `Network.create`.
     """
 
@@ -171,16 +172,20 @@ class NamespaceOwner(Actor):
         colony: str,
         egress: Egress = "nat",
         hosts: Mapping[str, IPAddress | str] | None = None,
+        address: IPv4Address | None = None,
     ) -> None:
         self.colony = colony
         self.egress = egress
         self.hosts = hosts
+        self.address = address
         self.space: Namespace | None = None
 
     async def start(self) -> Ignore | None:
         began = self.ctx.now
         network = await self._network()
-        space = await network.create(self.colony, egress=self.egress, hosts=self.hosts)
+        space = await network.create(
+            self.colony, egress=self.egress, hosts=self.hosts, address=self.address
+        )
         self.ctx.run(self._hold, space)
         self.space = space
         self.ctx.system.publish(

@@ -12,11 +12,12 @@ from ipaddress import IPv4Network
 from socket import AF_INET
 from typing import Final
 
-from netns import files, hostwide, messages, names, nft, ruleset
+from netns import files, hostwide, messages, names, nft, permits, ruleset
 from netns.errors import NetnsError
 from netns.instance import Instance
 from netns.messages import IPNetwork
 from netns.netlink import Netlink, Route, exists
+from netns.permits import Permit
 from netns.pool import Address, Pool, candidates, choose_network, ula_network
 
 EGRESS_FILE: Final = "egress"
@@ -72,7 +73,17 @@ class Host:
         "none" confines by the lack of a route alone.
     """
 
-    __slots__ = ("_forwards", "_nft", "instance", "ipv6", "netlink", "pool", "serial")
+    __slots__ = (
+        "_allowed",
+        "_forwards",
+        "_nft",
+        "_peers",
+        "instance",
+        "ipv6",
+        "netlink",
+        "pool",
+        "serial",
+    )
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
@@ -81,6 +92,8 @@ class Host:
         self.netlink = Netlink()
         self._nft: nft.Nft | None = None
         self._forwards = False
+        self._peers: frozenset[Permit] = frozenset()
+        self._allowed: frozenset[Permit] = frozenset()
         self.pool = Pool(v6=ula_network(instance.id))
 
     def __repr__(self) -> str:
@@ -138,15 +151,35 @@ class Host:
 
     def let_out(self, address: Address) -> None:
         """Lets a colony's packets leave the host under the host's address."""
-        if not self._forwards:
-            instance = self.instance
-            hostwide.hold_setting(hostwide.IP_FORWARD, "1", instance.id, instance.lock)
-            self._forwards = True
+        self._forward()
         self._element("add", address, "letting the colony out")
 
     def keep_in(self, address: Address) -> None:
         """Takes `let_out` back."""
         self._element("delete", address, "keeping the colony in")
+
+    def permit(self, peers: frozenset[Permit], allowed: frozenset[Permit]) -> None:
+        """These may pass from colony to colony, and out of the machine, and no others. Raises
+        `NetnsError` where there is no packet filter and something is to pass."""
+        if (peers, allowed) == (self._peers, self._allowed):
+            return
+        if self._nft is None:
+            raise NetnsError(f"colonies cannot reach each other: {nft.MISSING}")
+        if peers or allowed:
+            self._forward()
+        commands = [
+            *permits.changes(self.instance.id, permits.PEERS, self._peers, peers),
+            *permits.changes(self.instance.id, permits.ALLOWED, self._allowed, allowed),
+            *permits.source_changes(self.instance.id, self._allowed, allowed),
+        ]
+        self._nft.run(commands, "permitting what colonies may reach")
+        self._peers, self._allowed = peers, allowed
+
+    def _forward(self) -> None:
+        if not self._forwards:
+            instance = self.instance
+            hostwide.hold_setting(hostwide.IP_FORWARD, "1", instance.id, instance.lock)
+            self._forwards = True
 
     def _element(self, verb: str, address: Address, doing: str) -> None:
         if self._nft is not None:

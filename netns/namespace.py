@@ -40,8 +40,8 @@ from netns.netlink import Netlink
 from netns.pool import Address
 from netns.thread import NetworkThread, Place
 
-Egress = Literal["nat", "none"]
-EGRESS: Final[tuple[Egress, ...]] = ("nat", "none")
+Egress = Literal["nat", "some", "none"]
+EGRESS: Final[tuple[Egress, ...]] = ("nat", "some", "none")
 
 OnStep = Callable[[str, float], object]
 
@@ -73,7 +73,8 @@ class Plan(msgspec.Struct, frozen=True):
     hosts, resolv_conf
         The text of the colony's own files.
     egress
-        "nat": out through the host's address. "none": no way out, not even to the host.
+        "nat": out through the host's address. "none": no way out, not even to the host. "some":
+        the way is there, and leads where `Network.permit` says.
     """
 
     colony: str
@@ -296,9 +297,9 @@ def _configure_inside(b: Build) -> None:
         messages.add_address(index, address.v4),
         messages.add_route(ip_network(address.gateway4), index, metric),
     ]
-    if out:
-        gateway = address.gateway4
-        requests.append(messages.add_route(_ANYWHERE4, index, metric, gateway=gateway))
+    # Without a way out there still is one to the neighbours: who may be reached, the host decides.
+    reached = _ANYWHERE4 if out else b.host.pool.v4
+    requests.append(messages.add_route(reached, index, metric, gateway=address.gateway4))
     if b.space.ipv6:
         requests += [
             messages.add_address(index, address.v6),

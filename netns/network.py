@@ -15,7 +15,7 @@ has removed it when it raises.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Final
 
 import anyio
@@ -26,6 +26,7 @@ from netns.host import Host, host_resolv_conf
 from netns.instance import Instance
 from netns.messages import IPAddress
 from netns.namespace import DEFAULT_MTU, EGRESS, Egress, Namespace, OnStep, Plan
+from netns.permits import Permit
 from netns.pool import Pool
 from netns.thread import NetworkThread
 
@@ -89,17 +90,20 @@ class Network:
         egress: Egress = "nat",
         hosts: Mapping[str, IPAddress | str] | None = None,
         nameservers: Iterable[IPAddress | str] | None = None,
+        address: IPv4Address | None = None,
         mtu: int = DEFAULT_MTU,
         on_step: OnStep | None = None,
     ) -> Namespace:
         """Makes the colony's complete network.
 
         egress
-            "nat" (default) or "none"; see `Plan`.
+            "nat" (default), "some" or "none"; see `Plan`.
         hosts
             Further names for its hosts file, with their addresses.
         nameservers
             For its resolv.conf, instead of the host's that are not on loopback.
+        address
+            The one that it shall have, inside the pool; default any free one.
         on_step
             Called on the network thread after each step with its name and milliseconds.
 
@@ -111,6 +115,8 @@ class Network:
             raise NetnsError(f"egress is one of {', '.join(EGRESS)}, got: {egress!r}")
         if colony in self.pool.held():
             raise NetnsError(f"colony {colony!r} has a network in this instance already")
+        if address is not None:
+            self.pool.reserve(colony, address)
         host_text, upstream = await self._thread.run(host_resolv_conf)
         plan = Plan(
             colony=colony,
@@ -154,6 +160,22 @@ class Network:
         text = files.hosts(space.colony, hosts)
         # In place: the mount holds on to the file, not to its name.
         await self._thread.run((space.files / "hosts").write_text, text)
+
+    async def permit(
+        self, peers: frozenset[Permit] = frozenset(), allowed: frozenset[Permit] = frozenset()
+    ) -> None:
+        """Lets these packets pass from colony to colony (`peers`) and out of the machine, for
+        colonies whose egress is "some" (`allowed`), and no others. No two may overlap.
+
+        Raises `NetnsError` when the packet filter refuses, or is missing.
+        """
+        await self._thread.run(self._host.permit, peers, allowed)
+
+    async def nameservers(self) -> tuple[IPAddress, ...]:
+        """The name servers that colonies ask, as far as they are addresses."""
+        host_text, upstream = await self._thread.run(host_resolv_conf)
+        text = files.resolv_conf(host_text, upstream)
+        return tuple(ip_address(server) for server in files.nameservers(text))
 
     async def close(self) -> None:
         """Removes what `open` made and puts the machine's settings back, unless another living

@@ -18,9 +18,12 @@ On the host, table `inet colony_{instance}`; `vc{instance}*` are the host ends o
 
     input        what answers us passes; from a colony outside nat4/nat6 the rest is rejected
     forward      what answers, or was published by dnat, passes
-                 from a colony:  to another colony is rejected, from outside nat4/nat6 as well
+                 from a colony to another:  what is in `peers4` passes, the rest is rejected
+                 from a colony elsewhere:   what is in `allow4` passes, and all from nat4/nat6
                  to a colony:    the rest is dropped (a machine on the LAN may not route into one)
-    postrouting  from nat4/nat6, leaving by another door than a colony's  →  masquerade
+    postrouting  from nat4/nat6/some4, leaving by another door than a colony's  →  masquerade
+
+`peers4` and `allow4` hold (from, to, port), see `permits`; `some4` those who are in `allow4`.
 
 An `accept` here does not overrule another table's `drop` at the same hook (Docker, ufw): then the
 colonies have no egress. Between the host and a colony nothing is forwarded, so that always works.
@@ -38,7 +41,13 @@ Command = dict[str, Any]
 Expression = dict[str, Any]
 
 FAMILY: Final = "inet"
-SETS: Final = {"nat4": "ipv4_addr", "nat6": "ipv6_addr"}
+SETS: Final[dict[str, Any]] = {
+    "nat4": "ipv4_addr",
+    "nat6": "ipv6_addr",
+    "some4": "ipv4_addr",
+    "peers4": ("ipv4_addr", "ipv4_addr", "inet_service"),
+    "allow4": ("ipv4_addr", "ipv4_addr", "inet_service"),
+}
 
 # chain → (type, hook, priority)
 _INNER_CHAINS: Final = {"prerouting": ("nat", "prerouting", -100)}
@@ -68,7 +77,15 @@ def _source(protocol: str, right: str, op: str = "==") -> Expression:
     return _match({"payload": {"protocol": protocol, "field": "saddr"}}, right, op)
 
 
+def _permitted(name: str) -> Expression:
+    """From whom, to whom and to which port, all three in a set."""
+    parts = (("ip", "saddr"), ("ip", "daddr"), ("th", "dport"))
+    key = [{"payload": {"protocol": protocol, "field": field}} for protocol, field in parts]
+    return _match({"concat": key}, f"@{name}")
+
+
 _ANSWERS: Final = _match({"ct": {"key": "state"}}, ["established", "related"], "in")
+_ANY_PORT: Final = _meta("l4proto", {"set": ["tcp", "udp"]})
 _PUBLISHED: Final = _match({"ct": {"key": "status"}}, "dnat", "in")
 _NEIGHBOURS: Final = _match(
     {"payload": {"protocol": "icmpv6", "field": "type"}},
@@ -112,16 +129,24 @@ def host_rules(instance: str) -> list[Command]:
     ]
     rules = {
         # Without neighbour discovery a confined colony could not even answer over IPv6.
-        "input": [[inward, _ANSWERS, _ACCEPT], [inward, _NEIGHBOURS, _ACCEPT], *confined],
+        "input": [
+            [inward, _ANSWERS, _ACCEPT],
+            [inward, _NEIGHBOURS, _ACCEPT],
+            [inward, _ANY_PORT, _permitted("allow4"), _ACCEPT],
+            *confined,
+        ],
         "forward": [
             [_ANSWERS, _ACCEPT],
             [outward, _PUBLISHED, _ACCEPT],
+            [inward, outward, _ANY_PORT, _permitted("peers4"), _ACCEPT],
             [inward, outward, _REJECT],
+            [inward, _ANY_PORT, _permitted("allow4"), _ACCEPT],
             *confined,
             [outward, _DROP],
         ],
         "postrouting": [
             [elsewhere, _source("ip", "@nat4"), _MASQUERADE],
+            [elsewhere, _source("ip", "@some4"), _MASQUERADE],
             [elsewhere, _source("ip6", "@nat6"), _MASQUERADE],
         ],
     }
@@ -151,12 +176,13 @@ def remove_table(table: str) -> list[Command]:
 
 
 def _table(
-    table: str, chains: dict[str, tuple[str, str, int]], sets: dict[str, str] | None = None
+    table: str, chains: dict[str, tuple[str, str, int]], sets: dict[str, Any] | None = None
 ) -> list[Command]:
     place = {"family": FAMILY, "table": table}
     commands: list[Command] = [{"add": {"table": {"family": FAMILY, "name": table}}}]
     for name, kind in (sets or {}).items():
-        commands.append({"add": {"set": {**place, "name": name, "type": kind}}})
+        ranges = {} if isinstance(kind, str) else {"flags": ["interval"]}
+        commands.append({"add": {"set": {**place, "name": name, "type": kind, **ranges}}})
     for name, (kind, hook, priority) in chains.items():
         chain = {**place, "name": name, "type": kind, "hook": hook, "prio": priority}
         commands.append({"add": {"chain": {**chain, "policy": "accept"}}})

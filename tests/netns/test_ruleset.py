@@ -14,7 +14,10 @@ def test_the_inner_table_leads_everything_for_us_to_127_0_0_1() -> None:
     ]
     assert commands[1]["add"]["chain"] == {
         **place,
-        "name": "prerouting", "type": "nat", "hook": "prerouting", "prio": -100,
+        "name": "prerouting",
+        "type": "nat",
+        "hook": "prerouting",
+        "prio": -100,
         "policy": "accept",
     }
     arrives = [
@@ -54,7 +57,7 @@ def test_the_hosts_table_bears_the_instances_id_in_every_command() -> None:
         (thing,) = command["add"].values()
         assert thing["table"] == "colony_a1b2c3"
     kinds = [next(iter(command["add"])) for command in commands]
-    assert kinds == ["table"] + ["set"] * 2 + ["chain"] * 3 + ["rule"] * 12
+    assert kinds == ["table"] + ["set"] * 5 + ["chain"] * 3 + ["rule"] * 16
 
 
 def test_a_colony_that_is_let_out_is_one_element_in_each_set() -> None:

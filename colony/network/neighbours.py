@@ -1,0 +1,264 @@
+"""Who is whose neighbour, kept true as colonies come and go.
+
+    neighbours      (one per instance)  every member; from them the permits and the hosts files
+    member of X     (one per colony)    tells `neighbours` of X for as long as X lives
+
+Law: `policy` says from all members what may pass and what each hosts file holds; whatever happens,
+that is computed anew from all of them, and what differs is applied. Nothing is added or taken away
+by hand, so nothing can be forgotten.
+
+A colony's own member is told only when its permits and its hosts file are in place; its services
+start after that.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from actors import Actor, ActorDown, Call, Cast, Down, Event, Ignore, Ref, Refused, on
+from colony.network import policy
+from colony.network.policy import Member
+from colony.network.ports import follow
+from netns import Namespace, NetnsError
+from netns.actors import (
+    NETWORK,
+    GetNamespace,
+    GetNetwork,
+    NamespaceOwner,
+    NetworkOwner,
+    namespace_name,
+)
+
+NEIGHBOURS: Final = "neighbours"
+"""The name of `Neighbours` in its system."""
+
+RESOLVE_AGAIN: Final = 30.0
+"""Seconds after which the names in `allow` lists are looked up again."""
+
+
+class MemberJoined(Event, frozen=True, kw_only=True):
+    """A colony is there for its neighbours: `reaches` those, and is `reached_by` these."""
+
+    colony: str
+    reaches: tuple[str, ...]
+    reached_by: tuple[str, ...]
+
+
+class NamesChanged(Event, frozen=True, kw_only=True):
+    """The addresses of the names in `allow` lists are others now. `missing` have none."""
+
+    names: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class Join(Call["Neighbours", None], frozen=True):
+    """This colony is a member for as long as `owner` lives. Answered once all is in place."""
+
+    owner: Ref[Any]
+    member: Member
+    space: Namespace
+
+
+class GetMembers(Call["Neighbours", tuple[Member, ...]], frozen=True):
+    """All members, by name."""
+
+
+class ApplyAgain(Cast["Neighbours"], frozen=True):
+    """The network's owner has begun a new life: its rules are as they were at the beginning."""
+
+
+class Resolved(Cast["Neighbours"], frozen=True):
+    """What names mean now."""
+
+    addresses: dict[str, tuple[IPv4Address, ...]]
+
+
+class _Neighbour(msgspec.Struct):
+    owner: Ref[Any]
+    member: Member
+    space: Namespace
+    hosts: dict[str, str] | None = None
+
+
+class Neighbours(Actor):
+    """Keeps the permits and the hosts files of all colonies."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, _Neighbour] = {}
+        self.addresses: dict[str, tuple[IPv4Address, ...]] = {}
+        self._resolve_now = anyio.Event()
+
+    async def start(self) -> Ignore | None:
+        network = self.ctx.system.named(NETWORK, NetworkOwner)
+        follow(self.ctx, network.path, ApplyAgain())
+        self.ctx.run(self._resolve, name="resolve")
+        return None
+
+    @on(Join)
+    async def join(self, msg: Join) -> None:
+        member = msg.member
+        self._refuse_taken(member)
+        before = self.known.get(member.colony)
+        self.known[member.colony] = _Neighbour(msg.owner, member, msg.space)
+        try:
+            await self._look_up(policy.wanted_names([member]))
+            await self._apply()
+        except NetnsError as error:
+            del self.known[member.colony]
+            if before is not None:
+                self.known[member.colony] = before
+            raise Refused(str(error)) from None
+        self.ctx.monitor(msg.owner)
+        self._tell(member)
+
+    @on(GetMembers)
+    def members(self, _msg: GetMembers) -> tuple[Member, ...]:
+        return tuple(self.known[name].member for name in sorted(self.known))
+
+    @on(Down)
+    async def gone(self, msg: Down) -> None:
+        """A colony has ended: its neighbours forget its names. Unless its member lives again."""
+        gone = [n for n, each in self.known.items() if each.owner == msg.ref and not msg.ref.alive]
+        for name in gone:
+            del self.known[name]
+        if gone:
+            with suppress(ActorDown):
+                await self._apply()
+
+    @on(ApplyAgain)
+    async def _again(self, _msg: ApplyAgain) -> None:
+        with suppress(ActorDown):  # dead again: its next life will be told of, too
+            await self._apply()
+
+    @on(Resolved)
+    async def _resolved(self, msg: Resolved) -> None:
+        if any(self.addresses.get(name) != found for name, found in msg.addresses.items() if found):
+            self._remember(msg.addresses)
+            with suppress(ActorDown):
+                await self._apply()
+
+    def _refuse_taken(self, member: Member) -> None:
+        for name, other in self.known.items():
+            taken = {name, other.member.hostname} - {None}
+            if name != member.colony and member.hostname in taken:
+                raise Refused(
+                    f"hostname {member.hostname} is colony {name}'s already; give one of the two "
+                    "another"
+                )
+
+    # -- applied -------------------------------------------------------------------------------
+
+    async def _apply(self) -> None:
+        network = await self.ctx.system.named(NETWORK, NetworkOwner).call(GetNetwork())
+        members = [each.member for each in self.known.values()]
+        servers = [s for s in await network.nameservers() if isinstance(s, IPv4Address)]
+        allowed = policy.outward(members, self.addresses, servers)
+        await network.permit(policy.between(members), allowed)
+        for each in self.known.values():
+            hosts = policy.hosts(each.member, members)
+            if hosts != each.hosts and each.space.is_open:
+                await network.set_hosts(each.space, hosts)
+                each.hosts = hosts
+
+    def _tell(self, member: Member) -> None:
+        others = [each.member for each in self.known.values()]
+        self.ctx.system.publish(
+            MemberJoined(
+                at=self.ctx.now,
+                colony=member.colony,
+                reaches=tuple(o.colony for o in others if policy.ports_of(member, o)),
+                reached_by=tuple(o.colony for o in others if policy.ports_of(o, member)),
+            )
+        )
+
+    # -- names ---------------------------------------------------------------------------------
+
+    async def _look_up(self, names: frozenset[str]) -> None:
+        new = [name for name in names if name not in self.addresses]
+        if new:
+            self._remember(await anyio.to_thread.run_sync(_addresses, new))
+
+    def _remember(self, found: dict[str, tuple[IPv4Address, ...]]) -> None:
+        # A name that cannot be resolved just now keeps what it had: a name server's hiccup must
+        # not cut a database off.
+        self.addresses |= {n: a for n, a in found.items() if a or n not in self.addresses}
+        self.ctx.system.publish(
+            NamesChanged(
+                at=self.ctx.now,
+                names=tuple(sorted(found)),
+                missing=tuple(sorted(name for name, addresses in found.items() if not addresses)),
+            )
+        )
+
+    async def _resolve(self) -> None:
+        while True:
+            await anyio.sleep(RESOLVE_AGAIN)
+            names = policy.wanted_names([each.member for each in self.known.values()])
+            if names:
+                found = await anyio.to_thread.run_sync(_addresses, sorted(names))
+                self.ctx.ref.tell(Resolved(found))
+
+
+def _addresses(names: list[str]) -> dict[str, tuple[IPv4Address, ...]]:
+    """What the host's resolver says. Blocks."""
+    found: dict[str, tuple[IPv4Address, ...]] = {}
+    for name in names:
+        try:
+            answers = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+        except OSError:
+            found[name] = ()
+        else:
+            found[name] = tuple(sorted({IPv4Address(answer[4][0]) for answer in answers}))
+    return found
+
+
+# -- one colony's ----------------------------------------------------------------------------------
+
+
+class JoinAgain(Cast["ColonyMember"], frozen=True):
+    """`neighbours` has begun a new life and knows of nobody."""
+
+
+class ColonyMember(Actor):
+    """Tells the neighbours of a colony for as long as it lives.
+
+    colony, services, network, hostname, allow_from, allow
+        As for `Member`.
+    """
+
+    def __init__(
+        self,
+        colony: str,
+        services: tuple[str, ...] = (),
+        network: str | None = None,
+        hostname: str | None = None,
+        allow_from: tuple[str, ...] | None = None,
+        allow: tuple[str, ...] | None = None,
+    ) -> None:
+        self.colony = colony
+        self.rest = (services, network, hostname, allow_from, allow)
+
+    async def start(self) -> Ignore | None:
+        neighbours = self.ctx.system.named(NEIGHBOURS, Neighbours)
+        follow(self.ctx, neighbours.path, JoinAgain())
+        await self._join()
+        return None
+
+    @on(JoinAgain)
+    async def _again(self, _msg: JoinAgain) -> None:
+        with suppress(ActorDown):  # dead again: its next life will be told of, too
+            await self._join()
+
+    async def _join(self) -> None:
+        owner = self.ctx.system.named(namespace_name(self.colony), NamespaceOwner)
+        space = await owner.call(GetNamespace())
+        member = Member(self.colony, space.address.v4, *self.rest)
+        neighbours = self.ctx.system.named(NEIGHBOURS, Neighbours)
+        await neighbours.call(Join(self.ctx.ref, member, space))

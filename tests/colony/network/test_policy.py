@@ -1,0 +1,81 @@
+"""Who may reach whom, and under what names."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+from colony.network.policy import Member, between, hosts, lets_in, outward, ports_of, wanted_names
+from netns.permits import EVERY_PORT, Permit
+
+A4, B4, C4 = (IPv4Address(f"10.200.0.{number}") for number in (2, 3, 4))
+A = Member("a", A4, ("web",), "back")
+B = Member("b", B4, ("db",), "back", hostname="postgres")
+C = Member("c", C4)
+
+
+def test_a_network_is_who_lets_each_other_in() -> None:
+    assert lets_in(B, A)
+    assert lets_in(A, B)
+    assert not lets_in(C, A)
+    assert not lets_in(A, C)
+    assert not lets_in(C, Member("d", A4))
+    assert not lets_in(A, A)
+
+
+def test_allow_from_comes_before_the_network() -> None:
+    only_c = Member("b", B4, network="back", allow_from=("c",))
+    assert lets_in(only_c, C)
+    assert not lets_in(only_c, A)
+    assert not lets_in(Member("b", B4, network="back", allow_from=()), A)
+
+
+def test_an_allow_list_narrows_the_ports() -> None:
+    for written in ("b:5432", "postgres.colony.local:5432", "db.b:5432", "10.200.0.0/24:5432"):
+        assert ports_of(Member("a", A4, network="back", allow=(written,)), B) == ((5432, 5432),)
+    assert ports_of(Member("a", A4, network="back", allow=("b:*", "b:1")), B) == (EVERY_PORT,)
+    assert ports_of(Member("a", A4, network="back", allow=()), B) == ()
+    assert ports_of(Member("a", A4, allow=("b:5432",)), B) == ()
+
+
+def test_between_is_every_pair_that_may() -> None:
+    assert between([A, B, C]) == {
+        Permit(A4, IPv4Network(B4), EVERY_PORT),
+        Permit(B4, IPv4Network(A4), EVERY_PORT),
+    }
+
+
+def test_hosts_are_ones_own_and_the_neighbours_that_are_reached() -> None:
+    assert hosts(A, [A, B, C]) == {
+        "a.colony.local": "127.0.0.1",
+        "web.a": "127.0.0.1",
+        "web.a.colony.local": "127.0.0.1",
+        "web": "127.0.0.1",
+        "web.colony.local": "127.0.0.1",
+        "b": "10.200.0.3",
+        "b.colony.local": "10.200.0.3",
+        "postgres": "10.200.0.3",
+        "postgres.colony.local": "10.200.0.3",
+        "db.b": "10.200.0.3",
+        "db.b.colony.local": "10.200.0.3",
+    }
+
+
+def test_a_service_of_ones_own_hides_a_neighbour_of_that_name() -> None:
+    me = Member("a", A4, ("b",), "back")
+    assert hosts(me, [me, B])["b"] == "127.0.0.1"
+
+
+def test_outward_holds_no_two_that_overlap() -> None:
+    allow = ("0.0.0.0/0:443", "10.0.0.0/8:443", "10.1.0.0/16:*", "10.0.0.0/15:80", "x.example:443")
+    me = Member("a", A4, allow=allow)
+    assert wanted_names([me, B]) == {"x.example"}
+    found = outward([me, B], {"x.example": (IPv4Address("192.0.2.1"),)}, [IPv4Address("9.9.9.9")])
+    at = {(str(each.network), each.ports) for each in found}
+    assert {("10.1.0.0/16", EVERY_PORT), ("10.0.0.0/16", (80, 80))} < at
+    assert ("9.9.9.9/32", (53, 53)) in at
+    https = [each.network for each in found if each.ports == (443, 443)]
+    assert sum(network.num_addresses for network in https) == 2**32 - 2**16
+    for one in found:
+        for other in found - {one}:
+            apart = one.ports[1] < other.ports[0] or other.ports[1] < one.ports[0]
+            assert apart or not one.network.overlaps(other.network)
