@@ -21,6 +21,7 @@ from colony.api.types import Advice, ApplyColony, CreateColony
 from colony.config import Config, Problem
 from colony.config.schema import NAME_LENGTH, NAME_PATTERN
 from colony.paths import home_directory
+from colony.templates import default_library
 
 FILE: Final = "colony.toml"
 _TEMPLATE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -156,7 +157,10 @@ def _from_template(template: str, body: CreateColony) -> Config:
     if body.name is None:
         raise invalid([Advice("name", "a colony made of a template needs a name")])
     folder = home_directory() / "templates"
-    known = sorted(each.parent.name for each in folder.glob(f"*/{FILE}"))
+    known = default_library().names()
+    if template in known and not (folder / template / FILE).exists():
+        # One of ours is a file alone: the workspace begins empty.
+        return _from_object({"colony": {"template": template}}, body)
     if not _TEMPLATE.fullmatch(template) or template not in known:
         raise unknown("template", template, known, field="config.template")
     workspace = home_directory() / "workspaces" / body.name

@@ -27,9 +27,15 @@ NO_INSTANCE = "no instance runs here; start one: colony run, or colony up -d"
 @click.command()
 @json_option
 @watch_option
+@click.option("--stale", is_flag=True, help="Workspaces whose colonies do not run, instead.")
 @pass_session
-def ls(session: Session, as_json: bool, watch: bool) -> None:
+def ls(session: Session, as_json: bool, watch: bool, stale: bool) -> None:
     """List colonies."""
+    if stale:
+        from colony.cli.new import show_stale
+
+        show_stale(session, as_json)
+        return
 
     def show() -> list[str]:
         return _colony_table(session.client.get("/api/colonies"), session.colour())
