@@ -58,6 +58,7 @@ from actors.reasons import (
     Normal,
     Reason,
     Shutdown,
+    StartTimeout,
     Stop,
 )
 from actors.ref import Ref
@@ -162,6 +163,7 @@ __all__ = [
     "ShutdownTime",
     "StartChild",
     "StartFailed",
+    "StartTimeout",
     "StateMachine",
     "Statistics",
     "Status",

@@ -12,6 +12,7 @@ is restarted after a reason that is not orderly.
     `Crashed(error)`    no       an exception left a handler
     `Abnormal(term)`    no       it stopped by itself with a term that is none of these
     `Killed()`          no       somebody killed it; it had no say
+    `StartTimeout(s)`   no       its `start` took longer than its spec allows
     `NoProc()`          no       there was no such actor in the first place
     ==================  =======  =======================================================
 
@@ -62,6 +63,15 @@ class Shutdown(Reason, frozen=True):
 
 class Killed(Reason, frozen=True):
     """The actor was killed from outside: no `stopping`, no last word (R6)."""
+
+
+class StartTimeout(Reason, frozen=True):
+    """The actor's `start` was not done within `seconds`, and it was killed (R16)."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"its start was not done within {self.seconds:g} s"
 
 
 class NoProc(Reason, frozen=True):

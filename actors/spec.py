@@ -49,6 +49,7 @@ class Options(TypedDict, total=False):
     restart: Restart
     significant: bool
     shutdown: ShutdownTime
+    start_timeout: float | None
     type: ChildType
     backoff: Backoff | None
     mailbox: Mailbox | None
@@ -70,6 +71,10 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
     shutdown
         Seconds from the request to stop until the kill; "brutal_kill"; "infinity". Default 5
         for a worker, "infinity" for a supervisor (R46, R99).
+    start_timeout
+        Seconds after which a `start` that is not done is killed, and has failed with
+        `StartTimeout` (R16). Default None: it takes as long as it takes. A plain `def start`
+        cannot be interrupted.
     type
         "worker" (default) or "supervisor".
     backoff
@@ -91,6 +96,7 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
     type: ChildType = "worker"
     backoff: Backoff | None = None
     mailbox: Mailbox | None = None
+    start_timeout: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id or "/" in self.id:
@@ -109,6 +115,13 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
                 "shutdown",
                 self.shutdown,
                 'a number of seconds from 0 up, "brutal_kill" or "infinity"',
+            )
+        if self.start_timeout is not None and not _is_time(self.start_timeout):
+            raise rejected(
+                "invalid_start_timeout",
+                "start_timeout",
+                self.start_timeout,
+                "a number of seconds above 0, or None",
             )
         if self.backoff is not None and not isinstance(self.backoff, Backoff):
             raise rejected("invalid_backoff", "backoff", self.backoff, "a Backoff or None")
@@ -136,9 +149,13 @@ def default_id(factory: Callable[..., Any]) -> str:
 def _is_shutdown_time(value: object) -> bool:
     if isinstance(value, str):
         return value in (BRUTAL_KILL, INFINITY)
+    return _is_time(value) or (value == 0 and not isinstance(value, bool))
+
+
+def _is_time(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return value >= 0 and not math.isnan(value)
+    return value > 0 and not math.isnan(value)
 
 
 def _one_of(words: Any) -> str:

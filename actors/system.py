@@ -31,7 +31,7 @@ from actors.errors import ActorDown, NameTaken, StartFailed
 from actors.events import Event, EventStream
 from actors.introspection import Node, tree
 from actors.pump import PlainCell, Pump, SpawnedCell
-from actors.reasons import Crashed, NoProc, Reason, Shutdown
+from actors.reasons import Crashed, NoProc, Reason, Shutdown, StartTimeout
 from actors.ref import Ref, Slot, slot_of
 from actors.scheduling import Scheduler, seed_of_run
 from actors.spec import ChildSpec, default_id
@@ -249,12 +249,22 @@ class System:
                 return cell.outcome()
             assert isinstance(cell, TaskCell)
             with cell.awaited_by(waiter):
-                return await cell.ack
+                if cell.spec.start_timeout is None:
+                    return await cell.ack
+                return await self._started_in_time(cell, cell.spec.start_timeout)
         except BaseException:
             cell.kill()
             with anyio.CancelScope(shield=True):
                 await cell.stopped()
             raise
+
+    async def _started_in_time(self, cell: TaskCell, limit: float) -> Reason | Ignore | None:
+        with anyio.move_on_after(limit):
+            return await cell.ack
+        if cell.started:
+            return None
+        cell.die(StartTimeout(limit))
+        return await cell.stopped()
 
     async def stop(self, reason: Reason | None = None) -> None:
         """Stops everything at the top of the tree, newest first, each as its spec says."""

@@ -160,7 +160,8 @@ def test_r47_an_unknown_option_is_named_with_those_that_exist() -> None:
         Nobody.spec().options(shut_down=3)  # type: ignore[call-arg]
     assert str(caught.value) == (
         "unknown option 'shut_down'; a child spec has "
-        '"id", "name", "restart", "significant", "shutdown", "type", "backoff" or "mailbox"'
+        '"id", "name", "restart", "significant", "shutdown", "start_timeout", "type", "backoff" '
+        'or "mailbox"'
     )
 
 
