@@ -63,6 +63,7 @@ from actors.reasons import (
 )
 from actors.ref import Ref
 from actors.registry import Entry, KeyTaken, Registered, Registry, Unregistered
+from actors.request import Request, Requests, requests
 from actors.restarts import Backoff, RestartLimit
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, Restart, ShutdownTime
 from actors.state_machine import IllegalEvent, StateMachine, enters, when
@@ -155,6 +156,8 @@ __all__ = [
     "Registered",
     "Registry",
     "Reply",
+    "Request",
+    "Requests",
     "Restart",
     "RestartChild",
     "RestartLimit",
@@ -183,6 +186,7 @@ __all__ = [
     "WhichChildren",
     "enters",
     "on",
+    "requests",
     "start_task",
     "stop_task",
     "stream",

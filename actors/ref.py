@@ -14,6 +14,7 @@ from actors.errors import ActorDown, Unhandled
 from actors.messages import Call, Cast, Handler
 from actors.pump import Pending
 from actors.reasons import NoProc, Reason
+from actors.request import Request
 from actors.task_cell import TaskCell
 
 A_co = TypeVar("A_co", covariant=True)
@@ -165,6 +166,23 @@ class Ref(Generic[A_co]):
                 del caller.calling[future]
             if bucket is not None:
                 bucket.pop(future, None)
+
+    def request(self, message: Call[A_co, T]) -> Request[T]:
+        """Sends a call and returns at once; the request is the handle of its answer (R37).
+
+        Raises `Unhandled`; whatever else a call may raise is the request's answer. Where a bounded
+        mailbox is full that is `MailboxFull`, for there is nobody to wait for room.
+        """
+        slot = self._slot
+        if type(message) not in slot.handlers:
+            raise self._unhandled(message)
+        cell = slot.cell
+        request = Request(slot.path, message, cell)
+        if cell is None:
+            request.set_exception(ActorDown(slot.path, NoProc()))
+        else:
+            cell.put(message, request)
+        return request
 
     async def stopped(self) -> Reason:
         """Waits until the current life has ended and returns its reason.

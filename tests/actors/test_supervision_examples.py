@@ -22,6 +22,7 @@ MODULES = (
     "groups",
     "partition",
     "registry",
+    "request",
     "restarts",
     "state_machine",
     "supervisor",
