@@ -49,6 +49,10 @@ class Places:
         """This colony has no namespace any more."""
         self._spaces.pop(colony, None)
 
+    def place(self, colony: str) -> Namespace | None:
+        """The colony's namespace, None if it has none now."""
+        return self._spaces.get(colony)
+
     async def dial(self, upstream: Upstream) -> socket.socket:
         """A `proxy.Dialer`: a connected socket, made where the service is. Raises `OSError`."""
         if isinstance(upstream, TcpUpstream) and upstream.namespace is not None:

@@ -175,6 +175,11 @@ class Host:
         self._nft.run(commands, "permitting what colonies may reach")
         self._peers, self._allowed = peers, allowed
 
+    @property
+    def permitted(self) -> tuple[frozenset[Permit], frozenset[Permit]]:
+        """(peers, allowed) as they are now."""
+        return self._peers, self._allowed
+
     def _forward(self) -> None:
         if not self._forwards:
             instance = self.instance

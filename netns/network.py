@@ -171,6 +171,11 @@ class Network:
         """
         await self._thread.run(self._host.permit, peers, allowed)
 
+    @property
+    def permitted(self) -> tuple[frozenset[Permit], frozenset[Permit]]:
+        """What `permit` has let pass: (peers, allowed)."""
+        return self._host.permitted
+
     async def nameservers(self) -> tuple[IPAddress, ...]:
         """The name servers that colonies ask, as far as they are addresses."""
         host_text, upstream = await self._thread.run(host_resolv_conf)

@@ -19,6 +19,7 @@ import msgspec
 from actors import ActorDown, Refused
 from colony.api import types as t
 from colony.api.diff import same, steps
+from colony.api.network import NetworkOperations
 from colony.api.problems import ApiError, conflict, unknown
 from colony.api.sources import config_for, config_of
 from colony.api.views import Views
@@ -69,7 +70,7 @@ class Answer(msgspec.Struct, frozen=True):
     location: str | None = None
 
 
-class Operations:
+class Operations(NetworkOperations):
     """The instance, as the API knows it."""
 
     def __init__(self, host: Host) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from colony.api import network as n
 from colony.api import types as t
 
 Method = Literal["GET", "POST", "DELETE"]
@@ -253,6 +254,60 @@ ROUTES: Final[tuple[Route, ...]] = (
         errors=("not_found",),
     ),
     Route("list_routes", "GET", "/api/routes", "The routes of the front door", tuple[t.Route, ...]),
+    # -- the network
+    Route(
+        "network_ports",
+        "GET",
+        "/api/network/ports",
+        "The host's ports that lead into colonies, and what listens in there",
+        n.Ports,
+    ),
+    Route("network_rules", "GET", "/api/network/rules", "What may pass, and to where", n.Rules),
+    Route("list_networks", "GET", "/api/networks", "All networks", tuple[n.NetworkGroup, ...]),
+    Route(
+        "get_network",
+        "GET",
+        "/api/networks/{network}",
+        "One network",
+        n.NetworkGroup,
+        errors=("not_found",),
+    ),
+    Route(
+        "ping",
+        "POST",
+        "/api/network/ping",
+        "Try to reach one colony from inside another",
+        n.Pinged,
+        body=n.Ping,
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "focus",
+        "POST",
+        "/api/network/focus",
+        "Give the plain localhost ports to one colony",
+        n.Focused,
+        body=n.FocusOn,
+        errors=("not_found", "conflict", "failed"),
+    ),
+    Route(
+        "add_forward",
+        "POST",
+        f"{_COLONY}/forwards",
+        "Lead a port of the host into a colony while it runs",
+        n.Forwarded,
+        body=n.NewForward,
+        errors=("not_found", "conflict", "invalid", "failed"),
+    ),
+    Route(
+        "remove_forward",
+        "DELETE",
+        f"{_COLONY}/forwards/{{port}}",
+        "Take a forward back",
+        n.Forwarded,
+        query=n.ForwardQuery,
+        errors=("not_found", "conflict", "invalid", "failed"),
+    ),
     Route(
         "stop_instance",
         "POST",

@@ -49,6 +49,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "wait": Entry("act", "Wait for a service.", "Act"),
     "exec": Entry("act", "Run a command inside a colony.", "Act"),
     "port-forward": Entry("act", "Open a port of a colony on this host.", "Act"),
+    "focus": Entry("network", "Give localhost's plain ports to one colony.", "Act"),
+    "net": Entry("network", "Networks, the host's ports, who reaches whom.", "Act"),
     "new": Entry("new", "Make a workspace of a repository, with all it needs.", "Files"),
     "rm": Entry("new", "Remove a colony's workspace, database and logs.", "Files"),
     "init": Entry("init", "Write a colony.toml for what is in a folder.", "Files"),

@@ -1,0 +1,289 @@
+"""The network as the API knows it: forwards, focus, networks, what may pass, whether one reaches
+another. Types and operations; the routes are in `routes` with all others."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import anyio
+from msgspec import Meta, Struct
+
+from actors import ActorDown, Call, Refused
+from colony.api.problems import ApiError, conflict, invalid, unknown
+from colony.api.types import Advice
+
+if TYPE_CHECKING:
+    from colony.api.operations import Ask
+    from colony.host import Host
+    from colony.network.policy import Member
+    from colony.network.ports import Standing
+
+PING_SECONDS: Final = 3.0
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class Forwarded(Struct, frozen=True):
+    """A port of the host that leads into a colony. `service` is the one that has the port;
+    `origin` is file, asked or focus."""
+
+    colony: str
+    service: str | None
+    addresses: tuple[str, ...]
+    host_port: int
+    port: int
+    protocol: str
+    origin: str
+
+
+class Listening(Struct, frozen=True):
+    """Something listens in a colony."""
+
+    colony: str
+    service: str | None
+    port: int
+    protocol: str
+    addresses: tuple[str, ...]
+
+
+class Ports(Struct, frozen=True):
+    """Which ports of the host lead where, and what listens in the colonies."""
+
+    focus: str
+    forwards: tuple[Forwarded, ...]
+    listening: tuple[Listening, ...]
+
+
+class NetworkMember(Struct, frozen=True):
+    """A colony in a network."""
+
+    colony: str
+    address: str
+    names: tuple[str, ...]
+    reaches: tuple[str, ...]
+
+
+class NetworkGroup(Struct, frozen=True):
+    """A named network; "" is of those who are in none."""
+
+    name: str
+    members: tuple[NetworkMember, ...]
+
+
+class Rules(Struct, frozen=True):
+    """What passes from colony to colony and, for those with an allow list, out; in words."""
+
+    table: str
+    peers: tuple[str, ...]
+    outward: tuple[str, ...]
+
+
+class NewForward(Struct, frozen=True, forbid_unknown_fields=True):
+    """A forward in niso's words: "9090:9090", "53:53/udp", "0.0.0.0:443:443", "auto:3000"."""
+
+    ports: str
+
+
+class ForwardQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which of the two that may have one number."""
+
+    protocol: str = "tcp"
+
+
+class FocusOn(Struct, frozen=True, forbid_unknown_fields=True):
+    """The colony that gets the plain localhost ports; "" for none."""
+
+    colony: str
+
+
+class Focused(Struct, frozen=True):
+    """Who has the plain ports, which ones, and why not the others."""
+
+    colony: str
+    ports: tuple[int, ...]
+    missed: tuple[str, ...]
+
+
+class Ping(Struct, frozen=True, forbid_unknown_fields=True):
+    """From one colony to another. `port` defaults to the target's first service."""
+
+    source: str
+    target: str
+    port: Port | None = None
+
+
+class Pinged(Struct, frozen=True):
+    """Whether packets came there and back; whether anything listens is in `listens`."""
+
+    source: str
+    target: str
+    address: str
+    port: int
+    ok: bool
+    listens: bool
+    ms: float
+    why: str = ""
+
+
+class NetworkOperations:
+    """The part of `Operations` that is about the network."""
+
+    host: Host
+
+    async def network_ports(self, ask: Ask) -> Ports:
+        from colony.network.ports import GetFocus, GetForwards
+
+        forwards = await self._ports(GetForwards())
+        shown = sorted(forwards, key=lambda each: (each.colony, each.host_port))
+        return Ports(
+            focus=await self._ports(GetFocus()),
+            forwards=tuple(self._forwarded(each) for each in shown),
+            listening=await self._listening(),
+        )
+
+    async def list_networks(self, ask: Ask) -> tuple[NetworkGroup, ...]:
+        members = await self._members()
+        names = sorted({member.network or "" for member in members})
+        return tuple(
+            NetworkGroup(
+                name,
+                tuple(_view(each, members) for each in members if (each.network or "") == name),
+            )
+            for name in names
+        )
+
+    async def get_network(self, ask: Ask) -> NetworkGroup:
+        groups = {group.name: group for group in await self.list_networks(ask)}
+        name = ask.names["network"]
+        if name not in groups:
+            raise unknown("network", name, [each for each in groups if each])
+        return groups[name]
+
+    async def network_rules(self, ask: Ask) -> Rules:
+        from netns.actors import NETWORK, GetNetwork, NetworkOwner
+        from netns.names import table_name
+
+        table = f"inet {table_name(self.host.parts.instance.id)}"
+        if not self.host.parts.isolated:
+            return Rules("", (), ())
+        network = await self.host.system.named(NETWORK, NetworkOwner).call(GetNetwork())
+        peers, outward = network.permitted
+        return Rules(table, tuple(sorted(map(str, peers))), tuple(sorted(map(str, outward))))
+
+    async def add_forward(self, ask: Ask) -> Forwarded:
+        from colony.network.forms import parse
+        from colony.network.ports import AddForward
+
+        colony = self.colony(ask.names["colony"])
+        try:
+            forward = parse(ask.body.ports)
+        except ValueError as error:
+            raise invalid([Advice("ports", str(error))]) from None
+        return self._forwarded(await self._ports(AddForward(colony.name, forward)))
+
+    async def remove_forward(self, ask: Ask) -> Forwarded:
+        from colony.network.ports import RemoveForward
+
+        colony, port = self.colony(ask.names["colony"]), ask.names["port"]
+        if not port.isascii() or not port.isdigit():
+            raise invalid([Advice("port", f"a port is a number, got: {port!r}")])
+        wanted = RemoveForward(colony.name, int(port), ask.query.protocol)
+        return self._forwarded(await self._ports(wanted))
+
+    async def focus(self, ask: Ask) -> Focused:
+        from colony.network.ports import Focus
+
+        if ask.body.colony:
+            self.colony(ask.body.colony)
+        found = await self._ports(Focus(ask.body.colony))
+        return Focused(found.colony, found.ports, found.missed)
+
+    async def ping(self, ask: Ask) -> Pinged:
+        from netns.probing import try_tcp
+
+        body: Ping = ask.body
+        source, target = self.colony(body.source), self.colony(body.target)
+        parts = self.host.parts
+        place = parts.places.place(source.name)
+        if not parts.isolated or place is None or target.address is None:
+            raise conflict("there is no namespace to ping from", "both colonies must run in one")
+        ports = [each.port for each in target.config.services.values() if each.port]
+        port = body.port or (ports[0] if ports else 9)
+        began = time.perf_counter()
+        error = await try_tcp(parts.thread, place, target.address, port, PING_SECONDS)
+        ms = round((time.perf_counter() - began) * 1000, 3)
+        refused = isinstance(error, ConnectionRefusedError)
+        ok = error is None or refused
+        why = "" if ok else f"{error}: see colony net rules, and [network] of {target.name}"
+        return Pinged(*(source.name, target.name, target.address, port), ok, error is None, ms, why)
+
+    # -- how -----------------------------------------------------------------------------------
+
+    def colony(self, name: str) -> Any:
+        raise NotImplementedError  # `Operations` has it
+
+    async def _ports(self, message: Call[Any, Any]) -> Any:
+        from colony.network.ports import PORTS, HostPorts
+
+        try:
+            return await self.host.system.named(PORTS, HostPorts).call(message)
+        except Refused as refused:
+            raise conflict(str(refused), "see them: colony net ports") from None
+        except ActorDown as down:
+            raise ApiError("failed", f"the host's ports have no owner just now: {down}") from None
+
+    def _forwarded(self, standing: Standing) -> Forwarded:
+        forward = standing.forward
+        return Forwarded(
+            colony=standing.colony,
+            service=self._service_at(standing.colony, forward.port, forward.protocol),
+            addresses=standing.addresses,
+            host_port=standing.host_port,
+            port=forward.port,
+            protocol=forward.protocol,
+            origin=standing.origin,
+        )
+
+    def _service_at(self, colony: str, port: int, protocol: str) -> str | None:
+        running = self.host.colonies.get(colony)
+        if running is None or protocol != "tcp":
+            return None
+        services = running.config.services.values()
+        return next((each.name for each in services if each.port == port), None)
+
+    async def _listening(self) -> tuple[Listening, ...]:
+        from colony.network.watching import GetListeners, PortWatch, by_port, watch_name
+
+        found: list[Listening] = []
+        for name, running in self.host.colonies.items():
+            if running.ended or not self.host.parts.isolated:
+                continue
+            with anyio.move_on_after(1.0):
+                try:
+                    watch = self.host.system.named(watch_name(name), PortWatch)
+                    seen = by_port(await watch.call(GetListeners()))
+                except ActorDown:
+                    continue
+                found += [
+                    Listening(name, self._service_at(name, port, protocol), port, protocol, at)
+                    for (port, protocol), at in seen.items()
+                ]
+        return tuple(found)
+
+    async def _members(self) -> tuple[Member, ...]:
+        from colony.network.neighbours import NEIGHBOURS, GetMembers, Neighbours
+
+        if not self.host.parts.isolated:
+            return ()
+        try:
+            return await self.host.system.named(NEIGHBOURS, Neighbours).call(GetMembers())
+        except ActorDown:
+            return ()
+
+
+def _view(member: Member, members: tuple[Member, ...]) -> NetworkMember:
+    from colony.network.policy import ports_of
+
+    reaches = tuple(each.colony for each in members if ports_of(member, each))
+    return NetworkMember(member.colony, str(member.address), member.names, reaches)

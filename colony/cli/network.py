@@ -1,0 +1,182 @@
+"""Commands on the network: net list|inspect|ports|rules|ping|forward|unforward, and focus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from colony.cli import output as out
+from colony.cli.session import Failed, Session, colony_names, json_option, pass_session
+from colony.client import path_of
+from colony.exits import Exit
+
+colony_argument = click.argument("name", metavar="COLONY", shell_complete=colony_names)
+
+
+@click.group()
+def net() -> None:
+    """Networks, ports of the host, and who reaches whom."""
+
+
+@net.command("list")
+@json_option
+@pass_session
+def list_networks(session: Session, as_json: bool) -> None:
+    """List networks. A network is there as long as a colony names it in [network]."""
+    found = session.client.get("/api/networks")
+    if as_json:
+        out.as_json(found)
+        return
+    rows = [
+        (
+            each["name"] or "-",
+            str(len(each["members"])),
+            " ".join(member["colony"] for member in each["members"]),
+        )
+        for each in found
+    ]
+    _show(out.table(("NETWORK", "MEMBERS", "COLONIES"), rows) if rows else ["no colonies run"])
+
+
+@net.command()
+@click.argument("network")
+@json_option
+@pass_session
+def inspect(session: Session, network: str, as_json: bool) -> None:
+    """Show a network: its colonies, their addresses and names, and whom they reach."""
+    found = session.client.get(path_of("networks", network))
+    if as_json:
+        out.as_json(found)
+        return
+    rows = [
+        (each["colony"], each["address"], " ".join(each["reaches"]) or "-", each["names"][0])
+        for each in found["members"]
+    ]
+    _show(out.table(("COLONY", "ADDRESS", "REACHES", "NAME"), rows))
+
+
+@net.command()
+@json_option
+@pass_session
+def ports(session: Session, as_json: bool) -> None:
+    """Show which ports of the host lead where, and what listens in the colonies."""
+    found = session.client.get("/api/network/ports")
+    if as_json:
+        out.as_json(found)
+        return
+    _show(_ports_table(found))
+
+
+def _ports_table(found: dict[str, Any]) -> list[str]:
+    rows = [
+        (
+            each["colony"],
+            each["service"] or "-",
+            f"{_joined(each['addresses'])}:{each['host_port']}",
+            str(each["port"]),
+            each["protocol"],
+            each["origin"],
+        )
+        for each in found["forwards"]
+    ]
+    forwarded = {(each["colony"], each["port"], each["protocol"]) for each in found["forwards"]}
+    rows += [
+        (each["colony"], each["service"] or "-", "-", str(each["port"]), each["protocol"], "open")
+        for each in found["listening"]
+        if (each["colony"], each["port"], each["protocol"]) not in forwarded
+    ]
+    if not rows:
+        return ["no port of the host leads to a colony, and nothing listens in one"]
+    return out.table(("COLONY", "SERVICE", "HOST", "PORT", "PROTO", "BY"), rows)
+
+
+def _joined(addresses: list[str]) -> str:
+    return "localhost" if set(addresses) == {"127.0.0.1", "::1"} else ",".join(addresses)
+
+
+@net.command()
+@json_option
+@pass_session
+def rules(session: Session, as_json: bool) -> None:
+    """Show what may pass from colony to colony, and out for those with an allow list."""
+    found = session.client.get("/api/network/rules")
+    if as_json:
+        out.as_json(found)
+        return
+    _show(
+        [
+            *([f"nft table {found['table']}"] if found["table"] else ["no namespaces, no rules"]),
+            *(f"peer     {each}" for each in found["peers"]),
+            *(f"outward  {each}" for each in found["outward"]),
+        ]
+    )
+
+
+@net.command()
+@click.argument("source", shell_complete=colony_names)
+@click.argument("target", shell_complete=colony_names)
+@click.option("-p", "--port", type=click.IntRange(1, 65535), help="Default: its first service's.")
+@json_option
+@pass_session
+def ping(session: Session, source: str, target: str, port: int | None, as_json: bool) -> None:
+    """Try to reach one colony from inside another. Exit status 0 if it is reached."""
+    body = {"source": source, "target": target, "port": port}
+    found = session.client.post("/api/network/ping", body)
+    if as_json:
+        out.as_json(found)
+    elif found["ok"]:
+        listens = "" if found["listens"] else ", nothing listens"
+        where = f"{target} ({found['address']}:{found['port']})"
+        print(f"{source} → {where}: ok ({found['ms']:g} ms{listens})")
+    if not found["ok"]:
+        raise Failed(Exit.FAILED, f"{source} does not reach {target}: {found['why']}")
+
+
+@net.command()
+@colony_argument
+@click.argument("ports", metavar="[ADDRESS:]HOST_PORT:PORT[/udp]")
+@json_option
+@pass_session
+def forward(session: Session, name: str, ports: str, as_json: bool) -> None:
+    """Lead a port of the host into a colony, until it ends or `net unforward`."""
+    found = session.client.post(path_of("colonies", name, "forwards"), {"ports": ports})
+    if as_json:
+        out.as_json(found)
+    else:
+        where = f"{_joined(found['addresses'])}:{found['host_port']}"
+        print(f"{where} leads to port {found['port']}/{found['protocol']} of {name}")
+
+
+@net.command()
+@colony_argument
+@click.argument("port", metavar="HOST_PORT[/udp]")
+@pass_session
+def unforward(session: Session, name: str, port: str) -> None:
+    """Take a forward back."""
+    number, _, protocol = port.partition("/")
+    path = path_of("colonies", name, "forwards", number)
+    session.client.delete(path, {"protocol": protocol or "tcp"})
+
+
+@click.command()
+@click.argument("name", metavar="[COLONY]", required=False, shell_complete=colony_names)
+@click.option("--off", is_flag=True, help="Give the plain ports to nobody.")
+@json_option
+@pass_session
+def focus(session: Session, name: str | None, off: bool, as_json: bool) -> None:
+    """Give the plain localhost:PORT of its services to one colony at a time."""
+    wanted = "" if off else session.colony(name)
+    found = session.client.post("/api/network/focus", {"colony": wanted})
+    if as_json:
+        out.as_json(found)
+        return
+    for port in found["ports"]:
+        print(f"http://localhost:{port}/ is {wanted}'s")
+    for why in found["missed"]:
+        click.echo(why, err=True)
+
+
+def _show(lines: list[str]) -> None:
+    for line in lines:
+        print(line)

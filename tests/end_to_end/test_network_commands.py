@@ -1,0 +1,105 @@
+"""`colony net …` and `colony focus` against a real instance on its real socket."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+import pytest
+
+from colony.host import Host
+from tests.colony.cli.support import Ran, invoke
+from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, get, page, root_only
+from tests.end_to_end.hosted import add, entered, options
+
+pytestmark = [root_only, pytest.mark.real_time]
+
+
+@asynccontextmanager
+async def serving(shop: Shop) -> AsyncIterator[Host]:
+    chosen = msgspec.structs.replace(options(shop, EMBEDDED), serve=True)
+    async with entered(shop, chosen) as host:
+        await host.start()
+        yield host
+
+
+async def colony(shop: Shop, *words: str) -> Ran:
+    call = functools.partial(invoke, *words, runtime=shop.runtime)
+    return await anyio.to_thread.run_sync(call)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+async def start(shop: Shop, host: Host, text: str, port: int = 4001, **network: Any) -> Colony:
+    made = shop.colony({"web": page(text, port, "127.0.0.1")}, network=network)
+    await (await add(shop, host, made)).service("web").ready(20)
+    return made
+
+
+async def test_ports_and_focus(shop: Shop) -> None:
+    async with serving(shop) as host:
+        one = await start(shop, host, "one", ports=["auto:4001"])
+        ran = await colony(shop, "net", "forward", one.name, "auto:4001")
+        found = re.fullmatch(rf"localhost:(\d+) leads to port 4001/tcp of {one.name}\n", ran.out)
+        assert found is not None, ran
+        port = int(found[1])
+        page_text = await anyio.to_thread.run_sync(get, port, "localhost")
+        assert page_text.text.startswith("one")
+        listed = json.loads((await colony(shop, "net", "ports", "--json")).out)
+        origins = sorted((each["origin"], each["service"]) for each in listed["forwards"])
+        assert origins == [("asked", "web"), ("file", "web")]
+        assert [each["port"] for each in listed["listening"]] == [4001]
+        table = (await colony(shop, "net", "ports")).lines
+        assert table[0].split() == ["COLONY", "SERVICE", "HOST", "PORT", "PROTO", "BY"]
+        assert (await colony(shop, "net", "unforward", one.name, str(port))).status == 0
+        again = await colony(shop, "net", "unforward", one.name, str(port))
+        assert again.status != 0
+        assert f"has no forward at port {port}/tcp of the host" in again.err
+        bad = await colony(shop, "net", "forward", one.name, "web")
+        assert "a port is PORT, HOST_PORT:PORT or ADDRESS:HOST_PORT:PORT" in bad.err
+        free = await start(shop, host, "free", plain := free_port())
+        focused = await colony(shop, "focus", free.name)
+        assert focused.out == f"http://localhost:{plain}/ is {free.name}'s\n"
+        assert (await colony(shop, "focus", "--off")).status == 0
+
+
+async def test_networks_rules_and_ping(shop: Shop) -> None:
+    async with serving(shop) as host:
+        network = shop.name()
+        one = await start(shop, host, "one", network=network)
+        two = await start(shop, host, "two", network=network)
+        alone = await start(shop, host, "alone")
+        listed = (await colony(shop, "net", "list")).lines
+        assert sorted(line.split()[:2] for line in listed[1:]) == sorted(
+            [["-", "1"], [network, "2"]]
+        )
+        shown = json.loads((await colony(shop, "net", "inspect", network, "--json")).out)
+        assert {each["colony"]: each["reaches"] for each in shown["members"]} == {
+            one.name: [two.name],
+            two.name: [one.name],
+        }
+        a, b = (host.colonies[each.name].address for each in (one, two))
+        rules = (await colony(shop, "net", "rules")).lines
+        assert rules[0] == f"nft table inet colony_{host.parts.instance.id}"
+        assert rules[1:] == sorted([f"peer     {a} → {b}/32:*", f"peer     {b} → {a}/32:*"])
+        ping = await colony(shop, "net", "ping", one.name, two.name)
+        assert re.fullmatch(
+            rf"{one.name} → {two.name} \({b}:4001\): ok \([0-9.e-]+ ms\)\n", ping.out
+        )
+        silent = await colony(shop, "net", "ping", one.name, two.name, "--port", "9")
+        assert silent.out.endswith("nothing listens)\n")
+        no = await colony(shop, "net", "ping", one.name, alone.name)
+        assert no.status == 1
+        assert f"{one.name} does not reach {alone.name}" in no.err
+        unknown = await colony(shop, "net", "inspect", "nonet")
+        assert unknown.status != 0
