@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from colony.provision.undo import RemoveTree
-from colony.provision.versions import OTHER_LOCKS, Lock, node_install
+from colony.provision.versions import NODE_LOCK_OF, OTHER_LOCKS, Lock, node_install
 from colony.provision.work import OFF_LOOP, Action, Skip, Stage, Work
 
 VENV: Final = ".venv"
@@ -42,7 +42,9 @@ async def _node(work: Work) -> Action | Skip:
     lock = node_lock(work)
     if lock is None:
         return Skip()
-    return await _install(work, "node packages", lock, ("package.json", lock.file))
+    return await _install(
+        work, "node packages", lock, ("package.json", *NODE_LOCK_OF[lock.manager])
+    )
 
 
 def _other(lock: Lock) -> Stage:
@@ -74,7 +76,7 @@ async def _unless_unchanged(
     makes: Path | None,
 ) -> Action | Skip:
     """Runs the command unless its inputs are those of last time and what it made is there."""
-    fingerprint = await OFF_LOOP(_hash, work.workspace, inputs, argv)
+    fingerprint = await OFF_LOOP(_hash, work.workspace, inputs, argv[0])
     place = str(work.workspace)
     last = await OFF_LOOP(work.journal.fact, place, fact)
     if last == fingerprint and (makes is None or await OFF_LOOP(makes.exists)):
@@ -82,8 +84,8 @@ async def _unless_unchanged(
 
     async def do() -> None:
         await work.run(*argv)
-        # What it wrote itself counts, or a lock file that it has made would be a change.
-        done = await OFF_LOOP(_hash, work.workspace, inputs, argv)
+        # What it wrote itself counts: a lock file that it has made is no change.
+        done = await OFF_LOOP(_hash, work.workspace, inputs, argv[0])
         await OFF_LOOP(work.journal.note, place, fact, done)
 
     undo = await OFF_LOOP(_fresh, work.workspace, argv, makes)
@@ -98,13 +100,13 @@ def _fresh(workspace: Path, argv: tuple[str, ...], makes: Path | None) -> tuple[
 
 def _made_by(argv: tuple[str, ...]) -> tuple[str, ...]:
     """The lock files that an installation without one leaves."""
-    from colony.provision.versions import NODE_LOCK_OF
-
     return NODE_LOCK_OF.get(argv[0], ())
 
 
-def _hash(workspace: Path, inputs: Sequence[str], argv: Sequence[str]) -> str:
-    digest = hashlib.sha256("\0".join(argv).encode())
+def _hash(workspace: Path, inputs: Sequence[str], manager: str) -> str:
+    """Of the inputs and of who installs them. Not of the whole command: without a lock file it is
+    another one than with the one that it leaves."""
+    digest = hashlib.sha256(manager.encode())
     for name in dict.fromkeys(inputs):
         try:
             content = (workspace / name).read_bytes()
