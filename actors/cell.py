@@ -24,7 +24,7 @@ idle plain actor is to cost less than an asyncio task's name.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -74,13 +74,14 @@ WITHDRAWN: Final = object()
 class OwnedTask:
     """A background task of a cell: ends with it; its crash is the cell's."""
 
-    __slots__ = ("_cell", "done", "name", "scope")
+    __slots__ = ("_cell", "done", "life", "name", "scope")
 
     def __init__(self, cell: Cell, name: str) -> None:
         self._cell = cell
         self.name = name
         self.scope = anyio.CancelScope(shield=True)
         self.done: Future[None] = cell.system.backend.future()
+        self.life: Any = None
 
     def __repr__(self) -> str:
         return f"<OwnedTask {self.name} of {self._cell.path}>"
@@ -88,8 +89,20 @@ class OwnedTask:
     def cancel(self) -> None:
         """Cancels the task, which is not a crash."""
         self.scope.cancel()
+        if not self.done.done():
+            self._cell.system.condemned.add(self)
 
-    async def run(self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+    def described(self) -> tuple[str, str | None, Any]:
+        return self._cell.path, self.name, None
+
+    def begin(
+        self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]
+    ) -> Coroutine[Any, Any, None]:
+        """What the task runs, kept to be looked at."""
+        self.life = life = self._run(function, args)
+        return life
+
+    async def _run(self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
         current_cell.set(None)
         try:
             with self.scope:
@@ -101,6 +114,7 @@ class OwnedTask:
                 raise
             self._cell.fail(Killed())
         finally:
+            self._cell.system.condemned.discard(self)
             self._cell.tie().tasks.pop(self, None)
             if not self.done.done():
                 self.done.set_result(None)

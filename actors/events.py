@@ -134,6 +134,20 @@ class HandlerBlocked(Event, frozen=True, kw_only=True):
     stack: str
 
 
+class KillIgnored(Event, frozen=True, kw_only=True):
+    """An actor, or its task of that name, was killed `seconds` ago and still runs.
+
+    It swallows its cancellation, or shields itself from it: `stack` is where, as text. `message` is
+    the one at hand. Said again each time that it has lasted twice as long.
+    """
+
+    actor: str
+    task: str | None
+    message: Any
+    seconds: float
+    stack: str
+
+
 class Undelivered(Event, frozen=True, kw_only=True):
     """A kernel message (`Down`, `Exit`) arrived at an actor without a handler for it (R36)."""
 
@@ -141,11 +155,26 @@ class Undelivered(Event, frozen=True, kw_only=True):
     message: Any
 
 
+class SubscriptionStatistics(msgspec.Struct, frozen=True):
+    """What `Subscription.statistics` found.
+
+    waiting, size
+        Events that have not been read, and how many of them may wait.
+    dropped
+        Events that were lost because the reader was slow.
+    """
+
+    waiting: int
+    size: int
+    dropped: int
+
+
 class Subscription:
     """A reader's bounded queue of events; an async iterator that ends when it is closed."""
 
     def __init__(self, backend: Backend, size: int) -> None:
         self._backend = backend
+        self._size = size
         self._queue: deque[Event] = deque(maxlen=size)
         self._waiter: Future[None] | None = None
         self._closed = False
@@ -154,6 +183,10 @@ class Subscription:
 
     def __repr__(self) -> str:
         return f"<Subscription {len(self._queue)} waiting, {self.dropped} dropped>"
+
+    def statistics(self) -> SubscriptionStatistics:
+        """How full the queue is."""
+        return SubscriptionStatistics(len(self._queue), self._size, self.dropped)
 
     def put(self, event: Event) -> None:
         """Adds an event; drops the oldest when the queue is full."""

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
+import msgspec
 
 from actors.backend import Backend, Future
 from actors.cell import FAIRNESS, IGNORE, NOBODY, Cell, Entry, Ignore, current_cell
@@ -82,6 +83,22 @@ class Pending:
         return self.result
 
 
+class PumpStatistics(msgspec.Struct, frozen=True):
+    """What `Pump.statistics` found.
+
+    ready
+        Plain actors that have work and wait for their turn.
+    messages
+        How many messages wait in their mailboxes.
+    in_place
+        How many calls may still run in place before the pump lets others have the event loop.
+    """
+
+    ready: int
+    messages: int
+    in_place: int
+
+
 class Pump:
     """The task that runs the handlers of plain actors, and what of them runs right now."""
 
@@ -117,6 +134,10 @@ class Pump:
 
     def __repr__(self) -> str:
         return f"<Pump with {len(self.ready)} actors ready>"
+
+    def statistics(self) -> PumpStatistics:
+        """What waits for the pump right now."""
+        return PumpStatistics(len(self.ready), sum(cell.depth for cell in self.ready), self.credit)
 
     def enqueue(self, cell: PlainCell) -> None:
         """Puts a cell on the ready queue; its inbox must be a list by now."""

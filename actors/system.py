@@ -21,22 +21,24 @@ from typing import Any, Final, Literal, Self, TypeVar, get_args
 from weakref import WeakValueDictionary
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from actors import backend
 from actors.actor import Actor
 from actors.backend import Future
 from actors.cell import Cell, Ignore, OwnedTask
+from actors.condemned import Condemned
 from actors.errors import ActorDown, NameTaken, StartFailed
 from actors.events import Event, EventStream
 from actors.introspection import Node, tree
-from actors.pump import PlainCell, Pump, SpawnedCell
+from actors.pump import PlainCell, Pump, PumpStatistics, SpawnedCell
 from actors.reasons import Crashed, NoProc, Reason, Shutdown, StartTimeout
 from actors.ref import Ref, Slot, slot_of
 from actors.scheduling import Scheduler, seed_of_run
 from actors.spec import ChildSpec, default_id
 from actors.task_cell import TaskCell
-from actors.timers import Deadlines, Timers
+from actors.timers import Deadlines, Timers, TimerStatistics
 from actors.watchdog import Watchdog
 
 A = TypeVar("A", bound=Actor)
@@ -46,6 +48,26 @@ Plain = Literal["inline", "pump", "task"]
 
 default_plain: Final[ContextVar[Plain]] = ContextVar("actors_plain", default="inline")
 """What `System(plain=None)` means; for tests that are to hold in every way."""
+
+
+class SystemStatistics(msgspec.Struct, frozen=True):
+    """What `System.statistics` found.
+
+    names
+        Names that stand for a living actor.
+    deadlines
+        Calls with a timeout that wait for their answer.
+    condemned
+        Actors and tasks that were killed and are not gone yet.
+    timers, pump
+        What those say of themselves.
+    """
+
+    names: int
+    deadlines: int
+    condemned: int
+    timers: TimerStatistics
+    pump: PumpStatistics
 
 
 class System:
@@ -63,6 +85,7 @@ class System:
     future: Callable[[], Future[Any]]
     timers: Timers
     deadlines: Deadlines
+    condemned: Condemned
     events: EventStream
     pump: Pump
     scheduler: Scheduler | None
@@ -93,6 +116,7 @@ class System:
         self.timers = Timers(self.backend)
         self.events = EventStream(self.backend)
         self.deadlines = Deadlines(self.timers)
+        self.condemned = Condemned(self)
         seed = seed_of_run.get()
         self.scheduler = None if seed is None else Scheduler(seed)
         inline = self._plain == "inline" and self.scheduler is None
@@ -144,6 +168,16 @@ class System:
     def tree(self) -> tuple[Node, ...]:
         """Every living actor, with what it is doing: see `introspection.tree` and `as_text`."""
         return tree(self)
+
+    def statistics(self) -> SystemStatistics:
+        """How much is going on, for a debugger or a gauge; counted now, in one go."""
+        return SystemStatistics(
+            names=len(self._names),
+            deadlines=self.deadlines.waiting,
+            condemned=len(self.condemned),
+            timers=self.timers.statistics(),
+            pump=self.pump.statistics(),
+        )
 
     def now(self) -> float:
         """The event loop's monotonic time in seconds."""
@@ -199,7 +233,7 @@ class System:
         if isinstance(cell, PlainCell):
             cell.launch()
         else:
-            self._tasks.start_soon(cell.run, name=path)
+            self._tasks.start_soon(cell.begin, name=path)
         return cell
 
     def spawn(
@@ -298,7 +332,7 @@ class System:
         if cell.down is not None:
             raise RuntimeError(f"{cell.path} is down and can own no task")
         cell.tie().tasks[task] = None
-        self._tasks.start_soon(task.run, function, args, name=f"{cell.path}:{label}")
+        self._tasks.start_soon(task.begin, function, args, name=f"{cell.path}:{label}")
         return task
 
     # -- places and names ----------------------------------------------------------------------

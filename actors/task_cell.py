@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -45,6 +45,7 @@ class TaskCell(Cell):
         "alert",
         "calling",
         "entry",
+        "life",
         "scope",
         "since",
         "started",
@@ -63,6 +64,7 @@ class TaskCell(Cell):
         self.waiter: Future[None] | None = None
         self.entry: Entry = NOTHING
         self.alert = False
+        self.life: Any = None
         self.since = 0.0
         self.started = False
         self.calling: dict[object, Cell] = {}
@@ -121,9 +123,10 @@ class TaskCell(Cell):
 
     def die(self, reason: Reason) -> None:
         ties = self.tie()
-        if self.down is None and ties.doomed is None:
+        if self.down is None and ties.doomed is None and not ties.ending:
             ties.doomed = reason
             self.scope.cancel()
+            self.system.condemned.add(self)
 
     def fail(self, reason: Reason) -> None:
         if self.acked:
@@ -134,7 +137,15 @@ class TaskCell(Cell):
 
     # -- living ----------------------------------------------------------------------------------
 
-    async def run(self) -> None:
+    def described(self) -> tuple[str, str | None, Any]:
+        return self.path, None, self.entry[0]
+
+    def begin(self) -> Coroutine[Any, Any, None]:
+        """What the task runs, kept to be looked at."""
+        self.life = life = self._run()
+        return life
+
+    async def _run(self) -> None:
         """The whole life. Returns normally, unless what ended it belongs to the host's own code
         (`KeyboardInterrupt`), which passes on after the cell is finished.
         """
@@ -156,6 +167,8 @@ class TaskCell(Cell):
                             reason = self._cancelled(error)
                         reason = await self._terminate(self.actor, reason)
             doomed = self.tie().doomed
+            self.tie().ending = True
+            self.system.condemned.discard(self)
             if doomed is not None and not isinstance(reason, Crashed):
                 reason = doomed
             await self._release(reason)

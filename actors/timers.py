@@ -13,9 +13,26 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
+import msgspec
 
 from actors.backend import Backend, Future
 from actors.errors import CallTimeout
+
+
+class TimerStatistics(msgspec.Struct, frozen=True):
+    """What `Timers.statistics` found.
+
+    pending
+        Timers that have neither fired nor been cancelled.
+    cancelled
+        Those that have been cancelled and lie in the heap until they would have been due.
+    next_due
+        The system's time of the first pending one; None without any.
+    """
+
+    pending: int
+    cancelled: int
+    next_due: float | None
 
 
 class Timer:
@@ -57,7 +74,12 @@ class Deadlines:
         self._buckets: dict[int, dict[Future[Any], tuple[str, Any, float]]] = {}
 
     def __repr__(self) -> str:
-        return f"<Deadlines of {sum(map(len, self._buckets.values()))} calls>"
+        return f"<Deadlines of {self.waiting} calls>"
+
+    @property
+    def waiting(self) -> int:
+        """How many calls with a deadline wait for their answer."""
+        return sum(map(len, self._buckets.values()))
 
     def add(
         self, timeout: float, future: Future[Any], path: str, message: Any
@@ -100,6 +122,11 @@ class Timers:
         if self._nap is not None and timer.due < self._nap.deadline:
             self._nap.deadline = timer.due
         return timer
+
+    def statistics(self) -> TimerStatistics:
+        """How many timers there are, counted now: takes as long as there are many."""
+        due = [when for when, _, timer in self._heap if timer.pending]
+        return TimerStatistics(len(due), len(self._heap) - len(due), min(due, default=None))
 
     async def run(self) -> None:
         """Fires timers until cancelled."""
