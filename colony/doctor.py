@@ -1,0 +1,173 @@
+"""What this machine has for Colony, what it lacks, and how to get it. Blocks; for the command line.
+
+Every check is a function without arguments that gives a `Finding`; `CHECKS` is the table of them.
+A finding that can be repaired carries the command, as words and never as a line for a shell.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+from colony.paths import home_directory, runtime_directory
+
+Level = Literal["ok", "note", "problem"]
+
+DISK_LEAST: Final = 512 * 1024 * 1024
+"""Bytes that should be free for logs and workspaces."""
+
+DROPS_ROUTES: Final = (2, 7)
+"""Caddy before this closes WebSockets at each change of its routes."""
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at. `fix` says what to do, `command` does it."""
+
+    name: str
+    level: Level
+    text: str
+    fix: str = ""
+    command: tuple[str, ...] = ()
+
+
+def _namespaces() -> Finding:
+    from netns.capability import probe
+
+    found = probe()
+    if found.namespaces:
+        return Finding("network", "ok", "network namespaces can be made")
+    return Finding("network", "note", f"no network namespaces: {found.reason}", found.remedy)
+
+
+def _caddy() -> Finding:
+    path = shutil.which("caddy")
+    if path is None:
+        return Finding(
+            "caddy",
+            "note",
+            "not installed: the embedded front door takes its place",
+            "apt-get install caddy",
+            ("apt-get", "install", "-y", "caddy"),
+        )
+    version = _caddy_version(path)
+    if version < DROPS_ROUTES:
+        shown = ".".join(map(str, version)) or "unknown"
+        text = f"{path}, {shown}: WebSockets are cut when a colony comes or goes"
+        return Finding(
+            "caddy", "note", text, "with several colonies: Caddy 2.7, or --proxy embedded"
+        )
+    return Finding("caddy", "ok", path)
+
+
+def _caddy_version(path: str) -> tuple[int, ...]:
+    done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=10)
+    words = done.stdout.split()
+    numbers = words[0].lstrip("v").split(".") if words else []
+    return tuple(int(each) for each in numbers if each.isdigit())
+
+
+def _dnsmasq() -> Finding:
+    if shutil.which("dnsmasq") or os.path.exists("/usr/sbin/dnsmasq"):
+        return Finding("dnsmasq", "ok", "installed")
+    return Finding(
+        "dnsmasq",
+        "note",
+        "not installed: the embedded name server takes its place",
+        "apt-get install dnsmasq-base",
+        ("apt-get", "install", "-y", "dnsmasq-base"),
+    )
+
+
+def _names() -> Finding:
+    try:
+        found = socket.getaddrinfo("doctor.colony.local", None, type=socket.SOCK_STREAM)
+    except OSError:
+        found = []
+    if found and all(each[4][0] in ("127.0.0.1", "::1") for each in found):
+        return Finding("names", "ok", "*.colony.local leads here")
+    return Finding(
+        "names",
+        "note",
+        "*.colony.local is not known here; *.colony.localhost works in browsers and curl",
+        "scripts/setup-dns.sh (while an instance runs, it answers)",
+    )
+
+
+def _ports() -> Finding:
+    for port in (80, 8080):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                why = f"port {port}: {(error.strerror or str(error)).lower()}"
+                continue
+            if port == 80:
+                return Finding("ports", "ok", "port 80 can be had")
+            return Finding("ports", "note", "URLs have :8080, as 80 cannot be had")
+    return Finding("ports", "note", f"another port will be taken ({why})")
+
+
+def _leftovers() -> Finding:
+    from netns.instance import dead_instances
+
+    found = dead_instances(runtime_directory())
+    for dead in found:
+        dead.bury(remove=False)
+    if not found:
+        return Finding("leftovers", "ok", "nothing is left of instances that died")
+    names = ", ".join(dead.id for dead in found)
+    return Finding(
+        "leftovers", "problem", f"of dead instances: {names}", "the next colony run removes it"
+    )
+
+
+def _disk() -> Finding:
+    home = home_directory()
+    there = next(each for each in (home, *home.parents) if each.exists())
+    free = shutil.disk_usage(there).free
+    if free < DISK_LEAST:
+        return Finding("disk", "problem", f"{free // 1048576} MiB are free at {there}", "make room")
+    return Finding("disk", "ok", f"{free // 1048576} MiB are free at {there}")
+
+
+def _instance() -> Finding:
+    from colony.client import Client, ClientError
+
+    try:
+        found = Client.find().get("/api/health")
+    except ClientError as error:
+        return Finding("instance", "ok", str(error))
+    return Finding("instance", "ok", f"pid {found['pid']} runs, {found['colonies']} colonies")
+
+
+CHECKS: Final[tuple[Callable[[], Finding], ...]] = (
+    _namespaces,
+    _caddy,
+    _dnsmasq,
+    _names,
+    _ports,
+    _leftovers,
+    _disk,
+    _instance,
+)
+
+
+def examine() -> list[Finding]:
+    """Every finding. A check that breaks is a finding, too, and stops no other."""
+    found = []
+    for check in CHECKS:
+        try:
+            found.append(check())
+        except Exception as error:
+            found.append(Finding(check.__name__.strip("_"), "problem", f"cannot be told: {error}"))
+    return found
+
+
+def fix(finding: Finding) -> bool:
+    """Runs a finding's command; whether it worked."""
+    return subprocess.run(finding.command, stdin=subprocess.DEVNULL).returncode == 0

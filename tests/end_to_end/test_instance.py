@@ -1,0 +1,153 @@
+"""One instance, many `colony run`s: who joins, who leaves, and what the others see of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from colony.client import Address, Client, path_of
+from tests.end_to_end.colonies import Run, Shop, eventually, page, root_only
+
+pytestmark = root_only
+
+
+def client(shop: Shop) -> Client:
+    return Client(Address(shop.runtime / "colony.sock"))
+
+
+def names(shop: Shop) -> list[str]:
+    return [each["name"] for each in client(shop).get("/api/colonies")]
+
+
+def first(shop: Shop) -> Run:
+    run = shop.run(shop.colony({"web": page("first")}))
+    run.ready()
+    return run
+
+
+def test_a_second_run_joins_shows_its_lines_and_stops_only_its_own(shop: Shop) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    two.expect(r"^✓ namespace")
+    two.expect(r"^web \| second listens")
+    assert not two.out.find("caddy", 1)
+    assert names(shop) == [one.colonies[0].name, two.colonies[0].name]
+    assert not one.out.find(two.colonies[0].name, 1)
+    assert two.stop() == 130
+    two.expect(rf"^■ {two.colonies[0].name} stopping")
+    two.expect(r"^✓ namespace .* removed")
+    assert names(shop) == [one.colonies[0].name]
+    assert one.stop() == 130
+
+
+def test_the_host_stays_for_those_who_joined_until_it_is_told_again(shop: Shop) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    one.send(signal.SIGINT)
+    one.expect(rf"still here for {two.colonies[0].name}")
+    pid = two.service_pid()
+    assert two.stop(signal.SIGTERM) == 143
+    assert one.wait() == 130
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_a_colony_that_joined_and_gives_up_says_why(shop: Shop) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"bad": {"command": "echo because; exit 3"}}))
+    assert two.wait() == 1
+    two.expect_error(rf"^error: colony {two.colonies[0].name} gave up: bad needed more than")
+    two.expect_error(r"^  bad \| because")
+    assert one.stop() == 130
+
+
+def test_when_the_instance_is_killed_the_joined_say_so_in_one_line_and_exit_4(shop: Shop) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    one.send(signal.SIGKILL)
+    one.wait()
+    assert two.wait() == 4
+    assert [line for line in two.err.all() if line] == [
+        f"error: the instance at {shop.runtime}/colony.sock has gone, and its colonies with it"
+    ]
+    # The next one finds the dead one's socket, takes its place and cleans up.
+    three = first(shop)
+    assert three.stop() == 130
+
+
+def test_a_follower_of_logs_notices_the_end_of_the_instance(shop: Shop) -> None:
+    one = first(shop)
+    command = [sys.executable, "-m", "colony", "logs", "-f", "-c", one.colonies[0].name]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=shop.environment(),
+        cwd=shop.folder,
+        text=True,
+    ) as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline().startswith("first listens")
+        one.send(signal.SIGKILL)
+        one.wait()
+        _, error = follower.communicate()
+        assert follower.returncode == 4
+        assert error.startswith("error: the instance at ")
+        assert len(error.splitlines()) == 1
+    assert first(shop).stop() == 130
+
+
+def test_the_same_colony_again_is_followed_and_left_running(shop: Shop) -> None:
+    one = first(shop)
+    again = shop.run(one.colonies[0])
+    again.expect(r"runs already; following it \(Ctrl-C leaves it running\)")
+    assert again.stop() == 130
+    assert names(shop) == [one.colonies[0].name]
+    assert one.stop() == 130
+
+
+def test_a_thousand_clients_follow_one_colonys_logs(shop: Shop) -> None:
+    script = "sleep 1; i=0; while :; do i=$((i+1)); echo line $i; sleep 0.2; done"
+    one = shop.run(shop.colony({"talk": {"command": script}}))
+    one.expect(r"^✓ talk +pid")
+    name, asks = one.colonies[0].name, client(shop)
+    path, query = path_of("colonies", name, "logs"), {"follow": True, "tail": 0}
+    streams = [asks.stream(path, query) for _ in range(1000)]
+    try:
+        assert asks.get("/api/health")["subscribers"] == 1000
+        for stream in streams:
+            assert any(line for line in stream.lines())
+    finally:
+        for stream in streams:
+            stream.close()
+    eventually(lambda: asks.get("/api/health")["subscribers"] == 0)
+    assert one.stop() == 130
+
+
+def test_up_starts_an_instance_in_the_background_and_stop_ends_it(
+    shop: Shop, tmp_path: Path
+) -> None:
+    colony = shop.colony({"web": page("hello")})
+    env = shop.environment() | {"COLONY_HOME": str(tmp_path / "home")}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "colony", *words],
+            capture_output=True,
+            text=True,
+            env=env,
+            cwd=colony.file.parent,
+        )
+
+    up = run("up", "-d", "--wait")
+    shop.note_instances()
+    assert (up.returncode, "an instance was started in the background" in up.stderr) == (0, True)
+    assert run("down").stdout == f"{colony.name}  ■ stopped\n"
+    stopped = run("daemon", "stop")
+    assert (stopped.returncode, stopped.stdout) == (0, "stopped\n")
+    assert run("daemon", "status").returncode == 4
