@@ -17,7 +17,9 @@ from typing import Final
 import anyio
 
 from actors import Actor, ActorDown, Call, Cast, Event, Ignore, Refused, on
-from netns import reap, sweep
+from netns import healing, reap, sweep
+from netns.errors import NetnsError
+from netns.healing import Disturbances
 from netns.instance import Instance, dead_instances
 from netns.messages import IPAddress
 from netns.namespace import Egress, Namespace
@@ -63,6 +65,25 @@ class NamespaceGone(Event, frozen=True, kw_only=True):
     colony: str
     killed: int
     seconds: float
+
+
+class NetworkDisturbed(Event, frozen=True, kw_only=True):
+    """A link, a route or a packet rule has gone on this host, whoever took it."""
+
+
+class NetworkHealed(Event, frozen=True, kw_only=True):
+    """What somebody else had taken away was put back: `repaired` says what, in words. `colony` is
+    "" for what all share."""
+
+    colony: str
+    repaired: tuple[str, ...]
+
+
+class NetworkSick(Event, frozen=True, kw_only=True):
+    """Something is missing and cannot be put back; it is tried again."""
+
+    colony: str
+    reason: str
 
 
 class GetPool(Call["AddressBook", Pool | None], frozen=True):
@@ -129,6 +150,7 @@ class NetworkOwner(Actor):
             pool = await addresses.call(GetPool())
             self.network = await Network.open(self.thread, self.instance, pool=pool)
             addresses.tell(KeepPool(self.network.pool))
+            self.ctx.run(self._tend, self.network, name="tend")
         return None
 
     @on(GetNetwork)
@@ -145,6 +167,30 @@ class NetworkOwner(Actor):
                 if self.network is not None:
                     await self.network.close()
                 await self.thread.close()
+
+    async def _tend(self, network: Network) -> None:
+        """Sees to it that the packet rules are whole, and tells whoever tends the rest."""
+        disturbances = Disturbances()
+        try:
+            while True:
+                with anyio.move_on_after(healing.LOOK_AGAIN) as quiet:
+                    await disturbances.next()
+                    await anyio.sleep(healing.GATHERING)
+                await self._heal(network)
+                if not quiet.cancelled_caught:
+                    self.ctx.system.publish(NetworkDisturbed(at=self.ctx.now))
+        finally:
+            disturbances.close()
+
+    async def _heal(self, network: Network) -> None:
+        publish, now = self.ctx.system.publish, self.ctx.now
+        try:
+            healed = await network.heal_rules()
+        except NetnsError as error:
+            publish(NetworkSick(at=now, colony="", reason=str(error)))
+        else:
+            if healed:
+                publish(NetworkHealed(at=now, colony="", repaired=("the host's packet rules",)))
 
     async def _reap(self) -> None:
         for dead in await self.thread.run(dead_instances, self.runtime):
@@ -187,6 +233,7 @@ class NamespaceOwner(Actor):
             self.colony, egress=self.egress, hosts=self.hosts, address=self.address
         )
         self.ctx.run(self._hold, space)
+        self.ctx.run(self._tend, space, name="tend")
         self.space = space
         self.ctx.system.publish(
             NamespaceMade(
@@ -211,6 +258,36 @@ class NamespaceOwner(Actor):
         finally:
             with anyio.CancelScope(shield=True):
                 await self._remove(space)
+
+    async def _tend(self, space: Namespace) -> None:
+        """Puts back what somebody else takes away, while the processes inside run on."""
+        wake = anyio.Event()
+
+        def note(event: Event) -> None:
+            if isinstance(event, NetworkDisturbed):
+                wake.set()
+
+        leave = self.ctx.system.events.listen(note)
+        try:
+            while space.is_open:
+                with anyio.move_on_after(healing.LOOK_AGAIN):
+                    await wake.wait()
+                wake = anyio.Event()
+                await self._heal(space)
+        finally:
+            leave()
+
+    async def _heal(self, space: Namespace) -> None:
+        publish, now, colony = self.ctx.system.publish, self.ctx.now, self.colony
+        try:
+            repaired = await (await self._network()).heal(space)
+        except (NetnsError, OSError) as error:
+            publish(NetworkSick(at=now, colony=colony, reason=str(error)))
+        except ActorDown:
+            return  # the network has no owner: the next look is after it has one
+        else:
+            if repaired:
+                publish(NetworkHealed(at=now, colony=colony, repaired=tuple(repaired)))
 
     async def _network(self) -> Network:
         """The instance's network. Its owner may be between two lives just now: then the next one's.

@@ -175,6 +175,38 @@ class Host:
         self._nft.run(commands, "permitting what colonies may reach")
         self._peers, self._allowed = peers, allowed
 
+    def rules_are_whole(self) -> bool:
+        """Whether the table is there with all its rules."""
+        if self._nft is None:
+            return True
+        place = {"family": ruleset.FAMILY, "table": names.table_name(self.instance.id)}
+        try:
+            counted = 0
+            for chain in ruleset.HOST_CHAINS:
+                listed = self._nft.run(
+                    [{"list": {"chain": {**place, "name": chain}}}], "looking at the rules"
+                )
+                counted += sum("rule" in entry for entry in listed)
+        except NetnsError:
+            return False
+        return counted == ruleset.host_rule_count(self.instance.id)
+
+    def restore_rules(self) -> None:
+        """Makes the table anew, with all who were in its sets."""
+        if self._nft is None:
+            return
+        instance = self.instance.id
+        table = names.table_name(instance)
+        commands = ruleset.remove_table(table) + ruleset.host_rules(instance)
+        for colony, address in self.pool.held().items():
+            if _text(str(self.instance.files_of(colony) / EGRESS_FILE)) == "nat":
+                v6 = address.v6 if self.ipv6 else None
+                commands += ruleset.element("add", instance, address.v4, v6)
+        commands += permits.changes(instance, permits.PEERS, (), self._peers)
+        commands += permits.changes(instance, permits.ALLOWED, (), self._allowed)
+        commands += permits.source_changes(instance, (), self._allowed)
+        self._nft.run(commands, "putting the host's rules back")
+
     @property
     def permitted(self) -> tuple[frozenset[Permit], frozenset[Permit]]:
         """(peers, allowed) as they are now."""

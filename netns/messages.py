@@ -94,7 +94,7 @@ def create_veth(name: str, group: int, mtu: int, peer_namespace: int) -> Request
     """A veth pair, its host end here, its peer `eth0` in the namespace behind a descriptor.
 
     The peer is made where it belongs: moving it later costs 15 ms of the kernel's grace periods.
-    It cannot be created up (the pair is not one yet), and has a fixed index, so nobody looks it up.
+    It cannot be created up (the pair is not one yet). Its index is 2 where it is the first device.
     """
     peer = {
         "index": names.INNER_INDEX,

@@ -96,6 +96,8 @@ class Namespace:
         The network namespace's inode, by which its processes are found.
     link
         The veth pair's end on the host.
+    hosts
+        The text that its hosts file should have; `hosts_file` is that file's device and inode.
     redirect
         Whether a server on the colony's 127.0.0.1 is reached by its address from outside; False
         where libnftables is missing.
@@ -110,10 +112,13 @@ class Namespace:
         "colony",
         "egress",
         "files",
+        "hosts",
+        "hosts_file",
         "inode",
         "instance",
         "ipv6",
         "link",
+        "mtu",
         "redirect",
         "steps",
     )
@@ -122,6 +127,9 @@ class Namespace:
         self.colony = plan.colony
         self.address = plan.address
         self.egress = plan.egress
+        self.mtu = plan.mtu
+        self.hosts = plan.hosts
+        self.hosts_file = (0, 0)
         self.instance = instance
         self.files = files
         self.ipv6 = ipv6
@@ -160,7 +168,7 @@ class Namespace:
 class Build:
     """A namespace in the making or unmaking, with all that the steps need."""
 
-    __slots__ = ("host", "inner", "let_out", "plan", "reserved", "space", "thread")
+    __slots__ = ("host", "index", "inner", "let_out", "plan", "reserved", "space", "thread")
 
     def __init__(self, thread: NetworkThread, host: Host, plan: Plan, space: Namespace) -> None:
         self.thread = thread
@@ -168,6 +176,7 @@ class Build:
         self.plan = plan
         self.space = space
         self.inner: Netlink | None = None
+        self.index = names.INNER_INDEX  # of eth0: the first device in a new namespace
         self.reserved = False
         self.let_out = False
 
@@ -195,6 +204,8 @@ def _nothing(_: Build) -> None:
 def _write_files(b: Build) -> None:
     b.space.files.mkdir(mode=0o755, parents=True)
     (b.space.files / "hosts").write_text(b.plan.hosts)
+    status = (b.space.files / "hosts").stat()
+    b.space.hosts_file = (status.st_dev, status.st_ino)
     (b.space.files / "resolv.conf").write_text(b.plan.resolv_conf)
     (b.space.files / EGRESS_FILE).write_text(b.plan.egress)
 
@@ -225,7 +236,7 @@ def _drop_namespace(b: Build) -> None:
         os.close(net)
 
 
-def _pin(b: Build) -> None:
+def pin(b: Build) -> None:
     try:
         pins.reserve(b.plan.colony, b.instance)
     except FileExistsError:
@@ -240,7 +251,7 @@ def _unpin(b: Build) -> None:
         b.reserved = False
 
 
-def _make_link(b: Build) -> None:
+def make_link(b: Build) -> None:
     link = b.host.next_link()
     group = names.link_group(b.instance)
     b.host.netlink.send(messages.create_veth(link, group, b.plan.mtu, b.space.place.net))
@@ -257,7 +268,7 @@ def _delete_link(b: Build) -> None:
         b.host.netlink.send(messages.delete_link(b.space.link))
 
 
-def _configure_host_side(b: Build) -> None:
+def configure_host_side(b: Build) -> None:
     # The settings come first: no packet passes before the link is up.
     for setting, value, optional in _HOST_SETTINGS:
         write_setting(setting.format(link=b.space.link), value, optional=optional)
@@ -288,8 +299,8 @@ def _delete_host_routes(b: Build) -> None:
     b.host.netlink.send(*requests)
 
 
-def _configure_inside(b: Build) -> None:
-    index, address, metric = names.INNER_INDEX, b.plan.address, b.host.instance.number
+def configure_inside(b: Build) -> None:
+    index, address, metric = b.index, b.plan.address, b.host.instance.number
     out = b.plan.egress != "none"
     requests = [
         messages.set_up(_LOOPBACK_INDEX, "lo"),
@@ -313,7 +324,7 @@ def _configure_inside(b: Build) -> None:
     b.inner.send(*requests)
 
 
-def _set_settings(b: Build) -> None:
+def set_settings(b: Build) -> None:
     with b.inside():
         for setting, value, optional in _INNER_SETTINGS:
             write_setting(setting, value, optional=optional)
@@ -366,11 +377,11 @@ def _keep_in(b: Build) -> None:
 STEPS: Final = (
     Step("files", _write_files, _remove_files),
     Step("namespace", _make_namespace, _drop_namespace),
-    Step("pin", _pin, _unpin),
-    Step("link", _make_link, _delete_link),
-    Step("host side", _configure_host_side, _delete_host_routes),
-    Step("inside", _configure_inside, _nothing),
-    Step("settings", _set_settings, _nothing),
+    Step("pin", pin, _unpin),
+    Step("link", make_link, _delete_link),
+    Step("host side", configure_host_side, _delete_host_routes),
+    Step("inside", configure_inside, _nothing),
+    Step("settings", set_settings, _nothing),
     Step("redirect", _redirect, _nothing),
     Step("view", _make_view, _drop_view),
     Step("egress", _let_out, _keep_in),

@@ -20,7 +20,7 @@ from typing import Final
 
 import anyio
 
-from netns import files, messages, names, namespace, netlink
+from netns import files, healing, messages, names, namespace, netlink
 from netns.errors import NetnsError
 from netns.host import Host, host_resolv_conf
 from netns.instance import Instance
@@ -158,8 +158,24 @@ class Network:
     ) -> None:
         """Rewrites the colony's hosts file; processes inside see it at their next look."""
         text = files.hosts(space.colony, hosts)
-        # In place: the mount holds on to the file, not to its name.
-        await self._thread.run((space.files / "hosts").write_text, text)
+        await self._thread.run(healing.rewrite_hosts, self._thread, space, text)
+        space.hosts = text
+
+    async def heal(self, space: Namespace) -> list[str]:
+        """Puts back what somebody else has taken away of a colony's network; says what, in words.
+        Processes inside run on. Nothing for one that is destroyed."""
+        return await self._thread.run(healing.heal, self._thread, self._host, space, space.hosts)
+
+    async def heal_rules(self) -> bool:
+        """Puts the host's table of rules back if it is not whole; whether it was not."""
+
+        def look() -> bool:
+            if self._host.rules_are_whole():
+                return False
+            self._host.restore_rules()
+            return True
+
+        return await self._thread.run(look)
 
     async def permit(
         self, peers: frozenset[Permit] = frozenset(), allowed: frozenset[Permit] = frozenset()

@@ -51,7 +51,7 @@ SETS: Final[dict[str, Any]] = {
 
 # chain → (type, hook, priority)
 _INNER_CHAINS: Final = {"prerouting": ("nat", "prerouting", -100)}
-_HOST_CHAINS: Final = {
+HOST_CHAINS: Final = {
     "input": ("filter", "input", 0),
     "forward": ("filter", "forward", 0),
     "postrouting": ("nat", "postrouting", 100),
@@ -151,9 +151,14 @@ def host_rules(instance: str) -> list[Command]:
         ],
     }
     return [
-        *_table(table, _HOST_CHAINS, SETS),
+        *_table(table, HOST_CHAINS, SETS),
         *(_rule(table, chain, rule) for chain in rules for rule in rules[chain]),
     ]
+
+
+def host_rule_count(instance: str) -> int:
+    """How many rules the host's table has."""
+    return sum("rule" in command["add"] for command in host_rules(instance))
 
 
 def element(

@@ -1,0 +1,193 @@
+"""What was taken away behind Colony's back is put back, while the colony's processes run on.
+
+    deleted                        put back by
+    ─────────────────────────────  ───────────────────────────────────────────────────────────
+    the pin (`ip netns delete`)    a new pin of the same namespace, which we hold open
+    the veth pair                  a new pair, with the same addresses, on the same namespace
+    a route on the host            the route
+    the hosts file's text          the text, written where the colony sees it
+    the host's table of rules      the table, with everybody who was in its sets
+
+Law: looking changes nothing, and what is whole is not touched. Everything here is what creation
+does, step by step; a namespace itself cannot be deleted while it is held open, so no process ever
+needs to be restarted.
+
+The kernel tells of links, routes and rules that go (`Disturbances`); of files it does not, so
+whoever tends a network also looks now and then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from ipaddress import ip_network
+from socket import AF_INET
+from typing import Final
+
+import anyio
+
+from netns import messages, names, namespace, netlink, pins
+from netns.errors import NetlinkError
+from netns.host import Host
+from netns.messages import RTM_DELLINK, RTM_DELROUTE
+from netns.namespace import Build, Namespace, Plan
+from netns.netlink import Netlink
+from netns.thread import NetworkThread
+
+LOOK_AGAIN: Final = 5.0
+"""Seconds between two looks when the kernel tells nothing."""
+
+GATHERING: Final = 0.05
+"""Seconds after something was told: what goes together is looked at together."""
+
+_RTMGRP_LINK: Final = 0x1
+_RTMGRP_IPV4_ROUTE: Final = 0x40
+_NETLINK_NETFILTER: Final = 12
+_NFTABLES_GROUP: Final = 7
+_SOL_NETLINK: Final = 270
+_ADD_MEMBERSHIP: Final = 1
+_NFT: Final = 10 << 8  # NFNL_SUBSYS_NFTABLES
+_NFT_GONE: Final = frozenset({_NFT | 2, _NFT | 5, _NFT | 8})  # a table, a chain, a rule
+_HEADER: Final = struct.Struct("=IHHII")
+_BUFFER: Final = 1 << 16
+
+
+class Disturbances:
+    """Hears of links, routes and packet rules that go on this host; its maker's to close."""
+
+    __slots__ = ("_sockets",)
+
+    def __init__(self) -> None:
+        route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        rules = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._sockets = (route, rules)
+        route.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_ROUTE))
+        rules.bind((0, 0))
+        rules.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+        for sock in self._sockets:
+            sock.setblocking(False)
+
+    def __repr__(self) -> str:
+        return f"<Disturbances fds={[sock.fileno() for sock in self._sockets]}>"
+
+    def close(self) -> None:
+        """Closing twice is no error."""
+        for sock in self._sockets:
+            sock.close()
+
+    async def next(self) -> None:
+        """Waits until something has gone, whoever took it."""
+        async with anyio.create_task_group() as tasks:
+
+            async def listen(sock: socket.socket) -> None:
+                while not _something_went(sock):
+                    await anyio.wait_readable(sock)
+                tasks.cancel_scope.cancel()
+
+            for sock in self._sockets:
+                tasks.start_soon(listen, sock)
+
+
+def _something_went(sock: socket.socket) -> bool:
+    went = False
+    while True:
+        try:
+            data = sock.recv(_BUFFER)
+        except BlockingIOError:
+            return went
+        except OSError:  # more was told than fits: something did
+            return True
+        offset = 0
+        while offset + _HEADER.size <= len(data):
+            length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
+            went = went or kind in (RTM_DELLINK, RTM_DELROUTE) or kind in _NFT_GONE
+            offset += max((length + 3) & ~3, _HEADER.size)
+
+
+def heal(thread: NetworkThread, host: Host, space: Namespace, hosts: str | None) -> list[str]:
+    """Puts back what is missing of a colony's network; says what, in words. On the network thread.
+
+    hosts
+        The text that its hosts file should have; None: whatever it has.
+    """
+    if not space.is_open:
+        return []
+    plan = Plan(space.colony, space.address, "", "", space.egress, space.mtu)
+    build = Build(thread, host, plan, space)
+    repaired: list[str] = []
+    if not _is_pinned(space):
+        pins.remove(space.colony)  # another's mount, or an empty file
+        namespace.pin(build)
+        repaired.append(f"the name {space.name}")
+    if not netlink.exists(space.link):
+        _relink(build)
+        repaired.append(f"the veth pair {space.link}")
+    elif not _has_route(host, space):
+        _reroute(build)
+        repaired.append(f"the route to {space.address.v4}")
+    if hosts is not None and rewrite_hosts(thread, space, hosts):
+        repaired.append("the hosts file")
+    return repaired
+
+
+def rewrite_hosts(thread: NetworkThread, space: Namespace, text: str) -> bool:
+    """Gives the colony's hosts file this text; whether it had another. On the network thread.
+
+    In the colony's own view and in place: a mount holds on to the file, whatever became of its name
+    on the host.
+    """
+    with thread.inside(space), contextlib.suppress(FileNotFoundError):
+        path = os.path.realpath("/etc/hosts")
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) != space.hosts_file:
+            return False  # a machine without such a file: what is seen here would be the host's
+        with open(path, errors="replace") as file:
+            if file.read() == text:
+                return False
+        with open(path, "w") as file:
+            file.write(text)
+        return True
+    return False
+
+
+def _is_pinned(space: Namespace) -> bool:
+    try:
+        return os.stat(pins.path_of(space.colony)).st_ino == space.inode
+    except OSError:
+        return False
+
+
+def _has_route(host: Host, space: Namespace) -> bool:
+    wanted = ip_network(space.address.v4)
+    return any(
+        route.destination == wanted and route.protocol == names.ROUTE_PROTOCOL
+        for route in host.netlink.routes(AF_INET)
+    )
+
+
+def _reroute(build: Build) -> None:
+    host, space = build.host, build.space
+    index, metric = netlink.index_of(space.link), host.instance.number
+    own = ip_network(space.address.v4)
+    try:
+        host.netlink.send(messages.add_route(own, index, metric, source=space.address.gateway4))
+    except NetlinkError:  # the link is down, or has lost its address: a new one has all
+        host.netlink.send(messages.delete_link(space.link))
+        _relink(build)
+
+
+def _relink(build: Build) -> None:
+    with build.inside():
+        build.inner = Netlink()
+    try:
+        namespace.make_link(build)
+        with build.inside():
+            build.index = netlink.index_of(names.INNER_INTERFACE)
+        namespace.configure_host_side(build)
+        namespace.configure_inside(build)
+        namespace.set_settings(build)
+    finally:
+        build.inner.close()
+        build.inner = None
