@@ -31,7 +31,7 @@ KINDS: Final[dict[str, tuple[int, str]]] = {
     "invalid": (422, "The values are wrong"),
     "too_many": (429, "Too many"),
     "fault": (500, "A fault of Colony"),
-    "failed": (502, "It did not work"),
+    "failed": (424, "It did not work"),
     "stopping": (503, "The instance is ending"),
 }
 """By code: status and title."""

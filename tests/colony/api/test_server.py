@@ -234,7 +234,7 @@ async def test_a_service_that_fails_while_waited_for_is_told_with_its_last_lines
         services = {"sick": {"command": "echo why; exit 3", "port": free_port()}}
         file = r.write(unique(), services)
         problem = await refused(r, "POST", "/api/colonies", {"path": str(file), "wait": True})
-        assert (problem.status, problem.code) == (502, "failed")
+        assert (problem.status, problem.code) == (424, "failed")
         assert problem.data["last_lines"][-1] == "why"
         [listed] = await r.ask(r.client.get, "/api/colonies")
         assert (listed["state"], listed["culprit"]) == ("failed", "sick")
@@ -412,7 +412,7 @@ async def test_a_command_runs_in_the_colony(tmp_path: Path) -> None:
         assert done["stderr"] == "bad\n"
         assert not done["timed_out"]
         problem = await refused(r, "POST", path, {"argv": ["no-such-program"]})
-        assert problem.status == 502
+        assert problem.status == 424
         assert (await refused(r, "POST", path, {"argv": []})).status == 422
 
 
@@ -473,8 +473,8 @@ async def test_a_service_is_asked_inside_its_network(tmp_path: Path) -> None:
         none = path_of("colonies", name, "services", "none", "http")
         assert (await refused(r, "POST", none, {})).status == 409
         await r.ask(r.client.post, path_of("colonies", name, "services", "web", "stop"))
-        assert (await refused(r, "POST", path, {})).status == 502
-        assert (await refused(r, "POST", path, {"headers": {"A": "b\r\nC: d"}})).status == 502
+        assert (await refused(r, "POST", path, {})).status == 424
+        assert (await refused(r, "POST", path, {"headers": {"A": "b\r\nC: d"}})).status == 424
 
 
 async def test_a_port_is_forwarded_for_as_long_as_somebody_asks(tmp_path: Path) -> None:
