@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from actors import Event, events
 from colony.events import (
+    Notice,
     ProvisionStep,
     ServiceDetached,
     ServiceExited,
@@ -264,6 +265,10 @@ def _stopped(console: Console, event: ServiceStopped) -> bytes:
     return rest + console.line("done", name, how, event.seconds)
 
 
+def _notice(console: Console, event: Notice) -> bytes:
+    return console.line("note", event.colony or "colony", event.text)
+
+
 _PROVISION: Final = {"done": "done", "failed": "failed", "undone": "ending", "begun": "note"}
 
 
@@ -291,6 +296,7 @@ _SHOWERS: Final[dict[type, Callable[[Console, Any], bytes]]] = {
     DoorOpened: _door,
     DnsOpened: _dns,
     NamespaceMade: _namespace,
+    Notice: _notice,
     ProvisionStep: _provisioned,
     NamespaceGone: _namespace_gone,
     ServiceStarted: _started,

@@ -311,13 +311,24 @@ class Host:
         colony = RunningColony(self, config, self.urls(config), environ)
         self._remember(colony)
         try:
-            async with self._prepared(config, environ) as colony.environ:
-                await self._start(colony)
+            await self._prepare_and_start(colony, environ)
         except BaseException:
             if self.colonies.get(config.name) is colony:
                 del self.colonies[config.name]
             raise
+        finally:
+            colony.preparing = None
+            colony.prepared.set()
         return colony
+
+    async def _prepare_and_start(self, colony: RunningColony, environ: Mapping[str, str]) -> None:
+        with anyio.CancelScope() as colony.preparing:
+            async with self._prepared(colony.config, environ) as colony.environ:
+                # From here on it is stopped by its supervisor, and not by cancelling a call to it.
+                colony.preparing = None
+                await self._start(colony)
+            return
+        raise ColonyFailed(f"colony {colony.name} was stopped before it had started")
 
     def _prepared(
         self, config: Config, environ: Mapping[str, str]
@@ -375,6 +386,10 @@ class Host:
         if colony is None or colony.ended:
             return
         colony.stopping = True
+        if colony.preparing is not None:
+            colony.preparing.cancel()
+            await colony.prepared.wait()
+            return
         with suppress(ActorDown):
             await self.system.stop_actor(colony.ref)
 

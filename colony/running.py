@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from colony.api.types import ColonyState
     from colony.console import Console
     from colony.host import Host
+    from colony.terminals.driven import Terminal
 
 USABLE: Final = frozenset({"ready", "detached", "completed"})
 """States of a service in which it can be used."""
@@ -88,6 +89,10 @@ class RunningColony:
         self.ended = False
         self.succession: anyio.Event | None = None
         """While an operator restarts it: set once its successor is there, or cannot be."""
+        self.preparing: anyio.CancelScope | None = None
+        """While what its environment asks for is provided, which may take minutes: cancels it."""
+        self.prepared = anyio.Event()
+        """Set once its start has succeeded or failed."""
         self.stopping = False
         self.reason: str | None = None
         """Why it has ended, in words; None until then."""
@@ -232,6 +237,31 @@ class RunningColony:
             return await anyio.connect_tcp("localhost", port)
         upstream = TcpUpstream(port, namespace=self.name)
         return await SocketStream.from_socket(await parts.places.dial(upstream))
+
+    def terminal(
+        self,
+        name: str | None = None,
+        *,
+        argv: Sequence[str] | None = None,
+        size: tuple[int, int] = (24, 80),
+        read_only: bool = False,
+    ) -> AbstractAsyncContextManager[Terminal]:
+        """A terminal session to type into and read from, for as long as the block.
+
+        name
+            A session that is to be joined, and lives on after the block: "terminal" for that of
+            [terminal], which is started if need be. Default: a new one that ends with the block.
+        argv
+            What it runs; default as [terminal] says.
+        size
+            Rows and columns.
+
+        Raises `opening.NoSession` and `opening.NotStarted`.
+        """
+        from colony.terminals.driven import terminal
+        from colony.terminals.sizes import Size
+
+        return terminal(self, name, argv=argv, size=Size(*size), read_only=read_only)
 
     async def last_lines(self, service: str, count: int = 10) -> tuple[bytes, ...]:
         """The last lines that a service wrote."""
