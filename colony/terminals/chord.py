@@ -22,7 +22,7 @@ _PASTE_END: Final = b"\x1b[201~"
 
 
 def parse(text: str) -> bytes:
-    """`ctrl-],d`, `ctrl-a` or `ctrl-p,ctrl-q` as bytes. Raises `ValueError` with what is allowed."""
+    """`ctrl-],d`, `ctrl-a` or `ctrl-p,ctrl-q` as bytes. Raises `ValueError`."""
     keys = [_key(word.strip()) for word in text.split(",")]
     if not 1 <= len(keys) <= 8 or None in keys:
         raise ValueError(
@@ -47,7 +47,7 @@ def spelled(keys: bytes) -> str:
 
 
 class Chord:
-    """Follows what is typed. `detached` is set once the chord was; nothing after it is passed on."""
+    """Follows what is typed. Once `detached` is set, nothing more is passed on."""
 
     __slots__ = ("_held_at", "_marker", "_matched", "_pasting", "detached", "keys")
 

@@ -155,6 +155,7 @@ class Hub:
         viewer = Viewer(self, read_only, size)
         self.viewers.append(viewer)
         self._agree()
+        viewer.forget_news()  # the first word says it all
         known = since is not None and self.ring.start <= since <= self.ring.end
         if known:
             viewer.begin_at(since or 0)
@@ -248,6 +249,9 @@ class Viewer:
         self._news.appendleft(news)
         self._shown = shown
 
+    def forget_news(self) -> None:
+        self._news.clear()
+
     def tell(self, news: News) -> None:
         """Gives it news, which come in turn; only the last of a kind matters."""
         if self._news and type(self._news[-1]) is type(news):
@@ -313,5 +317,3 @@ class Viewer:
             self._over = True
             return self.hub.exit
         return None
-
-

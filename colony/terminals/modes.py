@@ -53,7 +53,8 @@ _SEQUENCE: Final = re.compile(
     rb"|\]([0-9]{1,2});([^\x07\x1b\x9c]{0,512})(?:\x07|\x1b\\))"
 )
 _UNFINISHED: Final = re.compile(
-    rb"\x1b(?:\[(?:\?[0-9;]{0,128}|!|[0-9]? ?)|\](?:[0-9]{0,2}|[0-9]{1,2};[^\x07\x1b\x9c]{0,512}\x1b?))?\Z"
+    rb"\x1b(?:\[(?:\?[0-9;]{0,128}|!|[0-9]? ?)"
+    rb"|\](?:[0-9]{0,2}|[0-9]{1,2};[^\x07\x1b\x9c]{0,512}\x1b?))?\Z"
 )
 
 
@@ -131,6 +132,16 @@ class Modes:
                 self.set.pop(number, None)
             else:
                 self.set[number] = on
+
+    def leave(self) -> bytes:
+        """What brings a terminal in this state back to how a shell expects it, with the cursor
+        where it is. Only what is set: leaving an alternate screen that one is not in moves it."""
+        parts = [b"\x1b[?1049l"] if self.alternate else []
+        for number in sorted(self.set):
+            parts.append(b"\x1b[?%d%b" % (number, b"h" if DEFAULTS[number] else b"l"))
+        if self.cursor:
+            parts.append(b"\x1b[0 q")
+        return b"".join(parts) + b"\x1b>\x1b7\x1b[r\x1b8\x1b[m\x0f"
 
     def prelude(self) -> bytes:
         """What brings a terminal that was reset (`RESET`) into this state."""

@@ -119,6 +119,7 @@ class Pty:
         self.started()
         master, self.master = self.master, -1
         if master >= 0:
+            anyio.notify_closing(master)
             os.close(master)
 
 

@@ -16,7 +16,8 @@ from colony.terminals.ring import Ring
 BOUNDARY: Final = 64 * 1024
 """Bytes in which a line's end is looked for, to begin after it."""
 
-CLEAR: Final = b"\x1b[H\x1b[2J\x1b[3J"
+CLEAR: Final = b"\x1b[H\x1b[2J"
+"""Not the scrollback of the viewer's own terminal, which is none of ours."""
 
 _QUESTIONS: Final = re.compile(
     rb"\x1b\[[>=]?[0-9;]*c"  # who are you

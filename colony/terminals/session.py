@@ -3,8 +3,8 @@
     start ── opens a terminal, spawns ──▶ viewers join and leave ──▶ the program ends: `SessionOver`
                                              └── told to stop: SIGHUP, SIGTERM, SIGKILL ──▶ gone
 
-Scrollback outlives every viewer, since it is here; the session outlives no colony, since it is under
-its supervisor. A program that ends by itself ends the session, and is not started again.
+Scrollback outlives every viewer, since it is here; the session outlives no colony, since it is
+under its supervisor. A program that ends by itself ends the session, and is not started again.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ class SessionInfo(msgspec.Struct, frozen=True):
     """That it has written so far."""
 
 
-class Join(Call["Session", Viewer], frozen=True):
-    """A new viewer. Whoever asks has it leave."""
+class Join(Call["Session", "tuple[Viewer, Session]"], frozen=True):
+    """A new viewer, and the session itself, whose `pty` it types into: not by messages, for one key
+    is not to wait in a mailbox behind another's paste. Whoever asks has the viewer leave."""
 
     read_only: bool = False
     size: Size | None = None
@@ -69,8 +70,8 @@ class Type(Call["Session", None], frozen=True):
     data: bytes
 
 
-class GetHub(Call["Session", Hub], frozen=True):
-    """Its output, for who looks at it in this very process."""
+class Look(Call["Session", Hub], frozen=True):
+    """Its output, to be read here and now."""
 
 
 class ProgramEnded(Cast["Session"], frozen=True):
@@ -126,9 +127,9 @@ class Session(Actor):
         try:
             async with anyio.create_task_group() as reading:
                 reading.start_soon(self._read)
-                self.status = await process.wait()
+                status = self.status = await process.wait()
                 reading.cancel_scope.deadline = anyio.current_time() + DRAIN
-            self.hub.end(Exit(self.status.code, self.status.signal, str(self.status)))
+            self.hub.end(Exit(status.code, status.signal, str(status)))
             self.ended.set()
             self.ctx.ref.tell(ProgramEnded())
             await anyio.sleep_forever()
@@ -180,17 +181,18 @@ class Session(Actor):
 
     async def _all_ended(self) -> None:
         await self.ended.wait()
-        while await lingering(self.strays):
+        while await lingering(self.strays):  # noqa: ASYNC110 - nobody tells us
             await anyio.sleep(_PAUSE)
 
     # -- what is asked -------------------------------------------------------------------------
 
     @on(Join)
-    def _join(self, msg: Join) -> Viewer:
-        return self.hub.join(read_only=msg.read_only, size=msg.size, since=msg.since)
+    def _join(self, msg: Join) -> tuple[Viewer, Session]:
+        viewer = self.hub.join(read_only=msg.read_only, size=msg.size, since=msg.since)
+        return viewer, self
 
-    @on(GetHub)
-    def _get_hub(self, _msg: GetHub) -> Hub:
+    @on(Look)
+    def _look(self, _msg: Look) -> Hub:
         return self.hub
 
     @on(Type)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +39,7 @@ streams = st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join)
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 places = st.lists(st.integers(0, 10_000), max_size=20)
@@ -117,7 +119,9 @@ def test_a_replay_begins_after_a_line() -> None:
 
 KEYS = parse(chord.DEFAULT)
 typed = st.lists(
-    st.sampled_from([b"\x1d", b"d", b"x", b"\x1b", b"\x1b[200~", b"\x1b[201~", b"\xc3\xa4", b"[20"]),
+    st.sampled_from(
+        [b"\x1d", b"d", b"x", b"\x1b", b"\x1b[200~", b"\x1b[201~", b"\xc3\xa4", b"[20"]
+    ),
     max_size=12,
 ).map(b"".join)
 

@@ -1,0 +1,84 @@
+"""What a terminal shows, as text: for `capture`, agents and tests. Emulated by pyte, when asked.
+
+The emulator gets the bytes that the ring has. It knows one screen; what an alternate screen showed
+is cut out once that is left, and stands alone while it is not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from colony.terminals.modes import Modes
+from colony.terminals.replay import boundary, without_questions
+from colony.terminals.ring import Ring
+from colony.terminals.sizes import Size
+
+EMULATED: Final = 128 * 1024
+"""Bytes that are emulated at most: a tenth of a second."""
+
+_LEFT: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)h.*?\x1b\[\?(?:1049|1047|47)l", re.DOTALL)
+_ENTER: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)h")
+_LEAVE: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)l")
+_UNKNOWN: Final = re.compile(rb"\x1b\[(?:[<=>][0-9;]*.|\?[0-9;]*[^hl0-9;])")
+"""Sequences that pyte takes for others."""
+
+
+class Screen(msgspec.Struct, frozen=True):
+    """What a terminal shows. Lines are without the spaces at their ends; the cursor counts from
+    0."""
+
+    rows: int
+    columns: int
+    lines: tuple[str, ...]
+    cursor_row: int
+    cursor_column: int
+    cursor_visible: bool
+    alternate: bool
+    title: str
+
+    @property
+    def text(self) -> str:
+        """All lines, without the empty ones at the end."""
+        return "\n".join(self.lines).rstrip("\n")
+
+
+class NoEmulator(Exception):
+    """pyte is not installed; the text says how to install it."""
+
+
+def recent(ring: Ring, modes: Modes) -> bytes:
+    """The bytes that make up what is shown now."""
+    start = max(ring.start, ring.end - EMULATED)
+    data = ring.read(start, ring.end - start)
+    if start > 0:
+        data = data[boundary(data) :]
+    if modes.alternate:
+        entered = [found.end() for found in _ENTER.finditer(data)]
+        return data[entered[-1] :] if entered else data
+    data = _LEFT.sub(b"", data)
+    left = [found.end() for found in _LEAVE.finditer(data)]
+    return data[left[-1] :] if left else data
+
+
+def emulated(data: bytes, size: Size, modes: Modes) -> Screen:
+    """The screen after these bytes. A microsecond a byte: for a thread. Raises `NoEmulator`."""
+    try:
+        import pyte
+    except ImportError:
+        raise NoEmulator("the screen as text needs pyte: pip install pyte") from None
+    screen: Any = pyte.Screen(size.columns, size.rows)
+    stream: Any = pyte.ByteStream(screen)
+    stream.feed(_UNKNOWN.sub(b"", without_questions(data)))
+    return Screen(
+        rows=size.rows,
+        columns=size.columns,
+        lines=tuple(line.rstrip() for line in screen.display),
+        cursor_row=screen.cursor.y,
+        cursor_column=min(screen.cursor.x, size.columns - 1),
+        cursor_visible=modes.set.get(25, True),
+        alternate=modes.alternate,
+        title=modes.title,
+    )
