@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from typing import Final
 
 import anyio.to_thread
 
 from netns import Process, sweep
 from netns.sweep import Belongs
+
+
+_QUIET_LOOKS: Final = 3
 
 
 async def ask_to_end(process: Process, strays: Belongs, number: int) -> None:
@@ -37,5 +41,14 @@ def _signal_strays(group: int, strays: Belongs, number: int) -> None:
 
 
 async def lingering(strays: Belongs) -> bool:
-    """Whether any process that belongs is left."""
-    return await anyio.to_thread.run_sync(lambda: next(sweep.find(strays), None) is not None)
+    """Whether any process that belongs is left.
+
+    One that hands over to its child while /proc is read is missed together with the child: it has
+    gone when we come to it, and the child was not there when the list was made. So only the third
+    look in a row that finds nobody counts.
+    """
+
+    def look() -> bool:
+        return any(next(sweep.find(strays), None) is not None for _ in range(_QUIET_LOOKS))
+
+    return await anyio.to_thread.run_sync(look)
