@@ -14,6 +14,8 @@ say otherwise:
                          Vite answers 403 to a host name that it does not know
     RAILS_DEVELOPMENT_HOSTS
                          so does Rails
+    HTTP_PROXY, HTTPS_PROXY, NO_PROXY, NODE_USE_ENV_PROXY
+                         with `egress = "proxy"`: the way out
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ def service_environment(
         "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS": HOSTS,
         "RAILS_DEVELOPMENT_HOSTS": HOSTS,
     }
+    told |= way_out(config)
     if service.port is not None:
         told["PORT"] = str(service.port)
     if service.name in urls:
@@ -57,11 +60,20 @@ def colony_environment(
     system: Mapping[str, str], config: Config, urls: Mapping[str, str]
 ) -> dict[str, str]:
     """The environment of what runs in a colony and is no service: a command, a terminal."""
-    told = {"COLONY_NAME": config.name}
+    told = {"COLONY_NAME": config.name, **way_out(config)}
     told |= {f"COLONY_URL_{variable_name(name)}": url for name, url in urls.items()}
     inherited = {name: value for name, value in system.items() if name not in PRIVATE}
     beneath = {**inherited, **told}
     return {**beneath, **resolved(merged(config.colony.env), beneath)}
+
+
+def way_out(config: Config) -> dict[str, str]:
+    """With `egress = "proxy"`, what tells programs of the proxy; in both cases, for they differ."""
+    if config.network.egress != "proxy":
+        return {}
+    proxy, direct = "http://127.0.0.1:3128", "localhost,127.0.0.1,::1,.localhost,.colony.local"
+    told = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "NO_PROXY": direct}
+    return {**told, **{k.lower(): v for k, v in told.items()}, "NODE_USE_ENV_PROXY": "1"}
 
 
 def variable_name(service: str) -> str:

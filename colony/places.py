@@ -7,16 +7,15 @@ which makes the socket inside the namespace and so reaches a listener on 127.0.0
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import anyio
 import msgspec
 
 from actors import Actor, ActorDown, Call, Cast, Ignore, Reason, on
+from colony.network.splice import connect
 from netns import Namespace, NetworkThread
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
 from proxy import Route, TcpUpstream, Upstream, dial
@@ -70,9 +69,9 @@ class Places:
         if colony is not None:
             return await self.dial(TcpUpstream(port, namespace=colony))
         try:
-            return await _connect(socket.AF_INET, ("127.0.0.1", port))
+            return await connect("127.0.0.1", port)
         except OSError:
-            return await _connect(socket.AF_INET6, ("::1", port))
+            return await connect("::1", port)
 
     async def connect_udp(self, colony: str | None, port: int) -> socket.socket:
         """A UDP socket whose peer is a port on a colony's 127.0.0.1; None: on the host's."""
@@ -171,19 +170,3 @@ def led_to(route: Route, space: Namespace) -> Route:
     """The route with its upstream in a namespace."""
     upstream = TcpUpstream(route.port, address=str(space.address.v4), namespace=route.colony)
     return msgspec.structs.replace(route, upstream=upstream)
-
-
-async def _connect(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        number = sock.connect_ex(address)
-        if number == errno.EINPROGRESS:
-            await anyio.wait_writable(sock)
-            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number:
-            raise OSError(number, f"connecting to {address[0]} port {address[1]}")
-    except BaseException:
-        sock.close()
-        raise
-    return sock

@@ -10,6 +10,7 @@
     ├── colonies                  dynamic
     │   └── my-app                rest_for_one, ends when `services` gives up
     │       ├── namespace, member (with namespaces) its network, and itself to its neighbours
+    │       ├── egress            (with egress = "proxy") the only way out
     │       ├── ports, routes
     │       ├── board             what is known of each service
     │       ├── services          strategy and limit of colony.toml
@@ -39,6 +40,7 @@ from colony.config import Config
 from colony.guardian import GUARDIAN, Guardian
 from colony.journal import JOURNAL, Journal
 from colony.logs import Logs
+from colony.network.egress_proxy import EgressProxy
 from colony.network.forms import Forward, parse
 from colony.network.neighbours import NEIGHBOURS, ColonyMember, Neighbours
 from colony.network.ports import PORTS, ColonyPorts, HostPorts, ports_name
@@ -131,7 +133,7 @@ def colony_spec(
     """One colony. `urls` holds the URL of each of its services."""
     children: list[ChildSpec[Any]] = []
     if parts.isolated:
-        children += _network_of(config)
+        children += _network_of(config, parts.thread)
     else:
         swept = ProcessesOwner.spec(config.name, parts.instance.id)
         children.append(swept.options(id="processes", shutdown=30.0))
@@ -158,20 +160,23 @@ def colony_spec(
     return colony.options(id=config.name, restart="temporary")
 
 
-def _network_of(config: Config) -> list[ChildSpec[Any]]:
+def _network_of(config: Config, thread: NetworkThread) -> list[ChildSpec[Any]]:
     wanted, policy = config.network, config.network.policy
     address = None if wanted.ip is None else IPv4Address(wanted.ip)
-    allow = policy.egress.allow
-    egress: Egress = wanted.egress if allow is None else "some"
+    allow, direct = policy.egress.allow, wanted.egress == "nat"
+    egress: Egress = "none" if not direct else "nat" if allow is None else "some"
     owner = NamespaceOwner.spec(config.name, egress, address=address)
     services = tuple(config.services)
     member = ColonyMember.spec(
-        *(config.name, services, wanted.network, wanted.hostname), policy.allow_from, allow
+        *(config.name, services, wanted.network, wanted.hostname), policy.allow_from, allow, direct
     )
-    return [
+    specs: list[ChildSpec[Any]] = [
         owner.options(id="namespace", name=namespace_name(config.name), shutdown=30.0),
         member.options(id="member"),
     ]
+    if wanted.egress == "proxy":
+        specs.append(EgressProxy.spec(config.name, thread, allow).options(id="egress"))
+    return specs
 
 
 def where(parts: Parts) -> Where:

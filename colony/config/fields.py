@@ -144,11 +144,7 @@ TABLES: Final[dict[type[Struct], dict[str, Entry]]] = {
         "period": values.duration(0.001, DAY),
     },
     Network: {
-        "egress": values.choice(
-            "nat",
-            "none",
-            later={"proxy": "until it can, none keeps the colony in and nat lets it out"},
-        ),
+        "egress": values.choice("nat", "none", "proxy"),
         "network": values.name,
         "ports": networks.ports,
         "hostname": values.name,

@@ -21,7 +21,7 @@ Strategy = Literal["one_for_one", "rest_for_one", "one_for_all"]
 Condition = Literal["started", "ready", "completed"]
 ReadyKind = Literal["none", "tcp", "http", "exec", "log", "notify"]
 HealthKind = Literal["tcp", "http", "exec", "notify"]
-Egress = Literal["nat", "none"]
+Egress = Literal["nat", "none", "proxy"]
 Expose = Literal["declared", "auto"]
 PackageManager = Literal["npm", "yarn", "pnpm", "bun"]
 Command = str | tuple[str, ...]
@@ -322,9 +322,13 @@ class Policy(Struct, frozen=True, kw_only=True):
 class Network(Struct, frozen=True, kw_only=True):
     """`[network]`: how the colony is reached, and what it may reach."""
 
-    egress: Annotated[Egress, Meta(description="The way out: nat (through the host) or none")] = (
-        "nat"
-    )
+    egress: Annotated[
+        Egress,
+        Meta(
+            description="The way out: nat (through the host), none, or proxy (an HTTP proxy alone, "
+            "which tells of every connection)"
+        ),
+    ] = "nat"
     network: Annotated[
         Name | None,
         Meta(description="The network that it shares with others, who reach it by its name"),

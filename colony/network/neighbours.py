@@ -229,7 +229,7 @@ class JoinAgain(Cast["ColonyMember"], frozen=True):
 class ColonyMember(Actor):
     """Tells the neighbours of a colony for as long as it lives.
 
-    colony, services, network, hostname, allow_from, allow
+    colony, services, network, hostname, allow_from, allow, direct
         As for `Member`.
     """
 
@@ -241,9 +241,10 @@ class ColonyMember(Actor):
         hostname: str | None = None,
         allow_from: tuple[str, ...] | None = None,
         allow: tuple[str, ...] | None = None,
+        direct: bool = True,
     ) -> None:
         self.colony = colony
-        self.rest = (services, network, hostname, allow_from, allow)
+        self.rest = (services, network, hostname, allow_from, allow, direct)
 
     async def start(self) -> Ignore | None:
         neighbours = self.ctx.system.named(NEIGHBOURS, Neighbours)

@@ -22,7 +22,11 @@ SUFFIX: Final = "colony.local"
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A colony, as its neighbours know it. The fields are those of `[network]`."""
+    """A colony, as its neighbours know it. The fields are those of `[network]`.
+
+    direct
+        Whether its own packets leave the machine; not with `egress` none or proxy.
+    """
 
     colony: str
     address: IPv4Address
@@ -31,6 +35,7 @@ class Member(msgspec.Struct, frozen=True):
     hostname: str | None = None
     allow_from: tuple[str, ...] | None = None
     allow: tuple[str, ...] | None = None
+    direct: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,6 +104,7 @@ def wanted_names(members: Iterable[Member]) -> frozenset[str]:
     return frozenset(
         destination.host
         for member in known
+        if member.direct
         for text in member.allow or ()
         if (destination := egress.parse(text)).network is None and destination.host not in names
     )
@@ -113,7 +119,7 @@ def outward(
     servers = tuple(nameservers)
     found: set[Permit] = set()
     for member in members:
-        if member.allow is None:
+        if member.allow is None or not member.direct:
             continue
         places: dict[int, list[IPv4Network]] = {53: [IPv4Network(server) for server in servers]}
         for text in member.allow:

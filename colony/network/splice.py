@@ -9,6 +9,8 @@ in front: to whoever connects, a port that leads nowhere looks like a server tha
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -25,7 +27,7 @@ CONNECTIONS: Final = 1000
 UDP_IDLE: Final = 60.0
 """Seconds without a packet after which a client's way back is forgotten."""
 
-_BROKEN: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+BROKEN: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
 async def serve(listening: Sequence[socket.socket], dial: Dial) -> None:
@@ -64,11 +66,31 @@ async def splice(client: SocketStream, dial: Dial) -> None:
                 async for piece in source:
                     await sink.send(piece)
                 await sink.send_eof()
-            except _BROKEN:
+            except BROKEN:
                 both.cancel_scope.cancel()
 
         both.start_soon(pump, client, server)
         both.start_soon(pump, server, client)
+
+
+async def connect(address: str, port: int) -> socket.socket:
+    """A connected, non-blocking TCP socket of this process's own network; the caller's to close.
+
+    In any event loop. Raises `OSError`.
+    """
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        sock.setblocking(False)
+        number = sock.connect_ex((address, port))
+        if number == errno.EINPROGRESS:
+            await anyio.wait_writable(sock)
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, f"connecting to {address} port {port}: {os.strerror(number)}")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def relay(outside: socket.socket, dial: Dial) -> None:

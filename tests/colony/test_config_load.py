@@ -558,10 +558,11 @@ def test_a_folder_that_gives_no_name() -> None:
             "0",
         ),
         (
-            '[network]\negress = "proxy"\n',
-            '`egress` in [network] cannot be "proxy" yet: nat, none',
-            "until it can, none keeps the colony in and nat lets it out",
-            '"proxy"',
+            '[network]\nports = ["80:80/sctp"]\n',
+            "`ports` in [network] has a bad port, number 1: a port's protocol is tcp or udp, "
+            "got: 'sctp'",
+            'as in ["8080:8080", "53:53/udp", "0.0.0.0:443:443"]',
+            '["80:80/sctp"]',
         ),
         (
             "[colony.environment]\nnode_version = 22\n",
