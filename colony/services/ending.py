@@ -12,7 +12,6 @@ import anyio.to_thread
 from netns import Process, sweep
 from netns.sweep import Belongs
 
-
 _QUIET_LOOKS: Final = 3
 
 
