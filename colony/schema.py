@@ -129,7 +129,7 @@ def _field(name: str, field: Form) -> Form:
     """One field: TOML has no null, and a default that is a table says nothing to an editor."""
     described = {"description": field["description"]} if "description" in field else {}
     default = field.get("default")
-    if default not in (None, "", {}, []) and not isinstance(default, dict):
+    if default not in (None, "", {}, [], ()) and not isinstance(default, dict):
         described["default"] = default
     if name in FORMS:
         return {**described, **FORMS[name]}
