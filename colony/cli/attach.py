@@ -1,0 +1,104 @@
+"""`colony attach`: a colony's terminal, in this one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from colony.cli.output import message
+from colony.cli.session import Failed, Session, colony_names, not_there, pass_session
+from colony.client import path_of
+from colony.exits import Exit
+from colony.terminals.chord import DEFAULT, parse, spelled
+
+MAIN = "terminal"
+
+
+@click.command()
+@click.argument(
+    "target", required=False, metavar="[COLONY[/TERMINAL]]", shell_complete=colony_names
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
+@click.option("--new", is_flag=True, help="Start a terminal of its own, of COMMAND if given.")
+@click.option("-r", "--read-only", is_flag=True, help="Only look; keys do nothing but detach.")
+@click.option(
+    "--detach-keys",
+    default=lambda: os.environ.get("COLONY_DETACH_KEYS") or DEFAULT,
+    metavar="KEYS",
+    help=f"Keys that detach. Default: {DEFAULT}, or $COLONY_DETACH_KEYS.",
+)
+@pass_session
+def attach(
+    session: Session,
+    target: str | None,
+    words: tuple[str, ...],
+    new: bool,
+    read_only: bool,
+    detach_keys: str,
+) -> None:
+    """Attach to a terminal inside a colony; detach with Ctrl-] d, and it goes on without you.
+
+    TERMINAL is a number that `colony terminals` lists; default: the one of [terminal] in
+    colony.toml, which is started if need be. The exit status is its program's.
+    """
+    try:
+        keys = parse(detach_keys)
+    except ValueError as error:
+        raise Failed(Exit.WRONG, str(error)) from None
+    if words and not new:
+        raise Failed(Exit.WRONG, "a command needs a terminal of its own", "colony attach --new …")
+    name, slash, terminal = (target or "").partition("/")
+    colony = checked(session, name or None)
+    if new:
+        if slash:
+            raise Failed(Exit.WRONG, f"--new gets a number by itself, got: {target}")
+        terminal = _started(session, colony, words)
+    sys.exit(_attached(session, colony, terminal or MAIN, read_only, keys))
+
+
+def checked(session: Session, name: str | None) -> str:
+    """The colony that is meant, which is there."""
+    colony = session.colony(name)
+    known = [each["name"] for each in session.colonies]
+    if colony not in known:
+        raise not_there("colony", colony, known)
+    return colony
+
+
+def _started(session: Session, colony: str, words: tuple[str, ...]) -> str:
+    body: dict[str, Any] = {"argv": words, **size_now()}
+    made = session.client.post(path_of("colonies", colony, "terminals"), body)
+    return str(made["name"])
+
+
+def size_now() -> dict[str, int]:
+    """The size of the terminal that we are in; nothing without one."""
+    from colony.terminals.outer import window_size
+
+    size = window_size(1) or window_size(0)
+    return {} if size is None else {"rows": size.rows, "columns": size.columns}
+
+
+def _attached(session: Session, colony: str, terminal: str, read_only: bool, keys: bytes) -> int:
+    from colony.terminals import viewing
+    from colony.terminals.connection import Connection
+
+    path = path_of("colonies", colony, "terminals", terminal, "attach")
+    where = colony if terminal == MAIN else f"{colony}/{terminal}"
+    seated = viewing.at_a_terminal()
+    query = {"read_only": read_only, **(size_now() if seated else {})}
+    try:
+        with Connection(session.client.address, path, query) as connection:
+            if not seated:
+                return viewing.code_of(viewing.pipe_through(connection))
+            message(f"[attached to {where}; {spelled(keys)} detaches]")
+            told = viewing.view(connection, keys)
+    except viewing.Detached as detached:
+        message(f"\r\n[detached from {where}; to come back: colony attach {where}]")
+        return 128 + detached.by if detached.by else 0
+    code = viewing.code_of(told)
+    message(f"\r\n[exited {code}]" if told.get("code") is not None else f"\r\n[{told['reason']}]")
+    return code

@@ -1,0 +1,213 @@
+"""A person at `colony attach`: detach, come back, resize, keys, crashes of either side."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import termios
+from typing import Any
+
+import pexpect
+import pytest
+
+from tests.end_to_end.attaching import (
+    PROMPT,
+    at_terminal,
+    command,
+    detach,
+    running,
+    status,
+)
+from tests.end_to_end.colonies import Shop, eventually, root_only
+
+pytestmark = root_only
+
+
+def settings(child: Any) -> list[Any]:
+    return termios.tcgetattr(child.child_fd)
+
+
+def echoes(child: Any) -> bool:
+    return bool(settings(child)[3] & termios.ECHO)
+
+
+def test_detach_and_come_back(shop: Shop) -> None:
+    colony, _ = running(shop)
+    child = at_terminal(shop, "attach", colony.name)
+    assert not echoes(child)
+    child.send("X=kept; hostname >/dev/null; echo n-$COLONY_NAME-$TERM\r")
+    child.expect_exact(f"\nn-{colony.name}-xterm-256color\r\n")
+    detach(child)
+    again = at_terminal(shop, "attach", colony.name, inside=False)
+    again.expect_exact(f"\nn-{colony.name}-xterm-256color\r\n")
+    again.expect_exact(PROMPT)
+    again.send("echo still-$X; exit 3\r")
+    again.expect_exact("\nstill-kept\r\n")
+    again.expect_exact("[exited 3]")
+    assert status(again) == 3
+
+
+def test_it_is_inside_the_colonys_network(shop: Shop) -> None:
+    from tests.end_to_end.colonies import page
+
+    colony = shop.colony({"web": page("inside", address="127.0.0.1")}, terminal={})
+    run = shop.run(colony, options=("--proxy", "embedded", "--dns", "embedded"))
+    run.ready()
+    ran = command(
+        shop, "exec", colony.name, "--", "python3", "-c",
+        "import urllib.request as u; print(u.urlopen('http://localhost:4001').read().decode())",
+    )  # fmt: skip
+    assert ran.stdout.startswith(b"inside")
+
+
+def test_resize_travels_and_the_smallest_viewer_wins(shop: Shop) -> None:
+    colony, _ = running(shop)
+    child = at_terminal(shop, "attach", colony.name, rows=30, columns=100)
+    child.send("stty size\r")
+    child.expect_exact("30 100\r\n")
+    child.setwinsize(33, 90)
+    os.kill(child.pid, signal.SIGWINCH)
+
+    def size(who: Any) -> str:
+        who.send("stty size\r")
+        who.expect(r"\n(\d+ \d+)\r\n")
+        return str(who.match[1].decode())
+
+    eventually(lambda: size(child) == "33 90")
+    other = at_terminal(shop, "attach", colony.name, rows=20, columns=120)
+    assert size(child) == "20 90"
+    detach(other)
+    eventually(lambda: size(child) == "33 90")
+    detach(child)
+
+
+def test_two_viewers_and_one_who_only_reads(shop: Shop) -> None:
+    colony, _ = running(shop)
+    writer = at_terminal(shop, "attach", colony.name)
+    reader = at_terminal(shop, "attach", "--read-only", colony.name)
+    reader.send("echo no-$((1+1))\r")
+    writer.send("echo yes-$((1+1))\r")
+    reader.expect_exact("\nyes-2\r\n")
+    assert b"no-2" not in reader.before
+    writer.expect_exact("\nyes-2\r\n")
+    detach(reader)
+    detach(writer)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_the_terminal_is_as_before_and_the_session_lives(shop: Shop, number: int) -> None:
+    colony, _ = running(shop)
+    child = at_terminal(shop, "attach", colony.name, inside=False)
+    child.expect_exact(PROMPT)
+    before = pexpect.spawn("stty", ["-g"], timeout=10)
+    before.expect(pexpect.EOF)
+    child.send("\x1b")  # anything
+    os.kill(child.pid, number)
+    eventually(lambda: echoes(child) and settings(child)[3] & termios.ICANON)
+    child.close(force=True)
+    again = at_terminal(shop, "attach", colony.name)
+    detach(again)
+
+
+def test_stopped_and_continued(shop: Shop) -> None:
+    colony, _ = running(shop)
+    child = at_terminal(shop, "attach", colony.name)
+    os.kill(child.pid, signal.SIGTSTP)
+    eventually(lambda: echoes(child))
+    os.kill(child.pid, signal.SIGCONT)
+    eventually(lambda: not echoes(child))
+    child.send("echo on-$((1+1))\r")
+    child.expect_exact("\non-2\r\n")
+    detach(child)
+
+
+def test_the_instances_sudden_death_leaves_the_terminal_sane(shop: Shop) -> None:
+    colony, run = running(shop)
+    child = at_terminal(shop, "attach", colony.name)
+    run.send(signal.SIGKILL)
+    child.expect_exact("went away")
+    assert echoes(child)
+    assert status(child) == 4
+
+
+def test_ctrl_c_and_ctrl_z_reach_the_job(shop: Shop) -> None:
+    colony, _ = running(shop)
+    child = at_terminal(shop, "attach", colony.name)
+    child.send("sh -c 'echo go-$((1+1)); exec sleep 1000'\r")
+    child.expect_exact("\ngo-2\r\n")
+    child.send("\x1a")
+    child.expect("Stopped")
+    child.send("fg\r")
+    child.expect_exact("fg\r\n")
+    child.expect_exact("sleep 1000")
+    child.send("\x03")
+    child.expect_exact(PROMPT)
+    child.send("echo st-$?\r")
+    child.expect_exact("\nst-130\r\n")
+    detach(child)
+
+
+def test_detach_keys_of_ones_own_and_the_first_key_alone(shop: Shop) -> None:
+    colony, _ = running(shop)
+    child = at_terminal(shop, "attach", "--detach-keys", "ctrl-p,ctrl-q", colony.name)
+    child.send("echo a-$((1+1))\r")
+    child.expect_exact("\na-2\r\n")
+    child.send("\x10")  # the line before, in the shell, half a second later
+    child.expect_exact("echo a-$((1+1))")
+    child.send("\r")
+    child.expect_exact("\na-2\r\n")
+    child.send("\x10\x11")
+    child.expect("detached")
+    assert status(child) == 0
+
+
+def test_without_a_terminal_what_is_piped_is_typed(shop: Shop) -> None:
+    colony, _ = running(shop, terminal={"command": ["/bin/sh"]})
+    ran = command(shop, "attach", colony.name, stdin=b"echo got-$((1+1)); exit 5\n")
+    assert (ran.returncode, b"got-2" in ran.stdout) == (5, True)
+    ran = command(shop, "attach", colony.name, stdin=b"echo got-$((1+2))\n")
+    assert (ran.returncode, b"got-3" in ran.stdout) == (0, True)
+    assert command(shop, "attach", colony.name).returncode == 0
+
+
+def test_sessions_of_ones_own_are_listed_captured_and_ended(shop: Shop) -> None:
+    colony, _ = running(shop)
+    child = at_terminal(
+        shop, "attach", "--new", colony.name, "--", "sh", "-c", "echo one; cat", inside=False
+    )
+    child.expect_exact("one\r\n")
+    [listed] = json.loads(command(shop, "terminals", colony.name, "--json").stdout)
+    assert (listed["name"], listed["viewers"], listed["command"][0]) == ("1", 1, "sh")
+    assert command(shop, "capture", f"{colony.name}/1").stdout == b"one\n"
+    ran = command(shop, "terminals", colony.name, "--end", "1")
+    assert ran.stdout == f"{colony.name}/1 is gone\n".encode()
+    child.expect("SIGHUP")
+    assert status(child) == 129
+
+
+def test_who_is_not_there(shop: Shop) -> None:
+    colony, _ = running(shop)
+    near = command(shop, "attach", colony.name[:-1])
+    assert near.returncode == 5
+    assert f"did you mean '{colony.name}'?" in near.stderr.decode()
+    lost = command(shop, "attach", f"{colony.name}/terminl")
+    assert lost.returncode == 5
+    assert "did you mean 'terminal'?" in lost.stderr.decode()
+    keys = command(shop, "attach", "--detach-keys", "hyper-x", colony.name)
+    assert (keys.returncode, b"got: 'hyper-x'" in keys.stderr) == (2, True)
+
+
+def test_a_full_screen_program_is_found_again(shop: Shop) -> None:
+    colony, _ = running(shop)
+    child = at_terminal(shop, "attach", colony.name)
+    (colony.file.parent / "long").write_text("".join(f"line-{n}\n" for n in range(500)))
+    child.send("less long\r")
+    child.expect_exact("line-20")
+    detach(child)
+    again = at_terminal(shop, "attach", colony.name, inside=False)
+    again.expect_exact("\x1b[?1049h")
+    again.expect_exact("line-20")
+    again.send("q")
+    again.expect_exact(PROMPT)
+    detach(again)

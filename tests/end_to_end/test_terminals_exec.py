@@ -1,0 +1,83 @@
+"""`colony exec`: streams byte for byte, signals, exit statuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+from tests.end_to_end.attaching import COLONY, at_terminal, command, running, status
+from tests.end_to_end.colonies import Shop, alive, eventually, root_only
+
+
+@root_only
+def test_streams_apart_byte_for_byte_and_the_status(shop: Shop) -> None:
+    colony, _ = running(shop)
+    every = bytes(range(256)) * 4096
+    ran = command(shop, "exec", colony.name, "--", "cat", stdin=every)
+    assert (ran.returncode, ran.stdout == every, ran.stderr) == (0, True, b"")
+    ran = command(shop, "exec", colony.name, "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (7, b"out\n", b"err\n")
+    ran = command(shop, "exec", colony.name, "--", "sh", "-c", "echo $COLONY_NAME; pwd; kill -9 $$")
+    folder = os.path.realpath(colony.file.parent)
+    assert (ran.returncode, ran.stdout) == (137, f"{colony.name}\n{folder}\n".encode())
+    ran = command(shop, "exec", colony.name, "--", "sh", "-c", "sleep 1000 & echo up")
+    assert (ran.returncode, ran.stdout) == (0, b"up\n")
+
+
+@root_only
+def test_what_cannot_be_run(shop: Shop) -> None:
+    colony, _ = running(shop)
+    (colony.file.parent / "plain").write_text("#!/bin/sh\n")
+    missing = command(shop, "exec", colony.name, "--", "no-such")
+    assert (missing.returncode, b"no such program" in missing.stderr) == (127, True)
+    plain = command(shop, "exec", colony.name, "--", "./plain")
+    assert (plain.returncode, b"not executable" in plain.stderr) == (126, True)
+    near = command(shop, "exec", colony.name[:-1], "--", "true")
+    assert (near.returncode, f"did you mean '{colony.name}'" in near.stderr.decode()) == (5, True)
+    no_tty = command(shop, "exec", "-t", colony.name, "--", "true")
+    assert (no_tty.returncode, b"-t needs a terminal" in no_tty.stderr) == (2, True)
+
+
+@root_only
+def test_signals_are_passed_on_and_a_lost_caller_ends_it(shop: Shop) -> None:
+    colony, _ = running(shop)
+    script = "trap 'echo got-int; exit 9' INT; echo $$; while :; do sleep 0.05; done"
+    words = [*COLONY, "exec", colony.name, "--", "sh", "-c", script]
+
+    def start() -> tuple[subprocess.Popen[bytes], int]:
+        popen = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            cwd=shop.folder,
+            env=shop.environment(),
+        )
+        assert popen.stdout is not None
+        return popen, int(popen.stdout.readline())
+
+    popen, _ = start()
+    popen.send_signal(signal.SIGINT)
+    out, _ = popen.communicate()
+    assert (popen.returncode, out) == (9, b"got-int\n")
+    popen, pid = start()
+    popen.kill()
+    popen.communicate()
+    eventually(lambda: not alive(pid))
+
+
+@root_only
+def test_on_a_terminal(shop: Shop) -> None:
+    colony, _ = running(shop)
+    child = at_terminal(
+        shop,
+        *("exec", "-t", colony.name, "--", "sh", "-c", "stty size; read x; echo got $x; exit 3"),
+        rows=31,
+        columns=97,
+        inside=False,
+    )
+    child.expect_exact("31 97\r\n")
+    child.send("abc\r")
+    child.expect_exact("got abc")
+    assert status(child) == 3
+    assert command(shop, "terminals", colony.name, "--json").stdout == b"[]\n"
