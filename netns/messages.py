@@ -14,11 +14,9 @@ from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
 import msgspec
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netns import names
+from netns.rtnl import ifaddrmsg, ifinfmsg, rtmsg
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network

@@ -23,12 +23,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netns import messages
 from netns.errors import NetlinkError
 from netns.messages import IPNetwork, Request
+from netns.rtnl import ifinfmsg, rtmsg
 
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
