@@ -21,10 +21,8 @@ from colony.exits import Exit
 from colony.paths import home_directory
 
 if TYPE_CHECKING:
+    from colony.cli.steps import Steps
     from colony.provision import Progress, ProvisionFailed
-
-_MARKS = {"begun": "◌", "done": "✓", "skipped": "·", "failed": "✗", "undone": "■"}
-_COLOURS = {"begun": 33, "done": 32, "skipped": 34, "failed": 31, "undone": 36}
 
 
 @click.command()
@@ -53,6 +51,7 @@ def new(
     files, and the setup commands, of a clone only if you say yes. If a step fails, or on Ctrl-C,
     everything is as it was before.
     """
+    from colony.cli.steps import Steps
     from colony.provision import Busy, Journal, ProvisionFailed, Source, Work, name_of
 
     if "://" not in source and (session.here / source).is_dir():
@@ -64,8 +63,9 @@ def new(
         raise Failed(Exit.WRONG, f"the colony's name {refused.message}", "choose --name") from None
     home = home_directory().absolute()
     work = Work(chosen, home / "workspaces" / chosen, Journal(home), os.environ)
-    show = _show_nothing if as_json else _shower(session)
-    go = partial(_provision, work, Source(source, branch), yes, show, keep, resume)
+    watched = sys.stderr.isatty() and out.someone_watches()
+    steps = None if as_json else Steps(colour=session.colour(sys.stderr), terminal=watched)
+    go = partial(_provision, work, Source(source, branch), yes, steps, keep, resume)
     try:
         status = _until_done(go)
     except ProvisionFailed as failed:
@@ -83,13 +83,30 @@ def new(
 
 
 async def _provision(
-    work: Any, source: Any, yes: bool, show: Callable[[Progress], None], keep: bool, resume: bool
+    work: Any, source: Any, yes: bool, steps: Steps | None, keep: bool, resume: bool
 ) -> None:
+    import anyio
+
     from colony.provision import all_stages, allow, provisioning
 
     stages = all_stages(source, allow if yes else _ask)
-    async with provisioning(work, stages, show, keep=keep, resume=resume):
-        pass
+    async with anyio.create_task_group() as tasks:
+        if steps is not None and steps.terminal:
+            tasks.start_soon(steps.follow, work.log)
+        report = _nothing if steps is None else steps.report
+        failure: Exception | None = None
+        try:
+            async with provisioning(work, stages, report, keep=keep, resume=resume):
+                pass
+        except Exception as error:  # out of a task group it would come as a group
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _nothing(progress: Progress) -> None:
+    return
 
 
 async def _ask(source: str, commands: tuple[str, ...]) -> bool:
@@ -139,31 +156,6 @@ def _told(failed: ProvisionFailed, keep: bool, source: str) -> Failed:
         again = f"go on: colony new {source} --name {failed.colony} --resume"
         help = f"{help}; {again}" if help else again
     return Failed(Exit.FAILED, str(failed), help)
-
-
-def _show_nothing(progress: Progress) -> None:
-    return
-
-
-def _shower(session: Session) -> Callable[[Progress], None]:
-    """Shows steps on stderr: on a terminal the one that runs is drawn over by its end."""
-    colour, terminal = session.colour(sys.stderr), sys.stderr.isatty() and out.someone_watches()
-
-    def show(progress: Progress) -> None:
-        if progress.state == "begun" and not terminal:
-            return
-        mark = out.paint(_MARKS[progress.state], _COLOURS[progress.state], colour)
-        took = "" if progress.seconds is None else f"  {progress.seconds:.2f} s"
-        line = f"{mark} {progress.step:<16} {progress.detail}{took}"
-        if not terminal:
-            out.message(line)
-            return
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
-        end = "" if progress.state == "begun" else "\n"
-        sys.stderr.write(f"\r\x1b[K{out.clipped(line, columns)}{end}")
-        sys.stderr.flush()
-
-    return show
 
 
 # -- rm --------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def _clone(work: Work, source: Source, made: tuple[Undo, ...]) -> Action:
         work.workspace.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         branch = ("--branch", source.branch) if source.branch else ()
         await work.run(
-            "git", "clone", *branch, "--", source.repository, str(work.workspace),
+            "git", "clone", "--progress", *branch, "--", source.repository, str(work.workspace),
             cwd=work.workspace.parent,
         )  # fmt: skip
         await _note(work, source)
