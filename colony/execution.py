@@ -88,7 +88,7 @@ async def execute(colony: RunningColony, wanted: Exec) -> Executed:
 async def _spawned(colony: RunningColony, wanted: Exec, writes: dict[str, int]) -> Process:
     parts = colony.host.parts
     space: Namespace | None = None
-    if parts.isolated:
+    if colony.isolated:
         owner = colony.system.named(namespace_name(colony.name), NamespaceOwner)
         space = await owner.call(GetNamespace())
     environment = colony_environment(colony.environ, colony.config, colony.urls)

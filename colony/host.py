@@ -345,9 +345,11 @@ class Host:
     def _refuse_shared_ports(self, config: Config) -> None:
         """On the host's own network two servers would race for the port, and one would crash until
         its colony gives up."""
-        if self.parts.isolated:
+        if tree.is_isolated(config, self.parts):
             return
         for other in self.colonies.values():
+            if other.isolated:
+                continue
             if not other.ended and other.name != config.name:
                 clash = shared_port(config, other.config)
                 if clash is not None:

@@ -225,6 +225,11 @@ class RunningColony:
         present = self._host.colonies.get(self.name)
         return present if present is not self and present is not None else None
 
+    @property
+    def isolated(self) -> bool:
+        """Whether it lives in a namespace."""
+        return tree.is_isolated(self.config, self._host.parts)
+
     async def stop(self) -> None:
         """Stops the colony. Stopping twice is no error."""
         await self._host.remove(self.name)
@@ -233,7 +238,7 @@ class RunningColony:
         """A connection to a port of the colony, made inside its network: also to a server that
         listens on 127.0.0.1 or ::1 alone. Raises `OSError`."""
         parts = self._host.parts
-        if not parts.isolated:
+        if not self.isolated:
             return await anyio.connect_tcp("localhost", port)
         upstream = TcpUpstream(port, namespace=self.name)
         return await SocketStream.from_socket(await parts.places.dial(upstream))

@@ -54,6 +54,7 @@ from netns.actors import (
     ADDRESSES,
     NETWORK,
     AddressBook,
+    NamespaceGuest,
     NamespaceOwner,
     NetworkOwner,
     ProcessesOwner,
@@ -111,7 +112,7 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
         children.append(
             DnsOwner.spec(parts.dns, parts.dns_kind).options(id="dns", name=DNS, shutdown=10.0)
         )
-    ports = HostPorts.spec(parts.places, parts.isolated)
+    ports = HostPorts.spec(parts.places)
     children.append(ports.options(id="ports", name=PORTS, shutdown=10.0))
     colonies = DynamicSupervisor.spec().options(id=COLONIES, name=COLONIES)
     intensity, period = OWNER_LIMIT
@@ -132,20 +133,22 @@ def colony_spec(
 ) -> ChildSpec[Supervisor]:
     """One colony. `urls` holds the URL of each of its services."""
     children: list[ChildSpec[Any]] = []
-    if parts.isolated:
-        children += _network_of(config, parts.thread)
+    isolated = is_isolated(config, parts)
+    if isolated:
+        children += _network_of(config, parts)
     else:
         swept = ProcessesOwner.spec(config.name, parts.instance.id)
         children.append(swept.options(id="processes", shutdown=30.0))
-    ports = ColonyPorts.spec(config.name, forwards(config), plain_ports(config))
+    ports = ColonyPorts.spec(config.name, forwards(config), plain_ports(config), isolated)
     children.append(ports.options(id="ports", name=ports_name(config.name)))
     routes = ColonyRoutes.spec(
-        config.name, list(colony_routes(config)), parts.places, isolated=parts.isolated
+        config.name, list(colony_routes(config)), parts.places, isolated=isolated
     )
     children.append(routes.options(id="routes", name=routes_name(config.name)))
-    children += colony_children(config, where(parts), urls, system_env, services_path(config.name))
+    here, path = where(config, parts), services_path(config.name)
+    children += colony_children(config, here, urls, system_env, path)
     children.append(terminals_spec(config.name))
-    if parts.isolated:
+    if isolated and config.network.mode != "share":
         auto = config.network.expose == "auto"
         watch = PortWatch.spec(config.name, parts.thread, routes_name(config.name) if auto else "")
         children.append(watch.options(id="watch", name=watch_name(config.name)))
@@ -160,10 +163,20 @@ def colony_spec(
     return colony.options(id=config.name, restart="temporary")
 
 
-def _network_of(config: Config, thread: NetworkThread) -> list[ChildSpec[Any]]:
+def is_isolated(config: Config, parts: Parts) -> bool:
+    """Whether a colony lives in a namespace, its own or another's."""
+    return parts.isolated and config.network.mode != "host"
+
+
+def _network_of(config: Config, parts: Parts) -> list[ChildSpec[Any]]:
     wanted, policy = config.network, config.network.policy
+    if wanted.share is not None:
+        guest = NamespaceGuest.spec(config.name, parts.instance.id, wanted.share)
+        name = namespace_name(config.name)
+        return [guest.options(id="namespace", name=name, shutdown=30.0)]
     address = None if wanted.ip is None else IPv4Address(wanted.ip)
-    allow, direct = policy.egress.allow, wanted.egress == "nat"
+    allow = policy.egress.allow
+    direct = wanted.egress == "nat" and wanted.mode != "none"
     egress: Egress = "none" if not direct else "nat" if allow is None else "some"
     owner = NamespaceOwner.spec(config.name, egress, address=address)
     services = tuple(config.services)
@@ -174,15 +187,15 @@ def _network_of(config: Config, thread: NetworkThread) -> list[ChildSpec[Any]]:
         owner.options(id="namespace", name=namespace_name(config.name), shutdown=30.0),
         member.options(id="member"),
     ]
-    if wanted.egress == "proxy":
-        specs.append(EgressProxy.spec(config.name, thread, allow).options(id="egress"))
+    if wanted.egress == "proxy" and wanted.mode != "none":
+        specs.append(EgressProxy.spec(config.name, parts.thread, allow).options(id="egress"))
     return specs
 
 
-def where(parts: Parts) -> Where:
-    """Where this instance's services run."""
-    instance = parts.instance
-    return Where(instance.id, str(instance.directory), parts.isolated, parts.thread, parts.logs)
+def where(config: Config, parts: Parts) -> Where:
+    """Where a colony's services run."""
+    instance, isolated = parts.instance, is_isolated(config, parts)
+    return Where(instance.id, str(instance.directory), isolated, parts.thread, parts.logs)
 
 
 def forwards(config: Config) -> tuple[Forward, ...]:

@@ -16,7 +16,7 @@ from typing import Final
 
 import anyio
 
-from actors import Actor, ActorDown, Call, Cast, Event, Ignore, Refused, on
+from actors import Actor, ActorDown, Call, Cast, Down, Event, Ignore, Refused, on
 from netns import healing, reap, sweep
 from netns.errors import NetnsError
 from netns.healing import Disturbances
@@ -315,6 +315,42 @@ class NamespaceOwner(Actor):
                 seconds=self.ctx.now - began,
             )
         )
+
+
+class NamespaceGuest(NamespaceOwner):
+    """In place of a namespace of its own: lives in another colony's, for as long as that is there,
+    and ends its own processes in it.
+
+    colony, instance
+        Whose, as COLONY_NAME and COLONY_INSTANCE name them.
+    lender
+        The colony whose network it shares.
+    """
+
+    def __init__(self, colony: str, instance: str, lender: str) -> None:
+        super().__init__(colony)
+        self.instance = instance
+        self.lender = lender
+
+    async def start(self) -> Ignore | None:
+        try:
+            owner = self.ctx.system.named(namespace_name(self.lender), NamespaceOwner)
+            self.space = await owner.call(GetNamespace())
+        except ActorDown:
+            raise NetnsError(
+                f"colony {self.lender}, whose network colony {self.colony} shares, does not run "
+                "in this instance; start it first"
+            ) from None
+        self.ctx.monitor(owner)
+        self.ctx.run(self._hold, self.space)
+        return None
+
+    @on(Down)
+    def gone(self, _msg: Down) -> None:
+        raise NetnsError(f"the network of colony {self.lender}, which this one shares, has gone")
+
+    async def _remove(self, space: Namespace) -> None:
+        await sweep.kill_all(sweep.colony_of(self.instance, self.colony))
 
 
 class ProcessesOwner(Actor):

@@ -58,7 +58,7 @@ async def _change(colony: RunningColony, config: Config, plan: Sequence[Step]) -
     board = system.named(board_name(colony.name), Board)
     control = system.named(control_name(colony.name), Control)
     urls = host.urls(config)
-    specs = service_specs(config, tree.where(host.parts), urls, colony.environ)
+    specs = service_specs(config, tree.where(config, host.parts), urls, colony.environ)
     statuses = first_statuses(config, urls)
     routes = tree.colony_routes(config)
     await _change_specs(colony.ref, specs, list(statuses), list(routes))

@@ -14,7 +14,7 @@ import msgspec
 from colony.config import values
 from colony.config.positions import Path
 from colony.config.problems import Place
-from colony.config.schema import Colony, Service, Supervision
+from colony.config.schema import Colony, Network, Policy, Service, Supervision
 from colony.config.sheet import Sheet, table_name
 
 
@@ -181,6 +181,36 @@ def _directory(sheet: Sheet, service: Service, root: str) -> str:
     elif not exists and os.path.isdir(root):
         sheet.report(f"{named} does not exist: {shown} in {root}", path)
     return target
+
+
+def network_makes_sense(sheet: Sheet, colony: Colony, network: Network) -> None:
+    """`share` and `mode` belong together; and what a mode leaves no room for is not asked for."""
+    if (network.mode == "share") != (network.share is not None):
+        key = "mode" if network.mode == "share" else "share"
+        sheet.report(
+            "[network] has `mode` share and no colony to share with"
+            if network.mode == "share"
+            else f"`share` in [network] needs `mode` share: it is {network.mode}",
+            ("network", key),
+            help='write both, as in mode = "share" and share = "db"',
+        )
+    if network.share == colony.name:
+        sheet.report("a colony cannot share its own network", ("network", "share"))
+    if network.mode == "bridge":
+        return
+    kept: dict[str, object] = {
+        "ip": network.ip,
+        "network": network.network,
+        "hostname": network.hostname,
+    }
+    kept |= {"policy": network.policy if network.policy != Policy() else None}
+    for key, value in kept.items():
+        if value is not None:
+            sheet.report(
+                f"`{key}` in [network] is only for mode bridge: the colony has mode {network.mode}",
+                ("network", key),
+                help="remove one of the two",
+            )
 
 
 def something_to_run(sheet: Sheet, document: dict[str, Any]) -> None:

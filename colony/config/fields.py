@@ -144,6 +144,8 @@ TABLES: Final[dict[type[Struct], dict[str, Entry]]] = {
         "period": values.duration(0.001, DAY),
     },
     Network: {
+        "mode": values.choice("bridge", "host", "none", "share"),
+        "share": values.name,
         "egress": values.choice("nat", "none", "proxy"),
         "network": values.name,
         "ports": networks.ports,

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from colony.config import checks, interpolation, service_checks, syntax
-from colony.config.schema import Colony, Config, Service, Supervision, Terminal
+from colony.config.schema import Colony, Config, Network, Service, Supervision, Terminal
 from colony.config.walk import fields_of
 from colony.templates.library import Library, default_library
 
@@ -80,6 +80,7 @@ def parse(
     service_checks.probes_make_sense(sheet, services)
     service_checks.exits_can_come(sheet, services)
     service_checks.backoffs_grow(sheet, services)
+    checks.network_makes_sense(sheet, colony, fields.get("network", Network()))
     checks.something_to_run(sheet, document)
     fields |= {
         "colony": colony,

@@ -22,6 +22,7 @@ Condition = Literal["started", "ready", "completed"]
 ReadyKind = Literal["none", "tcp", "http", "exec", "log", "notify"]
 HealthKind = Literal["tcp", "http", "exec", "notify"]
 Egress = Literal["nat", "none", "proxy"]
+Mode = Literal["bridge", "host", "none", "share"]
 Expose = Literal["declared", "auto"]
 PackageManager = Literal["npm", "yarn", "pnpm", "bun"]
 Command = str | tuple[str, ...]
@@ -321,6 +322,17 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 class Network(Struct, frozen=True, kw_only=True):
     """`[network]`: how the colony is reached, and what it may reach."""
+
+    mode: Annotated[
+        Mode,
+        Meta(
+            description="bridge (a network of its own), host (the host's, with nothing of it kept "
+            "apart), none (its own, and no way out of it) or share (the one of colony `share`)"
+        ),
+    ] = "bridge"
+    share: Annotated[
+        Name | None, Meta(description="With mode share: the colony whose network it lives in")
+    ] = None
 
     egress: Annotated[
         Egress,

@@ -106,12 +106,16 @@ class Claim(Call["HostPorts", tuple[Standing, ...]], frozen=True):
 
     plain
         The ports of its services, for `Focus`.
+    isolated
+        Whether they are its own. On the host's network a forward from a port to itself is there
+        already, and there is nothing to focus.
     """
 
     owner: Ref[Any]
     colony: str
     forwards: tuple[Forward, ...]
     plain: tuple[int, ...] = ()
+    isolated: bool = True
 
 
 class AddForward(Call["HostPorts", Standing], frozen=True):
@@ -148,6 +152,7 @@ class _Owner(msgspec.Struct):
 
     ref: Ref[Any]
     plain: tuple[int, ...]
+    isolated: bool
 
 
 class HostPorts(Actor):
@@ -155,14 +160,10 @@ class HostPorts(Actor):
 
     places
         The way in.
-    isolated
-        Whether colonies have ports of their own. Without, a forward from a port to itself is there
-        already, and there is nothing to focus.
     """
 
-    def __init__(self, places: Places, isolated: bool = True) -> None:
+    def __init__(self, places: Places) -> None:
         self.places = places
-        self.isolated = isolated
         self.owners: dict[str, _Owner] = {}
         self.standing: dict[Standing, OwnedTask] = {}
         self.focused = ""
@@ -171,30 +172,33 @@ class HostPorts(Actor):
 
     @on(Claim)
     async def claim(self, msg: Claim) -> tuple[Standing, ...]:
-        wanted = [forward for forward in msg.forwards if not self._is_there_already(forward)]
+        wanted = [f for f in msg.forwards if msg.isolated or not _is_itself(f)]
         for forward in wanted:
             self._refuse_held(forward, msg.colony)
         kept = [each for each in self._of(msg.colony) if each.forward in wanted]
         await self._close(each for each in self._of(msg.colony) if each not in kept)
         opened: list[Standing] = []
+        before = self.owners.get(msg.colony)
+        self.owners[msg.colony] = _Owner(msg.owner, msg.plain, msg.isolated)
         try:
             for forward in wanted:
                 if all(each.forward != forward for each in kept):
                     opened.append(await self._open(msg.colony, forward, "file"))
         except BaseException:
             await self._close(opened)
+            del self.owners[msg.colony]
+            if before is not None:
+                self.owners[msg.colony] = before
             raise
-        self.owners[msg.colony] = _Owner(msg.owner, msg.plain)
         self.ctx.monitor(msg.owner)
-        if self.focused == msg.colony:
+        if self.focused == msg.colony and msg.isolated:
             await self._focus_on(msg.colony)
         return (*kept, *opened)
 
     @on(AddForward)
     async def add(self, msg: AddForward) -> Standing:
-        self._known(msg.colony)
-        if self._is_there_already(msg.forward):
-            raise Refused(f"port {msg.forward.port} is on the host already: there is no namespace")
+        if not self._known(msg.colony).isolated and _is_itself(msg.forward):
+            raise Refused(f"colony {msg.colony} is on the host's network: the port is its own")
         self._refuse_held(msg.forward, "")
         return await self._open(msg.colony, msg.forward, "asked")
 
@@ -217,10 +221,8 @@ class HostPorts(Actor):
 
     @on(Focus)
     async def focus(self, msg: Focus) -> FocusChanged:
-        if not self.isolated:
-            raise Refused("colonies share the host's ports here: each localhost:PORT is theirs")
-        if msg.colony:
-            self._known(msg.colony)
+        if msg.colony and not self._known(msg.colony).isolated:
+            raise Refused(f"colony {msg.colony} is on the host's network: its ports are plain ones")
         await self._close([each for each in self.standing if each.origin == "focus"])
         self.focused = msg.colony
         if msg.colony:
@@ -295,7 +297,7 @@ class HostPorts(Actor):
         return standing
 
     async def _serve(self, standing: Standing, sockets: list[socket.socket]) -> None:
-        colony = standing.colony if self.isolated else None
+        colony = standing.colony if self.owners[standing.colony].isolated else None
         port = standing.forward.port
         if standing.forward.protocol == "tcp":
             await splice.serve(sockets, lambda: self.places.connect(colony, port))
@@ -326,13 +328,11 @@ class HostPorts(Actor):
     def _of(self, colony: str) -> list[Standing]:
         return [each for each in self.standing if each.colony == colony]
 
-    def _known(self, colony: str) -> None:
+    def _known(self, colony: str) -> _Owner:
         if colony not in self.owners:
             there = ", ".join(sorted(self.owners)) or "none"
             raise Refused(f"no colony {colony!r} runs in this instance; there are: {there}")
-
-    def _is_there_already(self, forward: Forward) -> bool:
-        return not self.isolated and not forward.address and forward.host_port == forward.port
+        return self.owners[colony]
 
     def _refuse_held(self, forward: Forward, by_other_than: str) -> None:
         for each in self.standing:
@@ -343,6 +343,11 @@ class HostPorts(Actor):
                     f"port {forward.host_port} of the host is colony {each.colony}'s "
                     f"({each.forward}); choose another, or auto:{forward.port}"
                 )
+
+
+def _is_itself(forward: Forward) -> bool:
+    """Whether it leads from localhost to the same port, which on the host's network is no way."""
+    return not forward.address and forward.host_port == forward.port
 
 
 def _as_held(standing: Standing) -> Forward:
@@ -415,16 +420,21 @@ class ClaimAgain(Cast["ColonyPorts"], frozen=True):
 class ColonyPorts(Actor):
     """Sees to it that a colony's forwards stand for as long as it lives.
 
-    forwards, plain
+    forwards, plain, isolated
         As for `Claim`.
     """
 
     def __init__(
-        self, colony: str, forwards: tuple[Forward, ...] = (), plain: tuple[int, ...] = ()
+        self,
+        colony: str,
+        forwards: tuple[Forward, ...] = (),
+        plain: tuple[int, ...] = (),
+        isolated: bool = True,
     ) -> None:
         self.colony = colony
         self.forwards = forwards
         self.plain = plain
+        self.isolated = isolated
 
     async def start(self) -> Ignore | None:
         follow(self.ctx, self.ctx.system.named(PORTS, HostPorts).path, ClaimAgain())
@@ -437,7 +447,8 @@ class ColonyPorts(Actor):
             await self._claim()
 
     async def _claim(self) -> None:
-        claim = Claim(self.ctx.ref, self.colony, self.forwards, self.plain)
+        me = self.ctx.ref
+        claim = Claim(me, self.colony, self.forwards, self.plain, self.isolated)
         await self.ctx.system.named(PORTS, HostPorts).call(claim)
 
 

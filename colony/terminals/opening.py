@@ -190,7 +190,7 @@ def session_plan(
         env=environment,
         cwd=os.path.join(config.workspace, cwd or ""),
         instance=parts.instance.id,
-        isolated=parts.isolated,
+        isolated=colony.isolated,
         size=size or DEFAULT,
         lingers=lingers,
     )
