@@ -1,7 +1,9 @@
 """Steps as they go: off a terminal one line for each, on one the step that runs is drawn over.
 
-✓ source           git clone https://example.org/app.git  1.20 s
-◌ source           git clone https://example.org/app.git  ▕█████████           ▏  45 %  3.1 s
+    ✓ source           git clone https://example.org/app.git  1.20 s
+    ◌ node packages    ▕█████████           ▏  45 %  3.1 s  npm ci
+
+How far a command has come is what it says itself in its last line, if it says so in percent.
 """
 
 from __future__ import annotations
