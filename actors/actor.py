@@ -1,5 +1,8 @@
 """`Actor`: the base class, in Erlang's terms a gen_server.
 
+    class Get(Call["Counter", int], frozen=True):
+        pass
+
     class Counter(Actor):
         def __init__(self, start: int = 0) -> None:
             self.n = start
@@ -7,6 +10,10 @@
         @on(Get)
         def get(self, msg: Get) -> int:
             return self.n
+
+    async with System() as system:
+        counter = await system.start(Counter.spec(3))
+        assert await counter.call(Get()) == 3
 
 One instance is one life. Its methods run one after the other, never two at a time, so its state
 needs no lock. A handler's exception ends the actor, and its supervisor decides what comes next;

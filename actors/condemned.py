@@ -1,5 +1,24 @@
 """The condemned: what has been cancelled for good and has not ended of it.
 
+    class Sleep(Cast["Deaf"], frozen=True):
+        pass
+
+    class Deaf(Actor):
+        @on(Sleep)
+        async def sleep(self, msg: Sleep) -> None:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1.5)
+
+    async with System() as system:
+        deaf = await system.start(Deaf.spec())
+        deaf.tell(Sleep())
+        await settle()
+        with system.events.subscribe() as stream:
+            system.kill(deaf)
+            ignored = await anext(stream)
+        assert isinstance(ignored, KillIgnored)
+        assert (ignored.actor, ignored.seconds, ignored.message) == ("deaf", 1.0, Sleep())
+
 A kill is a cancellation, said again until the task has left its scope. A handler that swallows it
 in a loop burns a processor, and one that shields itself keeps its supervisor waiting; to an event
 loop neither is an error, so nobody would hear of it. So the system notes down whom it has killed,

@@ -1,4 +1,37 @@
-"""What an actor may do from inside: its `ctx`."""
+"""What an actor may do from inside: its `ctx`.
+
+    class Beat(Cast["Heart"], frozen=True):
+        pass
+
+    class Count(Call["Heart", int], frozen=True):
+        pass
+
+    class Heart(Actor):
+        def __init__(self) -> None:
+            self.beats = 0
+
+        def started(self) -> None:
+            self.ctx.ref.tell(Beat())
+
+        @on(Beat)
+        def beat(self, msg: Beat) -> None:
+            self.beats += 1
+            self.ctx.send_after(1.0, Beat())
+
+        @on(Count)
+        def count(self, msg: Count) -> int:
+            if self.beats > 2:
+                self.ctx.stop()                     # once the reply is out
+            return self.beats
+
+    async with System() as system:
+        heart = await system.start(Heart.spec())
+        await anyio.sleep(2.5)
+        assert await heart.call(Count()) == 3
+        assert await heart.stopped() == Normal()
+
+It belongs to one life, and is reached through `self.ctx` from `start` on.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,24 @@
 """What an actor's owner does to its mailbox and its life: bounds, suspension, statistics, traces.
 
+    class Job(Cast["Worker"], frozen=True):
+        n: int
+
+    class Worker(Actor):
+        @on(Job)
+        async def work(self, msg: Job) -> None:
+            await anyio.sleep(1)
+
+    async with System() as system:
+        worker = await system.start(Worker.spec().options(mailbox=Mailbox(2, "reject")))
+        worker.tell(Job(0))
+        await settle()                              # at work on the first, two may wait
+        worker.tell(Job(1))
+        worker.tell(Job(2))
+        try:
+            worker.tell(Job(3))
+        except MailboxFull as full:
+            assert full.limit == 2
+
 Most actors have no `Control`, and for them it costs one look at an empty attribute. An actor that
 has one takes its messages one by one, so that what is decided between two of them counts at once.
 

@@ -1,4 +1,29 @@
-"""What a caller may have to catch."""
+"""What a caller may have to catch.
+
+    class Halve(Call["Divider", int], frozen=True):
+        n: int
+
+    class Divider(Actor):
+        @on(Halve)
+        def halve(self, msg: Halve) -> int:
+            if msg.n % 2:
+                raise Refused(f"{msg.n} is odd")    # fails this caller alone
+            return 6 // msg.n                       # an exception ends the actor
+
+    async with System() as system:
+        divider = await system.start(Divider.spec())
+        try:
+            await divider.call(Halve(3))
+        except Refused as refused:
+            assert str(refused) == "3 is odd"
+        try:
+            await divider.call(Halve(0))
+        except ActorDown as down:
+            assert isinstance(down.reason, Crashed)
+            assert isinstance(down.reason.error, ZeroDivisionError)
+
+All but `InvalidSpec`, which is about a spec and not an actor, derive from `ActorError`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,22 @@
 """What happens in a system, as typed values on one stream.
 
+    class Hello(Cast["Echo"], frozen=True):
+        pass
+
+    class Echo(Actor):
+        @on(Hello)
+        def hello(self, msg: Hello) -> None:
+            pass
+
+    async with System() as system:
+        with system.events.subscribe() as stream:
+            echo = await system.start(Echo.spec())
+            await system.stop_actor(echo)
+            echo.tell(Hello())
+        seen = [event async for event in stream]
+    assert [type(event).__name__ for event in seen] == ["Started", "Exited", "DeadLetter"]
+    assert seen[1].reason == Shutdown()
+
 Events are data; formatting is elsewhere. `EventStream.listen` calls a function in the midst of the
 kernel's own work, so the order of events is the order of what happened, and the function must
 neither block nor fail. `EventStream.subscribe` is for everybody else: a bounded queue that drops

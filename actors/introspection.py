@@ -1,8 +1,14 @@
 """Looking into a running system, as Erlang's `sys` and observer do (R39–R43).
 
-    n = await introspection.get_state(ref, lambda counter: counter.n)
-    await introspection.suspend(ref)
-    print(introspection.as_text(introspection.tree(system)))
+    class Counter(Actor):
+        def __init__(self) -> None:
+            self.n = 3
+
+    async with System() as system:
+        ref = await system.start(Counter.spec())
+        assert await get_state(ref, lambda counter: counter.n) == 3
+        await suspend(ref)
+        assert as_text(tree(system)) == "└─ counter Counter suspended"
 
 What reads or changes an actor does so between two of its messages, never in the midst of one, and
 passes queued messages by. A suspended actor takes no message; what it is asked here it still

@@ -20,6 +20,11 @@ A message is a frozen value that names its actor and, for a call, the type of th
         def get(self, msg: Get) -> int:
             return self.n
 
+    async with System() as system:
+        counter = await system.start(Counter.spec())
+        counter.tell(Add(4))
+        assert await counter.call(Get()) == 4
+
 So `await ref.call(Get())` is an `int` to mypy and pyright, `ref.tell(Add(1))` to another actor's
 ref is a type error, and so is a handler of `Get` that returns a `str`. At run time dispatch is one
 dict lookup, and a message that names an actor which does not handle it is an error when the

@@ -1,20 +1,24 @@
 """Why an actor ended: exit reasons as values (R1, R2, R6).
 
+    assert Shutdown("moved").orderly
+    assert not Abnormal("disk full").orderly
+    assert str(Crashed(ValueError("no"))) == "ValueError: no"
+
 A reason is *orderly* or not, and nothing else about it matters to a supervisor: a transient child
 is restarted after a reason that is not orderly.
 
-    ==================  =======  =======================================================
-    reason              orderly  when
-    ==================  =======  =======================================================
-    `Normal()`          yes      the actor stopped by itself, its work done
-    `Shutdown()`        yes      its supervisor, or whoever started it, told it to stop
-    `Shutdown(term)`    yes      the same with a word why; also an actor's own choice
-    `Crashed(error)`    no       an exception left a handler
-    `Abnormal(term)`    no       it stopped by itself with a term that is none of these
-    `Killed()`          no       somebody killed it; it had no say
-    `StartTimeout(s)`   no       its `start` took longer than its spec allows
-    `NoProc()`          no       there was no such actor in the first place
-    ==================  =======  =======================================================
+  ==================  =======  =======================================================
+  reason              orderly  when
+  ==================  =======  =======================================================
+  `Normal()`          yes      the actor stopped by itself, its work done
+  `Shutdown()`        yes      its supervisor, or whoever started it, told it to stop
+  `Shutdown(term)`    yes      the same with a word why; also an actor's own choice
+  `Crashed(error)`    no       an exception left a handler
+  `Abnormal(term)`    no       it stopped by itself with a term that is none of these
+  `Killed()`          no       somebody killed it; it had no say
+  `StartTimeout(s)`   no       its `start` took longer than its spec allows
+  `NoProc()`          no       there was no such actor in the first place
+  ==================  =======  =======================================================
 
 A package that needs a reason of its own (an operating system process that exited with a status)
 derives one from `Reason` and says whether it is `orderly`.

@@ -1,5 +1,22 @@
 """Refs: how everybody else sees an actor.
 
+    class Crash(Cast["Fragile"], frozen=True):
+        pass
+
+    class Fragile(Actor):
+        @on(Crash)
+        def crash(self, msg: Crash) -> None:
+            raise RuntimeError("as asked")
+
+    async with System() as system:
+        top = await system.start(Supervisor.spec([Fragile.spec()]))
+        [child] = await top.call(WhichChildren())
+        ref = child.ref
+        assert (ref.path, ref.alive, ref.incarnation) == ("supervisor/fragile", True, 1)
+        ref.tell(Crash())
+        await settle()
+        assert (ref.alive, ref.incarnation) == (True, 2)    # the same ref, the next life
+
 A ref names a *slot*, a place in the tree such as "app/hits", and not one life of the actor in it:
 it stays valid across restarts, also when a supervisor further up restarts, and equals every other
 ref to the same place. `incarnation` tells one life from the next.

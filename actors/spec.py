@@ -1,9 +1,19 @@
 """Child specs: what to start, and what to do when it ends (R46–R48).
 
-A spec is a frozen value, made by the actor's class and adjusted by `options`:
+    class Counter(Actor):
+        def __init__(self, start: int = 0) -> None:
+            self.n = start
 
-    Counter.spec(3)                                         # permanent, id "counter"
-    Counter.spec(3).options(id="hits", restart="transient", shutdown=10.0)
+    spec = Counter.spec(3)
+    assert (spec.id, spec.restart, spec.shutdown) == ("counter", "permanent", 5.0)
+    hits = spec.options(id="hits", restart="transient", shutdown=10.0)
+    assert (hits.id, hits.args) == ("hits", (3,))
+    try:
+        spec.options(restart="sometimes")
+    except InvalidSpec as error:
+        assert error.code == "invalid_restart_type"
+
+A spec is a frozen value, made by the actor's class and adjusted by `options`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,14 @@
 """A system: the root that actors live under, the names, the timers, the events.
 
+    class Idle(Actor):
+        pass
+
     async with System() as system:
-        counter = await system.start(Counter.spec(3))
-        await counter.call(Get())
+        idle = await system.start(Idle.spec().options(name="it"))
+        assert system.whereis("it") == idle
+        assert system.at("idle") == idle
+        assert [node.path for node in system.tree()] == ["idle"]
+    assert await idle.stopped() == Shutdown()
 
 Leaving the block stops what was started in it, newest first, each as its spec says, and waits
 until all of it is gone; also when the block is left by an exception or by cancellation. The one

@@ -1,26 +1,29 @@
 """Deterministic tests: virtual time on asyncio and trio, with one call.
 
-    async def scenario() -> None:
-        async with System() as system:
-            ...
-            await anyio.sleep(3600)         # returns at once, an hour later
+    class Saved(Cast[Any], frozen=True):
+        name: str
 
-    run(scenario, backend="trio")
+    async def scenario() -> str:
+        async with System() as system:
+            probe = await Probe.start(system, Saved)
+            await anyio.sleep(3600)                 # returns at once, an hour later
+            probe.ref.tell(Saved("x"))
+            return (await probe.receive()).name
+
+    assert run(scenario, backend="trio") == "x"
+    assert run(scenario, backend="asyncio", seed=7) == "x"
 
 Under the virtual clock time stands still while anything can run, and jumps to the next timer when
 nothing can. So a policy of hours is tried in milliseconds, and always with the same outcome. Real
 processes, sockets and threads need the real clock: to the virtual one, waiting for them looks like
 having nothing to do.
 
-    run(scenario, backend="trio", seed=7)
-
 With a seed the order in which actors take their messages is the seed's choice, one actor at a time,
 the same on both backends: what fails under one seed fails under it again. Control of the clock is
 not control of the order.
 
-    probe = await Probe.start(system, Saved, Failed)
-    ref.tell(Save(probe.ref))
-    assert await probe.receive() == Saved("x")
+`actors.testing_machine` tries a tree with everything that may happen to it; `actors.pytest_plugin`
+has fixtures.
 """
 
 from __future__ import annotations

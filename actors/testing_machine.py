@@ -1,10 +1,14 @@
 """A tree of actors under everything that may happen to it, chosen by Hypothesis.
 
+    class Worker(Actor):
+        pass
+
     class Web(TreeMachine):
         def tree(self) -> ChildSpec[Any]:
-            return Supervisor.spec([Database.spec(), Server.spec()], strategy="rest_for_one")
+            specs = [Worker.spec().options(id=id) for id in ("database", "server")]
+            return Supervisor.spec(specs, strategy="rest_for_one")
 
-    test_web = Web.TestCase
+    TestWeb = Web.TestCase                          # for pytest to find
 
 Its rules are the alphabet of the recordings of Erlang's supervisor: a child ends by itself for one
 reason or another, or is killed; an operator starts, terminates, restarts, deletes a child; time

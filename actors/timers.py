@@ -1,5 +1,14 @@
 """One task for all timers of a system.
 
+    fired: list[str] = []
+    async with System() as system:
+        timer = system.timers.after(5.0, lambda: fired.append("late"))
+        system.timers.after(1.0, lambda: fired.append("soon"))
+        await anyio.sleep(2.0)
+        assert (fired, timer.cancel()) == (["soon"], True)
+
+Actors have `Context.send_after`, which tells them a message instead.
+
 A heap of due times and one sleeping task whose deadline is moved when an earlier timer comes. A
 cancel scope for each timer instead costs ten times a call.
 """

@@ -1,5 +1,29 @@
 """Monitors and the two messages that tell of a death.
 
+    class Watch(Call["Watcher", None], frozen=True):
+        ref: Ref[Any]
+
+    class Watcher(Actor):
+        def __init__(self, news: list[Reason]) -> None:
+            self.news = news
+
+        @on(Watch)
+        def watch(self, msg: Watch) -> None:
+            self.ctx.monitor(msg.ref)
+
+        @on(Down)
+        def down(self, msg: Down) -> None:
+            self.news.append(msg.reason)
+
+    news: list[Reason] = []
+    async with System() as system:
+        watcher = await system.start(Watcher.spec(news))
+        other = await system.start(Actor.spec())
+        await watcher.call(Watch(other))
+        system.kill(other)
+        await settle()
+    assert news == [Killed()]
+
 A *link* is symmetric and carries the death itself: whoever does not trap exits dies along (R3, R4).
 A *monitor* goes one way and carries only the news, once (R9). An actor handles the news like any
 other message, with a method marked `@on(Down)` or `@on(Exit)`.
