@@ -20,8 +20,9 @@ from typing import Final
 
 import anyio
 
-from netns import files, healing, messages, names, namespace, netlink
+from netns import files, foreign, healing, messages, names, namespace, netlink
 from netns.errors import NetnsError
+from netns.foreign import ForeignDrop
 from netns.host import Host, host_resolv_conf
 from netns.instance import Instance
 from netns.messages import IPAddress
@@ -191,6 +192,10 @@ class Network:
     def permitted(self) -> tuple[frozenset[Permit], frozenset[Permit]]:
         """What `permit` has let pass: (peers, allowed)."""
         return self._host.permitted
+
+    async def foreign_drops(self) -> tuple[ForeignDrop, ...]:
+        """Others' packet rules on this host that end the colonies' way out."""
+        return await self._thread.run(foreign.look)
 
     async def nameservers(self) -> tuple[IPAddress, ...]:
         """The name servers that colonies ask, as far as they are addresses."""

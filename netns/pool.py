@@ -144,7 +144,8 @@ class Pool:
             self._released[colony] = number
 
     def reserve(self, colony: str, address: IPv4Address) -> None:
-        """Remembers `address` for a colony that does not run now, e.g. from an earlier life.
+        """Remembers `address` for a colony that does not run now: from an earlier life, or because
+        it is wanted by number. It is taken from one that is only remembered.
 
         Raises `NetnsError` if the address is outside the pool, not a colony's, or another's.
         """
@@ -152,13 +153,15 @@ class Pool:
         if not self._usable(number):
             raise NetnsError(f"address {address} is not a colony's address in the pool {self.v4}")
         owner = self._names.get(number)
-        if owner not in (None, colony):
+        if owner in self._held and owner != colony:
             raise NetnsError(
                 f"cannot reserve {address} for colony {colony!r}: it belongs to colony {owner!r}"
             )
         if colony in self._held:
             raise NetnsError(f"colony {colony!r} holds {self.v4[self._held[colony]]} already")
         self._forget(colony)
+        if owner is not None:
+            self._forget(owner)  # who was only remembered gets another
         self._released[colony] = number
         self._names[number] = colony
 

@@ -23,6 +23,7 @@ import anyio.to_thread
 import msgspec
 
 from actors import Actor, ActorDown, Call, Cast, Down, Event, Ignore, Ref, Refused, on
+from colony.events import Notice
 from colony.network import policy
 from colony.network.policy import Member
 from colony.network.ports import follow
@@ -99,6 +100,7 @@ class Neighbours(Actor):
         network = self.ctx.system.named(NETWORK, NetworkOwner)
         follow(self.ctx, network.path, ApplyAgain())
         self.ctx.run(self._resolve, name="resolve")
+        await self._look_around()
         return None
 
     @on(Join)
@@ -177,6 +179,16 @@ class Neighbours(Actor):
                 reached_by=tuple(o.colony for o in others if policy.ports_of(o, member)),
             )
         )
+
+    async def _look_around(self) -> None:
+        """Says whose packet rules stand in the way, once."""
+        try:
+            network = await self.ctx.system.named(NETWORK, NetworkOwner).call(GetNetwork())
+            drops = await network.foreign_drops()
+        except (ActorDown, NetnsError):
+            return
+        for drop in drops:
+            self.ctx.system.publish(Notice(at=self.ctx.now, colony="", text=str(drop)))
 
     # -- names ---------------------------------------------------------------------------------
 
