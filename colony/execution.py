@@ -12,10 +12,12 @@ import anyio
 import anyio.to_thread
 
 from colony.api.types import Exec, Executed
+from colony.config.interpolation import Unset
 from colony.environment import colony_environment
 from colony.running import RunningColony
 from netns import ExitStatus, Namespace, Process, spawn
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
+from netns.errors import SpawnError
 
 KEPT: Final = 256 * 1024
 """Bytes of each stream that are kept: the last ones."""
@@ -91,7 +93,10 @@ async def _spawned(colony: RunningColony, wanted: Exec, writes: dict[str, int]) 
     if colony.isolated:
         owner = colony.system.named(namespace_name(colony.name), NamespaceOwner)
         space = await owner.call(GetNamespace())
-    environment = colony_environment(colony.environ, colony.config, colony.urls)
+    try:
+        environment = colony_environment(colony.environ, colony.config, colony.urls)
+    except Unset as unset:
+        raise SpawnError(str(unset)) from None
     return await spawn(
         parts.thread,
         wanted.argv,
