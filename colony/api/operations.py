@@ -22,6 +22,7 @@ from colony.api.diff import same, steps
 from colony.api.network import NetworkOperations
 from colony.api.problems import ApiError, conflict, unknown
 from colony.api.sources import config_for, config_of
+from colony.api.terminal_operations import TerminalOperations
 from colony.api.views import Views
 from colony.config import Config
 from colony.host import ColonyFailed, Host
@@ -70,7 +71,7 @@ class Answer(msgspec.Struct, frozen=True):
     location: str | None = None
 
 
-class Operations(NetworkOperations):
+class Operations(NetworkOperations, TerminalOperations):
     """The instance, as the API knows it."""
 
     def __init__(self, host: Host) -> None:
@@ -271,6 +272,12 @@ class Operations(NetworkOperations):
             return await execute(colony, body)
         except (SpawnError, ActorDown, OSError) as error:
             raise ApiError("failed", f"it cannot be run: {error}") from None
+
+    def living(self, ask: Ask) -> RunningColony:
+        """The colony that is meant, which runs."""
+        colony = self._colony(ask)
+        self._needs_running(colony)
+        return colony
 
     def _needs_running(self, colony: RunningColony) -> None:
         if colony.state not in ("running", "stopping"):

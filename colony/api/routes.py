@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from colony.api import network as n
+from colony.api import terminal_types as tt
 from colony.api import types as t
 
 Method = Literal["GET", "POST", "DELETE"]
@@ -55,6 +56,7 @@ class Route(msgspec.Struct, frozen=True):
 
 _COLONY: Final = "/api/colonies/{colony}"
 _SERVICE: Final = "/api/colonies/{colony}/services/{service}"
+_TERMINALS: Final = "/api/colonies/{colony}/terminals"
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("version", "GET", "/api/version", "Which Colony answers", t.Version),
@@ -214,6 +216,50 @@ ROUTES: Final[tuple[Route, ...]] = (
         t.HttpResponse,
         body=t.HttpRequest,
         errors=("not_found", "conflict", "failed"),
+    ),
+    # -- terminals; what is attached to is in `colony.api.terminals`
+    Route(
+        "list_terminals",
+        "GET",
+        _TERMINALS,
+        "The terminal sessions of a colony",
+        tuple[tt.Terminal, ...],
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "create_terminal",
+        "POST",
+        _TERMINALS,
+        "Start a terminal session",
+        tt.Terminal,
+        body=tt.CreateTerminal,
+        status=201,
+        errors=("not_found", "conflict", "failed"),
+    ),
+    Route(
+        "end_terminal",
+        "DELETE",
+        f"{_TERMINALS}/{{terminal}}",
+        "Hang a terminal session up",
+        tt.TerminalEnded,
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "terminal_screen",
+        "GET",
+        f"{_TERMINALS}/{{terminal}}/screen",
+        "What a terminal shows, as text",
+        tt.TerminalScreen,
+        errors=("not_found", "conflict", "failed"),
+    ),
+    Route(
+        "type_terminal",
+        "POST",
+        f"{_TERMINALS}/{{terminal}}/input",
+        "Type into a terminal",
+        tt.Terminal,
+        body=tt.TypeTerminal,
+        errors=("not_found", "conflict"),
     ),
     # -- what there is to read
     Route(

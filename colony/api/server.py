@@ -27,6 +27,7 @@ from colony.api.operations import API, Answer, Ask, Operations
 from colony.api.problems import ApiError
 from colony.api.routes import ROUTES, Route
 from colony.api.streams import STREAMS, Streams
+from colony.api.terminals import Terminals
 from colony.api.types import Advice, Problem
 
 log: Final = logging.getLogger("colony.api")
@@ -55,6 +56,7 @@ class Server:
         self.operations = operations
         self.bridge = bridge
         self.streams = Streams(operations, bridge)
+        self.terminals = Terminals(self)
         self.door: security.Door | None = None
         """The rules for those who come over TCP."""
         self._runner: web.AppRunner | None = None
@@ -68,6 +70,8 @@ class Server:
         app = web.Application(client_max_size=security.BODY_MAX)
         for route in ROUTES:
             app.router.add_route(route.method, route.path, self._respond_to(route))
+        for path, answer in self.terminals.routes():
+            app.router.add_route("GET", path, self._connect_to(answer))
         app.router.add_route("*", "/{rest:.*}", self._no_such_route)
         self._runner = web.AppRunner(
             app,
@@ -87,6 +91,7 @@ class Server:
     async def close(self) -> None:
         """Ends every stream in good order, then every connection."""
         self.streams.close()
+        await self.terminals.close()
         if self._runner is not None:
             await self._runner.cleanup()
         for task in tuple(self._working):
@@ -120,6 +125,18 @@ class Server:
                 raise
             except Exception as error:
                 return _fault(route, error)
+
+        return respond
+
+    def _connect_to(self, answer: Respond) -> Respond:
+        """What answers a WebSocket; a problem that comes before it is one is an answer as any."""
+
+        async def respond(request: web.Request) -> web.StreamResponse:
+            try:
+                self._let_in(request)
+                return await answer(request)
+            except ApiError as error:
+                return _problem(error.problem)
 
         return respond
 

@@ -1,8 +1,7 @@
-"""Commands that act on services: start, stop, restart, signal, send, wait, exec, port-forward."""
+"""Commands that act on services: start, stop, restart, signal, send, wait, port-forward."""
 
 from __future__ import annotations
 
-import os
 import re
 import signal as signals
 import sys
@@ -151,39 +150,6 @@ def wait(
     raise Failed(
         Exit.TIMEOUT, f"not so after {timeout:g} s: {wanted} is {found['state']}", "--timeout 5m"
     )
-
-
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
-@colony_option
-@click.option("--timeout", type=DURATION, default=600.0, help="How long. Default: 10m.")
-@json_option
-@pass_session
-def exec(
-    session: Session, words: tuple[str, ...], name: str | None, timeout: float, as_json: bool
-) -> None:
-    """Run COMMAND inside a colony: its network, its environment, its folder.
-
-    The exit status is the command's. Options of `exec` stand before COMMAND.
-    """
-    colony = session.found(name)
-    body = {"argv": words, "timeout_ms": timeout * 1000, "cwd": _inside(colony["workspace"])}
-    done = session.client.post(path_of("colonies", colony["name"], "exec"), body)
-    if as_json:
-        out.as_json(done)
-    else:
-        sys.stdout.write(done["stdout"])
-        sys.stdout.flush()
-        sys.stderr.write(done["stderr"])
-    if done["timed_out"]:
-        raise Failed(Exit.TIMEOUT, f"it was ended after {timeout:g} s", "--timeout 1h")
-    sys.exit(done["code"])
-
-
-def _inside(workspace: str) -> str | None:
-    """Where we are, if that is in the colony's folder; None for the folder itself."""
-    here = os.path.realpath(os.getcwd())
-    return here if here.startswith(workspace.rstrip("/") + "/") else None
 
 
 @click.command("port-forward")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import struct
 import termios
@@ -166,4 +167,7 @@ def window_size(fd: int) -> Size | None:
 def write_all(fd: int, data: bytes) -> None:
     """Writes all of it, waiting as long as that takes."""
     while data:
-        data = data[os.write(fd, data) :]
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:  # somebody else who has this terminal made it so
+            select.select([], [fd], [])

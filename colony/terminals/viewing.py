@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,15 +48,18 @@ class Refused(Exception):
 
 
 @contextmanager
-def followed_signals(numbers: tuple[signal.Signals, ...]) -> Iterator[int]:
+def followed_signals(numbers: tuple[signal.Signals, ...] | tuple[()]) -> Iterator[int]:
     """A descriptor from which the numbers of these signals are read, for as long as the block."""
     theirs, ours = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()  # signals are the main thread's
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    old = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+    old = signal.set_wakeup_fd(ours, warn_on_full_buffer=False) if numbers else -1
     try:
         yield theirs
     finally:
-        signal.set_wakeup_fd(old)
+        if numbers:
+            signal.set_wakeup_fd(old)
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(theirs)
@@ -98,6 +102,8 @@ class View:
                 raise Detached(number)
             if number == signal.SIGTSTP:
                 self.outer.stop_here()
+            elif number == signal.SIGCONT:
+                self.outer.enter()
         size = self.outer.size
         if size is not None:
             self.connection.tell("resize", rows=size.rows, columns=size.columns)

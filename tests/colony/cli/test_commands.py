@@ -321,15 +321,18 @@ async def test_down_stops_one_or_all(tmp_path: Path) -> None:
         assert (await Shell(r)("ls", "--json")).json == []
 
 
-async def test_exec_gives_the_commands_output_and_status(tmp_path: Path) -> None:
+async def test_exec_that_waits_gives_the_commands_output_and_status(tmp_path: Path) -> None:
+    """Its streams are tested with real ones: tests/end_to_end/test_terminals_exec.py."""
     async with rig(tmp_path) as r:
         name, shell = await up(r, {"web": SLEEPER})
-        ran = await shell("exec", "sh", "-c", "echo out; echo err >&2; exit 7")
+        wait = ("exec", "--timeout", "10s")
+        ran = await shell(*wait, "sh", "-c", "echo out; echo err >&2; exit 7")
         assert ran == Ran(7, "out\n", "err\n")
-        assert (await shell("exec", "-c", name, "--", "echo", "--flag")).out == "--flag\n"
+        assert (await shell(*wait, "-c", name, "--", "echo", "--flag")).out == "--flag\n"
+        assert (await shell(*wait, name, "--", "echo", "--flag")).out == "--flag\n"
         assert (await shell("exec", "--timeout", "100ms", "sleep", "1000")).status == 124
-        assert (await shell("exec", "no-such-program")).status == 1
-        assert (await shell("exec", "sh", "-c", "kill -9 $$")).status == 137
+        assert (await shell(*wait, "no-such-program")).status == 1
+        assert (await shell(*wait, "sh", "-c", "kill -9 $$")).status == 137
 
 
 async def test_status_of_the_instance_and_its_end(tmp_path: Path) -> None:
