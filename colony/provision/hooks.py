@@ -53,7 +53,7 @@ async def _setup(work: Work, ask: Ask) -> Action | Skip:
         if not await ask(source, commands):
             raise StepFailed(
                 f"the setup commands of {source} have not been allowed: {'; '.join(commands)}",
-                f"look at them, then allow them: colony new {source} --yes",
+                f"look at them, then allow them: colony new {source} --name {work.name} --yes",
             )
         await OFF_LOOP(journal.consent, mark)
 

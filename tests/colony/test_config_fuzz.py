@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from colony import config
 from colony.config import Config, ConfigError, Place, Problem
 from colony.config.fields import TABLES
+from colony.config.fix import fix
 
 WORKSPACE = str(Path(__file__).parent)
 
@@ -28,6 +29,7 @@ env = { A = "1", "B C" = "2" }
 [colony.environment]
 node_version = "22"
 package_manager = "bun"
+setup = ["echo {colony}", "x"]
 [colony.ports]
 web = 3000
 [services.web]
@@ -66,7 +68,23 @@ leaves = st.one_of(
     st.datetimes(),
     st.times(),
     st.sampled_from(
-        ["5s", "always", "nat", "../..", "~", "/", "one_for_one", "x" * 300, 3000, 10**18]
+        [
+            "web-app",
+            "full-stack",
+            "{port}",
+            "{{port}}",
+            "${A:-b}",
+            "5s",
+            "always",
+            "nat",
+            "../..",
+            "~",
+            "/",
+            "one_for_one",
+            "x" * 300,
+            3000,
+            10**18,
+        ]
     ),
 )
 documents = st.dictionaries(
@@ -83,7 +101,8 @@ snippets = st.one_of(
         ['"', "'", '"""', "'''", "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "#", "\n", "\r",
          "\\", "\0", "\x1b", "\ufeff", "\ud800", "é", "-", "9" * 5000, "[" * 2000, "{a=" * 900,
          "\t", "0", "nan", "1979-05-27", "true", "\n[services.web]\n", "\n[colony.ports]\n",
-         "\nport = 8080\n",
+         "\nport = 8080\n", "{port}", "{service}", "${A}", "\ntemplate = 'web-app'\n",
+         "\ntemplate = 'x'\n", "\n[colony.ports]\napi = 8080\n", "ports = { web = 3000 }\n",
          "\n[services.x]\ncommand = 'x'\nport = 8080\n", "\n[[services.y]]\n", "\nservices = 1\n"]
     ),
     st.text(max_size=5),
@@ -131,7 +150,20 @@ def check(text: str) -> Config | None:
     assert config.render(found).count("-->") >= len(found)
     config.render(found, color=True)
     json.dumps(config.as_data(found))
+    if read is not None:
+        check_fix(text, read)
     return read
+
+
+def check_fix(text: str, before: Config) -> None:
+    """What is fixed means the same, and is fixed."""
+    fixed = fix(text)
+    if not fixed.done:
+        assert fixed.text == text
+        return
+    after = config.parse(fixed.text, workspace=WORKSPACE)
+    assert after.services == before.services
+    assert fix(fixed.text).done == ()
 
 
 def test_the_valid_one_is_valid() -> None:
@@ -156,7 +188,7 @@ def test_a_mutated_valid_document(data: st.DataObject) -> None:
 
 
 @unhurried
-@given(st.permutations(VALID.splitlines(keepends=True)), st.integers(1, 34))
+@given(st.permutations(VALID.splitlines(keepends=True)), st.integers(1, 36))
 def test_a_valid_document_with_its_lines_in_disorder(lines: list[str], count: int) -> None:
     check("".join(lines[:count]))
 
