@@ -1,13 +1,13 @@
-"""What has happened in an instance, numbered: events, and the lines that services wrote.
+"""What has happened in an instance, numbered.
 
-    system's stream ──▶ History ──▶ a ring of events    ──▶ subscribers, each with a bounded queue
-                               └──▶ a ring of lines for each colony ──▶ subscribers
+    system's stream ──▶ History ──▶ a ring of events ──▶ subscribers, each with a bounded queue
 
-Law: an item has a number that is never used again, so a reader says where it stopped and goes on
+Law: an event has a number that is never used again, so a reader says where it stopped and goes on
 from there; when the ring has lost what it asks for it is told so (a *gap*), never given less
-in silence. A reader that does not keep up loses its oldest items and is told how many.
+in silence. A reader that does not keep up loses its oldest events and is told how many.
 
-The rings outlive the API's actor and everybody that it serves: they belong to the host.
+The ring outlives the API's actor and everybody that it serves: it belongs to the host. What
+services wrote is no part of it: `colony.logs` keeps that, and `colony.api.lines` shows it.
 
 Nothing goes out that might be secret. Of an event's fields only plain values are taken, of an exit
 reason its words, of a message that an actor was handling the name of its type.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -26,22 +26,14 @@ import msgspec
 
 from actors import Event, Reason
 from actors import events as kernel
-from colony.events import ServiceOutput, ServiceStarted
-from colony.logs import LineSplitter
+from colony.events import ServiceOutput
 from colony.tree import colony_of
 
 EVENTS_KEPT: Final = 10_000
-LINES_KEPT: Final = 20_000
-"""Lines of one colony that are kept at most."""
-BYTES_KEPT: Final = 4 * 1024 * 1024
-"""Bytes of one colony's lines that are kept at most."""
-COLONIES_KEPT: Final = 200
-"""Colonies whose lines are kept; those of the one that was quiet longest go first."""
 
-_KERNEL: Final = "actor"
 _WORDS: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
-Notify = Callable[[Any], None]
+Notify = Callable[["Happened"], None]
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -53,72 +45,6 @@ class Happened(msgspec.Struct, frozen=True):
     json: bytes
 
 
-class Line:
-    """A line with its number; its JSON is made once for all readers."""
-
-    __slots__ = ("_json", "colony", "seq", "service", "stream", "text", "ts")
-
-    def __init__(
-        self, seq: int, ts: float, colony: str, service: str, stream: str, text: bytes
-    ) -> None:
-        self.seq = seq
-        self.ts = ts
-        self.colony = colony
-        self.service = service
-        self.stream = stream
-        self.text = text
-        self._json: bytes | None = None
-
-    def __repr__(self) -> str:
-        return f"<Line {self.seq} of {self.colony}/{self.service}: {self.text!r}>"
-
-    @property
-    def json(self) -> bytes:
-        """As `types.LogLine`, without a line end."""
-        if self._json is None:
-            self._json = msgspec.json.encode(self.data())
-        return self._json
-
-    def data(self) -> dict[str, Any]:
-        """As `types.LogLine`."""
-        return {
-            "seq": self.seq,
-            "ts": iso(self.ts),
-            "colony": self.colony,
-            "service": self.service,
-            "stream": self.stream,
-            "text": self.text.decode("utf-8", "replace"),
-            "dropped": 0,
-        }
-
-
-class Ring:
-    """The last lines of one colony, bounded in number and in bytes."""
-
-    __slots__ = ("bytes", "lines", "next")
-
-    def __init__(self) -> None:
-        self.lines: deque[Line] = deque()
-        self.bytes = 0
-        self.next = 1
-
-    def __repr__(self) -> str:
-        return f"<Ring of {len(self.lines)} lines, next {self.next}>"
-
-    def add(self, line: Line) -> None:
-        """Adds a line and lets the oldest go."""
-        self.lines.append(line)
-        self.bytes += len(line.text)
-        self.next = line.seq + 1
-        while len(self.lines) > LINES_KEPT or self.bytes > BYTES_KEPT:
-            self.bytes -= len(self.lines.popleft().text)
-
-    @property
-    def first(self) -> int:
-        """The number of the oldest line that is there, or of the next."""
-        return self.lines[0].seq if self.lines else self.next
-
-
 class History:
     """Listens to a system's events from `attach` on."""
 
@@ -126,22 +52,16 @@ class History:
         self.began = clock()
         self.events: deque[Happened] = deque(maxlen=EVENTS_KEPT)
         self.last_id = 0
-        self.rings: dict[str, Ring] = {}
         self._clock = clock
-        self._splitters: dict[tuple[str, str, str], LineSplitter] = {}
-        self._event_readers: list[Notify] = []
-        self._line_readers: list[Notify] = []
+        self._readers: list[Notify] = []
 
     def __repr__(self) -> str:
-        return f"<History of {self.last_id} events, {len(self.rings)} colonies>"
+        return f"<History of {self.last_id} events>"
 
     def note(self, event: Event) -> None:
         """Takes an event in. To be given to `EventStream.listen`: never blocks, never fails."""
         if isinstance(event, ServiceOutput):
-            self._output(event)
             return
-        if isinstance(event, ServiceStarted):
-            self._rest(event.colony, event.service)
         type_ = name_of(type(event))
         if type_ is None:
             return
@@ -150,7 +70,7 @@ class History:
         fields = {"id": self.last_id, "ts": iso(self._clock()), "type": type_, "colony": colony}
         happened = Happened(self.last_id, type_, colony, encoded(fields | plain_fields(event)))
         self.events.append(happened)
-        for reader in tuple(self._event_readers):
+        for reader in tuple(self._readers):
             reader(happened)
 
     # -- reading -------------------------------------------------------------------------------
@@ -168,57 +88,15 @@ class History:
         kept = list(self.events)
         return lost, kept[len(kept) - behind :] if behind < len(kept) else kept
 
-    def lines(self, colony: str) -> Ring:
-        """A colony's lines; empty for one that never wrote any."""
-        return self.rings.get(colony) or Ring()
-
-    def listen(
-        self, events: Notify | None = None, lines: Notify | None = None
-    ) -> Callable[[], None]:
-        """Calls with every event, and every list of lines, from now on; returns what ends that."""
-        for readers, reader in ((self._event_readers, events), (self._line_readers, lines)):
-            if reader is not None:
-                readers.append(reader)
+    def listen(self, reader: Notify) -> Callable[[], None]:
+        """Calls with every event from now on; returns what ends that."""
+        self._readers.append(reader)
 
         def leave() -> None:
-            for readers, reader in ((self._event_readers, events), (self._line_readers, lines)):
-                if reader in readers:
-                    readers.remove(reader)
+            if reader in self._readers:
+                self._readers.remove(reader)
 
         return leave
-
-    # -- lines ---------------------------------------------------------------------------------
-
-    def _output(self, event: ServiceOutput) -> None:
-        key = (event.colony, event.service, event.stream)
-        splitter = self._splitters.get(key)
-        if splitter is None:
-            splitter = self._splitters[key] = LineSplitter()
-        self._add(key, splitter.feed(event.data))
-
-    def _rest(self, colony: str, service: str) -> None:
-        """A new life has begun: what the last one left without a line end is a line."""
-        for stream in ("stdout", "stderr"):
-            splitter = self._splitters.pop((colony, service, stream), None)
-            if splitter is not None:
-                self._add((colony, service, stream), splitter.close())
-
-    def _add(self, key: tuple[str, str, str], texts: list[bytes]) -> None:
-        if not texts:
-            return
-        colony, service, stream = key
-        ring = self.rings.pop(colony, None) or Ring()
-        self.rings[colony] = ring
-        if len(self.rings) > COLONIES_KEPT:
-            del self.rings[next(iter(self.rings))]
-        now = self._clock()
-        added = []
-        for text in texts:
-            line = Line(ring.next, now, colony, service, stream, text)
-            ring.add(line)
-            added.append(line)
-        for reader in tuple(self._line_readers):
-            reader(added)
 
 
 # -- names and values ------------------------------------------------------------------------------
@@ -276,19 +154,3 @@ def iso(seconds: float) -> str:
     """A time since the epoch in ISO 8601, UTC, to the millisecond."""
     text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
-
-
-def recent(
-    ring: Ring, *, after: int, services: tuple[str, ...], grep: re.Pattern[bytes] | None
-) -> Iterator[Line]:
-    """The lines of a ring after number `after` that are wanted, oldest first."""
-    for line in ring.lines:
-        if line.seq > after and wanted(line, services, grep):
-            yield line
-
-
-def wanted(line: Line, services: tuple[str, ...], grep: re.Pattern[bytes] | None) -> bool:
-    """Whether a line is of one of the services, and matches."""
-    if services and line.service not in services:
-        return False
-    return grep is None or grep.search(line.text) is not None

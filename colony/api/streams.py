@@ -1,8 +1,8 @@
 """Answers that go on: events, logs, a colony's console, a forwarded port.
 
-Each reader has a bounded feed of its own. One that is slow loses its oldest items and is told how
-many; one that takes nothing at all is let go. A stream that is over ends as HTTP ends it, so that a
-reader can tell that from an instance that died.
+Each reader has a bounded feed of its own, or follows a ring. One that is slow loses its oldest
+items and is told how many; one that takes nothing at all is let go. A stream that is over ends as
+HTTP ends it, so that a reader can tell that from an instance that died.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -23,12 +23,14 @@ from colony import tree
 from colony.api import types as t
 from colony.api.bridge import Bridge
 from colony.api.feed import Feed
-from colony.api.history import Happened, Line, recent, wanted
+from colony.api.history import Happened
+from colony.api.lines import FORMATS, Looks, Place, filter_of, page_json
 from colony.api.operations import API, Ask, Operations
-from colony.api.problems import ApiError, invalid
+from colony.api.problems import ApiError
 from colony.api.security import WRITE_TIMEOUT
-from colony.api.waiting import compiled
 from colony.console import Console
+from colony.events import ServiceOutput
+from colony.logs import Filter
 
 HEARTBEAT: Final = 15.0
 """Seconds of silence after which a stream says that it lives."""
@@ -37,7 +39,7 @@ READERS_MOST: Final = 4000
 """Streams that are open at the same time."""
 
 LINES_WAITING: Final = 2000
-"""Batches of lines that wait for one reader."""
+"""Pieces of a console that wait for one reader."""
 
 _HEADERS: Final = {
     "Server": "colony",
@@ -54,6 +56,7 @@ class Streams:
     def __init__(self, operations: Operations, bridge: Bridge) -> None:
         self.operations = operations
         self.bridge = bridge
+        self._looks = Looks(operations.host.parts.logs)
         self._feeds: set[Feed[Any]] = set()
         self._closing = False
 
@@ -102,7 +105,7 @@ class Streams:
                     post(put, happened)
 
             before = history.since(history.last_id if since is None else since)
-            return history.listen(events=note) if query.follow else _nothing, before
+            return history.listen(note) if query.follow else _nothing, before
 
         async with self._open(feed, subscribe) as (lost, before):
             if not query.follow:
@@ -123,53 +126,54 @@ class Streams:
     async def logs(self, ask: Ask, request: web.Request) -> web.StreamResponse:
         """The last lines, and with `follow` those that come until the colony has ended."""
         query: t.LogQuery = ask.query
-        colony = self.operations.colony(ask.names["colony"])
+        colony = self.operations.colony(ask.names["colony"]).name
         for name in query.service:
-            self.operations._service(Ask({"colony": colony.name, "service": name}))
-        grep = None if query.grep is None else compiled(query.grep, "grep")
-        since = _moment(query.since)
-        feed: Feed[list[Line]] = Feed(LINES_WAITING)
-        post, put = self.bridge.post, feed.put
-        history, services = self.operations.host.history, query.service
-
-        async def subscribe() -> tuple[Callable[[], None], tuple[list[Line], int]]:
-            def note(lines: list[Line]) -> None:
-                if lines[0].colony == colony.name:
-                    chosen = [line for line in lines if wanted(line, services, grep)]
-                    if chosen:
-                        post(put, chosen)
-
-            ring = history.lines(colony.name)
-            after = since if isinstance(since, int) else 0
-            found = list(recent(ring, after=after, services=services, grep=grep))
-            if isinstance(since, float):
-                found = [line for line in found if line.ts >= since]
-            found = found[len(found) - query.tail :] if query.tail < len(found) else found
-            if not query.follow:
-                return _nothing, (found, ring.next - 1)
-            leave = history.listen(lines=note)
-            over = self._at_the_end_of(colony.name, feed)
-            return _both(leave, over), (found, ring.next - 1)
-
-        async with self._open(feed, subscribe) as (found, cursor):
-            if not query.follow:
-                return _page(found, cursor, query)
-            return await self._follow(request, feed, found, query)
+            self.operations._service(Ask({"colony": colony, "service": name}))
+        first = filter_of(query)
+        if first.after > self._looks.logs.position:  # of another instance's
+            first = msgspec.structs.replace(first, after=0)
+        if query.follow:
+            return await self._follow(request, colony, query, first)
+        page = await self._looks.page(colony, _once(query.service), first)
+        kind, shown = FORMATS[query.format]
+        if query.format == "text":
+            headers = {**_HEADERS, "Content-Type": kind}
+            return web.Response(body=shown(colony, page.lines, {}), headers=headers)
+        body = page_json(colony, page)
+        return web.Response(body=body, content_type="application/json", headers=_HEADERS)
 
     async def _follow(
-        self, request: web.Request, feed: Feed[list[Line]], found: list[Line], query: t.LogQuery
+        self, request: web.Request, colony: str, query: t.LogQuery, first: Filter
     ) -> web.StreamResponse:
-        as_json = query.format == "json"
-        kind = "application/x-ndjson" if as_json else "text/plain; charset=utf-8"
-        response = await _begin(request, kind)
-        await _write(response, _lines(found, 0, as_json))
-        while (taken := await feed.take(HEARTBEAT)) is not None:
-            dropped, batches = taken
-            lines = [line for batch in batches for line in batch]
-            # Nothing to say: an empty line, so that a reader who has left is found out.
-            await _write(response, _lines(lines, dropped, as_json) or b"\n")
-        await response.write_eof()
+        kind, shown = FORMATS[query.format]
+        looks, services = self._looks, _once(query.service)
+        bell: Feed[None] = Feed(1)
+        async with self._open(bell, partial(self._ring_for, colony, bell)):
+            page = await looks.page(colony, services, first)
+            response = await _begin(request, kind)
+            await _write(response, shown(colony, page.lines, {}))
+            place, rung = Place(page), True
+            while rung:
+                rung = await bell.take(HEARTBEAT) is not None
+                page = await looks.page(
+                    colony, services, Filter(grep=query.grep, after=place.after)
+                )
+                missed = place.advance(page)
+                # Nothing to say: an empty line, so that a reader who has left is found out.
+                await _write(response, shown(colony, page.lines, missed) or b"\n")
+            await response.write_eof()
         return response
+
+    async def _ring_for(self, colony: str, bell: Feed[None]) -> tuple[Callable[[], None], None]:
+        """Rings when a colony's services have written something, until it has ended."""
+        post, put = self.bridge.post, bell.put
+
+        def note(event: Event) -> None:
+            if isinstance(event, ServiceOutput) and event.colony == colony:
+                post(put, None)
+
+        leave = self.operations.host.system.events.listen(note)
+        return _both(leave, self._at_the_end_of(colony, bell)), None
 
     def _at_the_end_of(self, colony: str, feed: Feed[Any]) -> Callable[[], None]:
         """Closes a feed when a colony has ended. In the instance's loop."""
@@ -296,24 +300,6 @@ def _gap(lost: int) -> bytes:
     return b'event: gap\ndata: {"lost": %d}\n\n' % lost
 
 
-def _lines(lines: list[Line], dropped: int, as_json: bool) -> bytes:
-    if not as_json:
-        lost = f"… {dropped} outputs dropped\n".encode() if dropped else b""
-        return lost + b"".join(line.text + b"\n" for line in lines)
-    if dropped and lines:
-        first = msgspec.json.encode(lines[0].data() | {"dropped": dropped})
-        return first + b"\n" + b"".join(line.json + b"\n" for line in lines[1:])
-    return b"".join(line.json + b"\n" for line in lines)
-
-
-def _page(lines: list[Line], cursor: int, query: t.LogQuery) -> web.Response:
-    if query.format == "text":
-        kind = {"Content-Type": "text/plain; charset=utf-8"}
-        return web.Response(body=_lines(lines, 0, False), headers=_HEADERS | kind)
-    body = b'{"lines":[' + b",".join(line.json for line in lines) + b'],"cursor":%d}' % cursor
-    return web.Response(body=body, content_type="application/json", headers=_HEADERS)
-
-
 # -- what is asked ---------------------------------------------------------------------------------
 
 
@@ -330,17 +316,8 @@ def _last_event_id(header: str | None, since: int | None) -> int | None:
     return since
 
 
-def _moment(since: str | None) -> int | float | None:
-    """A line's number, or a time in seconds since the epoch."""
-    if since is None:
-        return None
-    if re.fullmatch("[0-9]{1,18}", since):
-        return int(since)
-    try:
-        return datetime.fromisoformat(since).timestamp()
-    except (ValueError, OverflowError, OSError):
-        words = f"this is a line's number or a time in ISO 8601, got: {since!r}"
-        raise invalid([t.Advice("since", words)]) from None
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
 
 
 def _nothing() -> None:

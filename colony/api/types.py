@@ -160,9 +160,10 @@ class Plan(Struct, frozen=True):
 
 
 class LogLine(Struct, frozen=True):
-    """One line that a service wrote. `seq` counts the colony's lines from 1.
+    """One line that a service wrote. `seq` counts the service's lines from 1, over all its lives.
 
-    `dropped` is how many lines before this one were lost, to this reader or to all.
+    `dropped` is how many of the service's lines before this one a follower missed. An overlong line
+    comes in pieces with one `seq`: `piece` 0, 1 …, and `more` on each but the last.
     """
 
     seq: int
@@ -172,13 +173,19 @@ class LogLine(Struct, frozen=True):
     stream: Stream
     text: str
     dropped: int = 0
+    piece: int = 0
+    more: bool = False
 
 
 class LogPage(Struct, frozen=True):
-    """The last lines, oldest first. `cursor` goes into `since` to go on after them."""
+    """Lines, oldest first. `cursor` goes into `since` to go on after them.
+
+    `dropped` is by service how many of its lines are not kept any more: those numbered up to it.
+    """
 
     lines: tuple[LogLine, ...]
     cursor: int
+    dropped: dict[str, int] = {}
 
 
 class Waited(Struct, frozen=True):
@@ -344,7 +351,8 @@ class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """What to wait for.
 
     `for` is ready, exit or log; with log, `pattern` is a regular expression that a line has to
-    match. Default: ready, for 60,000 ms.
+    match, `since` the `cursor` of a page of logs after which it has to come (default: any that is
+    kept). Default: ready, for 60,000 ms.
     """
 
     condition: Literal["ready", "exit", "log"] = field(default="ready", name="for")
@@ -354,11 +362,12 @@ class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which lines. `since` is a line's number, or a time in ISO 8601; `follow` goes on with what
+    """Which lines. `tail` are the last so many: 100 by default, or all that are kept with `since`,
+    which is the `cursor` of an earlier page, or a time in ISO 8601. `follow` goes on with what
     comes. `format` is json (the default; one document, or a line each with `follow`), or text."""
 
     service: tuple[str, ...] = ()
-    tail: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    tail: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     since: str | None = None
     grep: Annotated[str, Meta(max_length=1000)] | None = None
     follow: bool = False

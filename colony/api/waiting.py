@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
+from actors import Event
 from colony.api import types as t
-from colony.api.history import Line, recent, wanted
-from colony.api.problems import invalid
+from colony.api.lines import check_pattern
+from colony.events import ServiceOutput
+from colony.logs import Filter
 from colony.running import OVER, USABLE, RunningService
 
 if TYPE_CHECKING:
@@ -31,55 +33,57 @@ async def wait_for(operations: Operations, service: RunningService, query: t.Wai
 
 
 async def _log(operations: Operations, service: RunningService, query: t.WaitQuery) -> t.Waited:
-    pattern = compiled(query.pattern, "pattern")
-    names = (service.name,)
-    history = operations.host.history
-    found: list[Line] = list(
-        recent(
-            history.lines(service.colony.name),
-            after=query.since or 0,
-            services=names,
-            grep=pattern,
-        )
-    )
-    came = anyio.Event()
+    """Looks at what there is, and again whenever there is more, or the service has ended."""
+    check_pattern(query.pattern, "pattern")
+    colony, names = service.colony.name, (service.name,)
+    host, after = operations.host, query.since or 0
+    bell = Bell()
 
-    def note(lines: list[Line]) -> None:
-        for line in lines:
-            if line.colony == service.colony.name and wanted(line, names, pattern):
-                found.append(line)
-                came.set()
+    def note(event: Event) -> None:
+        if isinstance(event, ServiceOutput) and (event.colony, event.service) == (colony, *names):
+            bell.ring()
 
-    leave = history.listen(lines=note)
+    leave = host.system.events.listen(note)
     try:
-        if not found:
-            await _either(came, service)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_ring_at_the_end, service, bell)
+            while True:
+                bell.reset()
+                over = bell.last
+                wanted = Filter(grep=query.pattern, after=after)
+                page = await anyio.to_thread.run_sync(host.parts.logs.page, colony, names, wanted)
+                if page.lines or over:
+                    break
+                after = page.next
+                await bell.rung()
+            tasks.cancel_scope.cancel()
     finally:
         leave()
     view = operations.views.service(service)
-    return t.Waited(bool(found), view, found[0].text.decode("utf-8", "replace") if found else None)
+    return t.Waited(bool(page.lines), view, page.lines[0].text if page.lines else None)
 
 
-async def _either(came: anyio.Event, service: RunningService) -> None:
-    """Waits for a line, or for the end of the service."""
+class Bell:
+    """Rings, any number of times as one, until it is reset; after `last` no more will come."""
 
-    async def end(scope: anyio.CancelScope) -> None:
-        with service.watch() as statuses:
-            async for status in statuses:
-                if service.colony.ended or status.state in OVER:
-                    scope.cancel()
-                    return
+    def __init__(self) -> None:
+        self.last = False
+        self._event = anyio.Event()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(end, tasks.cancel_scope)
-        await came.wait()
-        tasks.cancel_scope.cancel()
+    def ring(self, *, last: bool = False) -> None:
+        self.last = self.last or last
+        self._event.set()
+
+    def reset(self) -> None:
+        self._event = anyio.Event()
+
+    async def rung(self) -> None:
+        await self._event.wait()
 
 
-def compiled(pattern: str, field: str) -> re.Pattern[bytes]:
-    """A regular expression for lines. Raises `ApiError` (422)."""
-    try:
-        return re.compile(pattern.encode())
-    except (re.error, OverflowError, RecursionError) as error:
-        words = f"this is no regular expression: {error}, got: {pattern!r}"
-        raise invalid([t.Advice(field, words)]) from None
+async def _ring_at_the_end(service: RunningService, bell: Bell) -> None:
+    with service.watch() as statuses:
+        async for status in statuses:
+            if service.colony.ended or status.state in OVER:
+                bell.ring(last=True)
+                return

@@ -51,8 +51,10 @@ DURATION: Final = Duration()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...", shell_complete=service_names)
 @click.option("-c", "--colony", "name", shell_complete=colony_names, help="Of which colony.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("-n", "--tail", type=click.IntRange(0, 10_000), default=100, help="Last lines: 100.")
-@click.option("--since", help="From a line's number, a time, or how long ago: 5m.")
+@click.option(
+    "-n", "--tail", type=click.IntRange(0, 10_000), help="Last lines: 100, or all of --since."
+)
+@click.option("--since", help="From a cursor, a time, or how long ago: 5m.")
 @click.option("--grep", metavar="RE", help="Lines that match a regular expression.")
 @click.option("--until", metavar="RE", help="Follow until a line matches, and end with 0.")
 @click.option("--timeout", type=DURATION, help="Give up --until or --follow after this: 30s.")
@@ -65,7 +67,7 @@ def logs(
     services: tuple[str, ...],
     name: str | None,
     follow: bool,
-    tail: int,
+    tail: int | None,
     since: str | None,
     grep: str | None,
     until: str | None,
@@ -146,7 +148,7 @@ class Shower:
             code = NAME_COLOURS[zlib.crc32(name.encode()) % len(NAME_COLOURS)]
             start += out.paint(f"{name:<{self.width}} |", code, self.colour) + " "
         if line.get("dropped"):
-            sys.stdout.write(f"… {line['dropped']} outputs dropped\n")
+            sys.stdout.write(f"{start}… {line['dropped']} lines dropped\n")
         sys.stdout.write(f"{start}{text}\n")
         sys.stdout.flush()
 
@@ -172,7 +174,7 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _moment(since: str | None) -> str | None:
-    """A time ago as a time; a number of a line or a time as it is."""
+    """A time ago as a time; a cursor or a time as it is."""
     if since is None or since.isdigit():
         return since
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|min|h|d)", since)

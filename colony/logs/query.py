@@ -43,11 +43,14 @@ class LogPage(msgspec.Struct, frozen=True):
         The position to ask after for what follows.
     dropped
         By service, how many lines were dropped before the first that is still kept.
+    last
+        By service, the number of its last line, wanted or not.
     """
 
     lines: tuple[LogLine, ...]
     next: int
     dropped: dict[str, int]
+    last: dict[str, int] = {}
 
 
 def select(rings: Iterable[tuple[str, Sequence[Chunk]]], wanted: Filter) -> list[LogLine]:

@@ -351,6 +351,11 @@ class Logs:
 
     # -- asking --------------------------------------------------------------------------------
 
+    @property
+    def position(self) -> int:
+        """That of what was read last: a page asked for now goes at least as far."""
+        return self._position
+
     def services(self, colony: str) -> list[str]:
         """The services of a colony of which there is output."""
         with self._lock:
@@ -366,8 +371,9 @@ class Logs:
             rings = [ring for name in names if (ring := self._rings.get((colony, name)))]
             chunks = [(ring.service, ring.chunks(wanted.after)) for ring in rings]
             dropped = {ring.service: ring.dropped for ring in rings if ring.dropped}
+            last = {ring.service: ring.lines for ring in rings}
             position = self._position
-        return LogPage(tuple(select_lines(chunks, wanted)), position, dropped)
+        return LogPage(tuple(select_lines(chunks, wanted)), position, dropped, last)
 
     def last_lines(self, colony: str, service: str, count: int) -> list[LogLine]:
         """The last lines of one service, one that is not finished included."""

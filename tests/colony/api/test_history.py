@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from actors import Crashed, Shutdown, events
 from colony.api import history as h
-from colony.api.history import History, Line, name_of, recent
+from colony.api.history import History, name_of
 from colony.events import ServiceExited, ServiceOutput, ServiceStarted
 from proxy.actors import DoorOpened
 
 
 def started(n: int) -> ServiceStarted:
     return ServiceStarted(at=0.0, colony="app", service="web", pid=n, incarnation=n)
-
-
-def output(text: bytes, colony: str = "app") -> ServiceOutput:
-    return ServiceOutput(at=0.0, colony=colony, service="web", stream="stdout", data=text)
 
 
 def new() -> History:
@@ -106,55 +101,7 @@ def test_a_message_that_was_handled_and_an_error_go_out_as_words_only() -> None:
     assert "hunter2" not in str(data)
 
 
-def test_lines_are_numbered_in_each_colony() -> None:
+def test_output_is_no_event() -> None:
     history = new()
-    history.note(output(b"one\ntw"))
-    history.note(output(b"o\nthree\n"))
-    history.note(output(b"other\n", "blog"))
-    assert [(line.seq, line.text) for line in history.lines("app").lines] == [
-        (1, b"one"),
-        (2, b"two"),
-        (3, b"three"),
-    ]
-    assert [line.seq for line in history.lines("blog").lines] == [1]
-
-
-def test_the_next_life_ends_the_last_lives_unfinished_line() -> None:
-    history = new()
-    history.note(output(b"no newline"))
-    history.note(started(2))
-    assert [line.text for line in history.lines("app").lines] == [b"no newline"]
-
-
-def test_rings_are_bounded_in_lines_and_in_bytes(monkeypatch: Any) -> None:
-    monkeypatch.setattr(h, "LINES_KEPT", 10)
-    history = new()
-    history.note(output(b"".join(b"%d\n" % n for n in range(100))))
-    ring = history.lines("app")
-    assert [line.text for line in ring.lines] == [b"%d" % n for n in range(90, 100)]
-    assert ring.first == 91
-    monkeypatch.setattr(h, "BYTES_KEPT", 5)
-    history.note(output(b"abcdefgh\n"))
-    assert ring.bytes <= 5
-
-
-def test_only_so_many_colonies_are_remembered(monkeypatch: Any) -> None:
-    monkeypatch.setattr(h, "COLONIES_KEPT", 2)
-    history = new()
-    for name in ("a", "b", "a", "c"):
-        history.note(output(b"x\n", name))
-    assert list(history.rings) == ["a", "c"]
-
-
-def test_lines_are_chosen_by_service_number_and_pattern() -> None:
-    history = new()
-    history.note(output(b"apple\nbanana\navocado\n"))
-    ring = history.lines("app")
-    grep = re.compile(b"^a")
-    assert [x.text for x in recent(ring, after=1, services=("web",), grep=grep)] == [b"avocado"]
-    assert list(recent(ring, after=0, services=("api",), grep=None)) == []
-
-
-def test_what_is_not_utf8_is_shown_with_replacements() -> None:
-    line = Line(1, 0.0, "app", "web", "stdout", b"a\xffb")
-    assert json.loads(line.json)["text"] == "a\ufffdb"
+    history.note(ServiceOutput(at=0.0, colony="app", service="web", stream="stdout", data=b"x\n"))
+    assert history.last_id == 0
