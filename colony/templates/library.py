@@ -36,7 +36,8 @@ class NoTemplate(LookupError):
         self.known = tuple(known)
         near = values.meant(name, list(self.known))
         yours = "" if mine is None else f"; yours go into {mine}/NAME/{FILE}"
-        self.help = near or f"there are {', '.join(self.known)}{yours}"
+        listed = f"there are {', '.join(self.known)}{yours}"
+        self.help = f"{near} {listed}" if near else listed
         super().__init__(f"there is no template {values.quoted(name)}")
 
 

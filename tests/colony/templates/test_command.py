@@ -44,7 +44,9 @@ def test_show_of_none(tmp_path: Path) -> None:
     shown = run(tmp_path, "show", "web-ap")
     assert shown.returncode == 5
     assert shown.stderr == (
-        'error: there is no template "web-ap"\n  = help: did you mean `web-app`?\n'
+        'error: there is no template "web-ap"\n'
+        "  = help: did you mean `web-app`? there are api-service, full-stack, python-app, web-app; "
+        f"yours go into {tmp_path}/templates/NAME/colony.toml\n"
     )
 
 

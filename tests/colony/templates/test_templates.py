@@ -200,7 +200,8 @@ def test_the_documents_own_example_names_itself(mine: Path) -> None:
 def test_a_missing_one_with_its_near_miss(mine: Path) -> None:
     assert problem("[colony]\nname = 'a'\ntemplate = 'web-ap'", mine)[:3] == (
         'there is no template "web-ap"',
-        "did you mean `web-app`?",
+        "did you mean `web-app`? there are api-service, full-stack, python-app, web-app; yours go "
+        f"into {mine}/NAME/colony.toml",
         3,
     )
 
@@ -220,7 +221,8 @@ def test_a_missing_one_that_another_names(mine: Path) -> None:
     put(mine, "node", "")
     assert problem("[colony]\nname = 'a'\ntemplate = 'one'", mine)[:3] == (
         'there is no template "nodde", which the template "one" names',
-        "did you mean `node`?",
+        "did you mean `node`? there are api-service, full-stack, node, one, python-app, web-app; "
+        f"yours go into {mine}/NAME/colony.toml",
         3,
     )
 
