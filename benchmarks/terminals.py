@@ -1,0 +1,245 @@
+"""`colony attach` against a raw pty, tmux and (where installed) dtach, in one run.
+
+    python benchmarks/terminals.py [--quick] [--json]
+
+cat         a file of 32 MB in the attached shell, until the next prompt: MB/s, and how many bytes
+            really reach the viewer (a multiplexer that repaints lets most of them go)
+echo        a key until its echo: median and p99, in µs
+Ctrl-C      into a flood of `yes`, until the prompt: ms
+
+Each contestant runs the same bash behind a terminal that this program plays.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import _ratio
+
+SHELL: Final = ["bash", "--norc", "--noprofile", "-i"]
+PATIENCE: Final = 60.0
+PROMPT: Final = b"READY> "
+ENVIRONMENT: Final = {"PS1": PROMPT.decode(), "TERM": "xterm-256color", "HISTFILE": ""}
+
+
+class Seat:
+    """A terminal that this program plays, with a command on it."""
+
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(argv[0], argv, env)
+        self.seen = 0
+        self._tail = b""
+
+    def close(self) -> None:
+        os.close(self.fd)
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.waitpid(self.pid, 0)
+
+    def send(self, data: bytes) -> None:
+        os.write(self.fd, data)
+
+    def until(self, wanted: bytes) -> None:
+        """Reads as fast as it can until this has come."""
+        deadline = time.monotonic() + PATIENCE
+        while wanted not in self._tail:
+            ready, _, _ = select.select([self.fd], [], [], max(0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError(f"{wanted!r} did not come; the last was {self._tail[-200:]!r}")
+            data = os.read(self.fd, 65536)
+            self.seen += len(data)
+            self._tail = (self._tail + data)[-4096 - len(wanted) :]
+        self._tail = self._tail.partition(wanted)[2]
+
+    def quiet(self, seconds: float = 0.1) -> None:
+        """Reads until nothing has come for a while."""
+        while select.select([self.fd], [], [], seconds)[0]:
+            self._tail = os.read(self.fd, 65536)[-4096:]
+
+
+# -- what is measured ------------------------------------------------------------------------------
+
+
+def cat(seat: Seat, file: Path) -> tuple[float, int]:
+    """Seconds, and bytes that crossed."""
+    seat.quiet()
+    seat.seen = 0
+    began = time.perf_counter()
+    seat.send(b"cat %b; echo DO''NE\r" % str(file).encode())
+    seat.until(b"DONE")
+    return time.perf_counter() - began, seat.seen
+
+
+def echo(seat: Seat, count: int) -> list[float]:
+    """Seconds for each key."""
+    seat.send(b"stty -icanon; cat >/dev/null\r")
+    seat.quiet()
+    took = []
+    for number in range(count):
+        key = b"%c" % (97 + number % 26)
+        began = time.perf_counter()
+        seat.send(key)
+        seat.until(key)
+        took.append(time.perf_counter() - began)
+        time.sleep(0.0005)
+    seat.send(b"\x03")
+    seat.quiet()
+    seat.send(b"stty sane\r")
+    seat.quiet()
+    return took
+
+
+def interrupt(seat: Seat) -> float:
+    """Seconds from Ctrl-C in a flood to the prompt."""
+    seat.quiet()
+    seat.send(b"yes\r")
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        os.read(seat.fd, 65536)
+    began = time.perf_counter()
+    seat.send(b"\x03")
+    seat._tail = b""
+    seat.until(PROMPT)
+    return time.perf_counter() - began
+
+
+# -- the contestants -------------------------------------------------------------------------------
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("COLONY_") and k != "TMUX"}
+    places = {"COLONY_RUNTIME_DIR": str(folder / "run"), "COLONY_HOME": str(folder / "home")}
+    return {**kept, **ENVIRONMENT, **places}
+
+
+@contextmanager
+def raw_pty(folder: Path) -> Iterator[Seat]:
+    yield Seat(SHELL, environment(folder))
+
+
+@contextmanager
+def tmux(folder: Path) -> Iterator[Seat]:
+    name = f"bench-{os.getpid()}"
+    begin = ["tmux", "-L", name, "-f", "/dev/null"]
+    try:
+        yield Seat([*begin, "new-session", *SHELL], environment(folder))
+    finally:
+        subprocess.run([*begin, "kill-server"], check=False, capture_output=True)
+
+
+@contextmanager
+def dtach(folder: Path) -> Iterator[Seat]:
+    yield Seat(["dtach", "-A", str(folder / "dtach"), "-r", "none", *SHELL], environment(folder))
+
+
+@contextmanager
+def colony(folder: Path) -> Iterator[Seat]:
+    """Through a whole instance: actor, ring, WebSocket, client."""
+    file = folder / "colony.toml"
+    shell = ", ".join(f'"{word}"' for word in SHELL)
+    file.write_text(
+        f'[colony]\nname = "bench-{os.getpid()}"\n[services.web]\ncommand = ["sleep", "10000"]\n'
+        f'[terminal]\ncommand = [{shell}]\nenv = {{ PS1 = "{PROMPT.decode()}" }}\n'
+    )
+    command = [sys.executable, "-m", "colony"]
+    options = ("--network", "host", "--proxy", "embedded", "--dns", "none", "--separate")
+    run = subprocess.Popen(
+        [*command, "run", *options, str(file)],
+        stdout=subprocess.PIPE,
+        env=environment(folder) | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert run.stdout is not None
+    try:
+        for line in run.stdout:
+            if re.search(rb"web +pid", line):
+                break
+        yield Seat([*command, "-C", str(folder), "attach"], environment(folder))
+    finally:
+        run.send_signal(signal.SIGINT)
+        run.stdout.read()
+        run.wait()
+        run.stdout.close()
+
+
+CONTESTANTS: Final[dict[str, Callable[[Path], object]]] = {
+    "raw pty": raw_pty,
+    "tmux": tmux,
+    "dtach": dtach,
+    "colony": colony,
+}
+
+
+def present() -> list[str]:
+    return [name for name in CONTESTANTS if name in ("raw pty", "colony") or shutil.which(name)]
+
+
+def measured(quick: bool) -> dict[str, dict[str, list[float]]]:
+    """By contestant and figure. They take turns, a round each."""
+    rounds, size, keys = (1, 8, 200) if quick else (5, 32, 1000)
+    figures: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="colony-bench-") as place:
+        big = Path(place) / "big"
+        line = b"%07d the quick brown fox jumps over the lazy dog and so on for eighty columns\n"
+        big.write_bytes(b"".join(line % n for n in range(size * 1_000_000 // 80)))
+        megabytes = big.stat().st_size / 1e6
+        for number, name in enumerate(_ratio.turns(present(), rounds)):
+            folder = Path(place) / str(number)
+            folder.mkdir()
+            found = figures.setdefault(name, {"MB/s": [], "crossed": [], "echo": [], "ctrl-c": []})
+            with CONTESTANTS[name](folder) as seat:  # type: ignore[attr-defined]
+                try:
+                    seat.until(PROMPT)
+                    took, crossed = cat(seat, big)
+                    found["MB/s"].append(megabytes / took)
+                    found["crossed"].append(crossed / 1e6)
+                    found["echo"] += [each * 1e6 for each in echo(seat, keys)]
+                    found["ctrl-c"] += [interrupt(seat) * 1e3 for _ in range(3)]
+                finally:
+                    seat.close()
+    return figures
+
+
+def p99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]
+
+
+def main() -> None:
+    arguments = _ratio.arguments("colony attach, against a raw pty, tmux and dtach")
+    figures = measured(arguments.quick)
+    report = _ratio.Report()
+    mine = figures["colony"]
+    for peer in (name for name in figures if name != "colony"):
+        other = figures[peer]
+        goal = ">= 1" if peer == "tmux" else None
+        for name, unit, wanted in (
+            ("MB/s", "MB/s", goal),
+            ("crossed", "MB", goal),
+            ("echo", "µs", None),
+            ("ctrl-c", "ms", None),
+        ):
+            report.compare(f"{name}", mine[name], peer, other[name], unit=unit, goal=wanted)
+    report.state("echo, p99", p99(mine["echo"]), unit="µs", goal="<= 1000")
+    report.state("ctrl-c in a flood, worst", max(mine["ctrl-c"]), unit="ms", goal="<= 20")
+    report.show(json=arguments.json)
+
+
+if __name__ == "__main__":
+    main()

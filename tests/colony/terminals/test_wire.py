@@ -1,0 +1,206 @@
+"""The protocol of docs/terminal-protocol.md, spoken by the command line's own connection."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colony.client import Address, Problem, Unreachable, path_of
+from colony.paths import SOCKET
+from colony.terminals import opening
+from colony.terminals.connection import Connection
+from colony.terminals.frames import BINARY
+from tests.colony.api.support import TOKEN, Rig, rig, until
+
+pytestmark = pytest.mark.real_time
+
+IDLE = {"web": {"command": ["sleep", "1000"]}}
+
+
+class Talk:
+    """A connection, its messages gathered."""
+
+    def __init__(self, address: Address, path: str, **query: object) -> None:
+        self.connection = Connection(address, path, query)
+        self.bytes = b""
+        self.told: list[dict[str, Any]] = []
+
+    def until(self, holds: Callable[[Talk], object]) -> None:
+        while not holds(self):
+            assert not self.connection.over, self.told
+            for kind, data in self.connection.receive():
+                if kind == BINARY:
+                    self.bytes += data
+                else:
+                    self.told.append(json.loads(data))
+
+    def first(self, t: str) -> dict[str, Any] | None:
+        return next((each for each in self.told if each["t"] == t), None)
+
+
+def address(one: Rig) -> Address:
+    return Address(one.folder / "run" / SOCKET)
+
+
+async def test_a_reconnect_loses_nothing(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        await opening.start(colony, name="1", argv=["/bin/sh", "-c", "stty -echo; echo a; cat"])
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+
+        def talk() -> None:
+            first = Talk(address(one), path, rows=30, columns=90)
+            first.until(lambda it: it.bytes.endswith(b"a\r\n"))
+            hello = first.told[0]
+            assert (hello["t"], hello["rows"], hello["columns"]) == ("hello", 30, 90)
+            offset = hello["offset"] + len(first.bytes) - hello["replay"]
+            first.connection.send(b"missed\n")
+            first.connection.close()
+            again = Talk(address(one), path, since=offset)
+            again.until(lambda it: b"missed" in it.bytes)
+            assert again.told[0]["offset"] == offset
+            assert again.told[0]["replay"] == 0
+            assert again.bytes == b"missed\r\n"
+            again.connection.send(b"\x04")
+            again.until(lambda it: it.first("exit"))
+            assert again.first("exit") == {"t": "exit", "code": 0, "reason": "exit code 0"}
+            again.until(lambda it: it.connection.over)
+            again.connection.close()
+
+        await one.ask(talk)
+
+
+async def test_a_since_that_never_was_shows_everything(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        await opening.start(colony, name="1", argv=["/bin/cat"])
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+
+        def talk() -> None:
+            viewer = Talk(address(one), path, since=10_000)
+            viewer.until(lambda it: it.told)
+            assert viewer.told[0]["truncated"] is True
+            viewer.connection.close()
+
+        await one.ask(talk)
+
+
+@pytest.mark.parametrize("message", ["{", '{"t": "fly"}', '{"t": "resize"}'])
+async def test_what_is_no_message_ends_the_viewer_and_not_the_session(
+    tmp_path: Path, message: str
+) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        await opening.start(colony, name="1", argv=["/bin/cat"])
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+
+        def talk() -> None:
+            viewer = Talk(address(one), path)
+            viewer.connection._send(1, message.encode())
+            while not viewer.connection.over:
+                viewer.connection.receive()
+            viewer.connection.close()
+
+        await one.ask(talk)
+        [info] = await opening.describe(colony)
+        await until(lambda: True)
+        assert info.name == "1"
+
+
+async def test_what_cannot_be_joined_is_a_problem(tmp_path: Path) -> None:
+    async with rig(tmp_path, tcp=True) as one:
+        colony = await one.add(IDLE)
+        await opening.start(colony, name="17", argv=["/bin/cat"])
+
+        def refused(address: Address, *parts: str, **query: object) -> tuple[int, str]:
+            with pytest.raises(Problem) as raised:
+                Connection(address, path_of("colonies", *parts), query)
+            return raised.value.status, str(raised.value)
+
+        def talk() -> None:
+            here, name = address(one), colony.name
+            assert refused(here, name[:-1], "terminals", "1", "attach") == (
+                404,
+                f"there is no colony {name[:-1]!r}; did you mean {name!r}?",
+            )
+            assert refused(here, name, "terminals", "18", "attach")[0] == 404
+            assert refused(here, name, "terminals", "17", "attach", rows=-1)[0] == 422
+            assert one.tcp is not None
+            path = (name, "terminals", "17", "attach")
+            assert refused(Address(None, "127.0.0.1", one.tcp), *path)[0] == 401
+            Connection(
+                Address(None, "127.0.0.1", one.tcp, TOKEN), path_of("colonies", *path)
+            ).close()
+            with pytest.raises(Unreachable):
+                Connection(Address(tmp_path / "none"), path_of("colonies", *path))
+
+        await one.ask(talk)
+
+
+async def test_no_child_inherits_a_master(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        _, first = await opening.start(colony, argv=["/bin/cat"])
+        await opening.start(colony, argv=["/bin/cat"])
+        for info in await opening.describe(colony):
+            held = [
+                os.readlink(f"/proc/{info.pid}/fd/{fd}")
+                for fd in os.listdir(f"/proc/{info.pid}/fd")
+            ]
+            assert len(set(held)) == 1
+            assert held[0].startswith("/dev/pts/")
+        assert first.alive
+
+
+async def test_the_routes(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        base = path_of("colonies", colony.name, "terminals")
+        made = await one.ask(
+            one.client.post, base, {"argv": ["/bin/cat"], "rows": 30, "columns": 99}
+        )
+        assert (made["name"], made["rows"], made["columns"]) == ("1", 30, 99)
+        await one.ask(one.client.post, f"{base}/1/input", {"text": "hé\r"})
+
+        async def shown() -> list[str]:
+            screen = await one.ask(one.client.get, f"{base}/1/screen")
+            assert (screen["rows"], screen["cursor_visible"]) == (30, True)
+            return [line for line in screen["lines"] if line]
+
+        while await shown() != ["hé", "hé"]:
+            pass
+        with pytest.raises(Problem, match="no such program in PATH"):
+            await one.ask(one.client.post, base, {"argv": ["no-such"]})
+        assert len(await one.ask(one.client.get, base)) == 1
+        gone = await one.ask(one.client.delete, f"{base}/1")
+        assert gone == {"colony": colony.name, "name": "1"}
+        with pytest.raises(Problem, match="there is no terminal"):
+            await one.ask(one.client.delete, f"{base}/1")
+
+
+async def test_a_flood_with_a_stopped_viewer_leaves_another_session_quick(tmp_path: Path) -> None:
+    """No figure is asserted: every echo comes, while three floods run and one viewer is stopped."""
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        for number in "123":
+            await opening.start(colony, name=number, argv=["/usr/bin/yes"])
+        await opening.start(colony, name="4", argv=["/bin/sh", "-c", "stty raw -echo; exec cat"])
+        path = path_of("colonies", colony.name, "terminals")
+
+        def talk() -> None:
+            stopped = [Connection(address(one), f"{path}/{n}/attach") for n in "123"]
+            quick = Talk(address(one), f"{path}/4/attach")
+            quick.until(lambda it: it.told)
+            for number in range(200):
+                quick.connection.send(b"<%d>" % number)
+                quick.until(lambda it, n=number: it.bytes.endswith(b"<%d>" % n))
+            quick.connection.close()
+            for each in stopped:
+                each.close()
+
+        await one.ask(talk)
