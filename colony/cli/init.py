@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from colony.cli import output as out
 from colony.cli.session import Failed, Session, json_option, pass_session
 from colony.config import values
 from colony.exits import Exit
+
+if TYPE_CHECKING:
+    from colony.init import Found
 
 
 @click.command()
@@ -55,31 +59,34 @@ def init(
                 Exit.REFUSED, f"{error.filename} cannot be written: {error.strerror}"
             ) from None
     if as_json:
-        out.as_json(
-            {
-                "path": None if dry_run else str(path),
-                "text": content,
-                "services": [
-                    {
-                        "name": each.name,
-                        "command": each.command,
-                        "port": each.port,
-                        "from": each.origin,
-                    }
-                    for each in (() if template else found.services)
-                ],
-                "notes": list(found.notes),
-            }
-        )
+        out.as_json(_as_data(None if dry_run else path, content, found, bool(template)))
         return
     if template is None:
-        for service in found.services:
-            out.message(f"{service.name}  from {service.origin}")
-        for line in found.environment:
-            out.message(f"{line.field} = {line.value}  from {line.origin}")
-        for note in found.notes:
-            out.message(f"note: {note}")
+        _say(found)
     print(content if dry_run else path)
+
+
+def _as_data(path: Path | None, content: str, found: Found, templated: bool) -> dict[str, object]:
+    services = () if templated else found.services
+    return {
+        "path": None if path is None else str(path),
+        "text": content,
+        "services": [
+            {"name": each.name, "command": each.command, "port": each.port, "from": each.origin}
+            for each in services
+        ],
+        "notes": list(found.notes),
+    }
+
+
+def _say(found: Found) -> None:
+    """What was taken from where, and what was not."""
+    for service in found.services:
+        out.message(f"{service.name}  from {service.origin}")
+    for line in found.environment:
+        out.message(f"{line.field} = {line.value}  from {line.origin}")
+    for note in found.notes:
+        out.message(f"note: {note}")
 
 
 def _check(template: str | None, name: str | None) -> None:
