@@ -1,22 +1,24 @@
 """The rtnetlink requests of this package, as functions that build them.
 
 Law: a request is complete when it is built (what, where, whose) and says in words what it does,
-for its error's sake. pyroute2's message classes encode; nothing here is sent.
+for its error's sake. Nothing here is sent.
+
+Encoded by hand: pyroute2's message classes take 60 to 100 µs for each, and a colony has a dozen of
+its own, which was a third of the time that its network took. A test holds the two equal.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Sequence
+import struct
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from socket import AF_INET, AF_INET6
-from typing import Any, Final
+from socket import AF_INET, AF_INET6, AF_UNSPEC
+from typing import Final
 
 import msgspec
 
 from netns import names
-from netns.rtnl import ifaddrmsg, ifinfmsg, rtmsg
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -37,6 +39,37 @@ NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 NLM_F_APPEND: Final = 0x800
 
+_HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
+_NUMBER: Final = struct.Struct("=I")
+_LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_ADDRESS: Final = struct.Struct("=BBBBI")  # family, bits, flags, scope, index
+_ROUTE: Final = struct.Struct(
+    "=BBBBBBBBI"
+)  # family, bits, bits, tos, table, by, scope, type, flags
+
+# From linux/if_link.h, linux/if_addr.h and linux/rtnetlink.h.
+_IFLA_IFNAME: Final = 3
+_IFLA_MTU: Final = 4
+_IFLA_LINKINFO: Final = 18
+_IFLA_IFALIAS: Final = 20
+_IFLA_GROUP: Final = 27
+_IFLA_NET_NS_FD: Final = 28
+_IFLA_EXT_MASK: Final = 29
+_IFLA_PROP_LIST: Final = 52 | 0x8000  # nested, and checked to be
+_IFLA_ALT_IFNAME: Final = 53
+_IFLA_INFO_KIND: Final = 1
+_IFLA_INFO_DATA: Final = 2
+_VETH_INFO_PEER: Final = 1
+_IFA_ADDRESS: Final = 1
+_IFA_LOCAL: Final = 2
+_IFA_FLAGS: Final = 8
+_RTA_DST: Final = 1
+_RTA_OIF: Final = 4
+_RTA_GATEWAY: Final = 5
+_RTA_PRIORITY: Final = 6
+_RTA_PREFSRC: Final = 7
+
 _NEW: Final = NLM_F_CREATE | NLM_F_EXCL
 
 _IFF_UP: Final = 1
@@ -51,7 +84,6 @@ _SCOPE_UNIVERSE: Final = 0
 _SCOPE_LINK: Final = 253
 _SCOPE_NOWHERE: Final = 255
 
-# To encode a request takes some 60 µs, and most of a namespace's are those of the one before.
 _remembered: Final = functools.lru_cache(maxsize=64)
 
 _ABSENT: Final = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL})
@@ -72,20 +104,24 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def _request(
-    doing: str, kind: int, flags: int, message: Any, tolerated: frozenset[int] = frozenset()
+    doing: str, kind: int, flags: int, body: bytes, tolerated: frozenset[int] = frozenset()
 ) -> Request:
-    message["header"]["type"] = kind
-    message["header"]["flags"] = flags | NLM_F_REQUEST
-    message.encode()
-    return Request(doing, bytes(message.data), tolerated)
+    header = _HEADER.pack(_HEADER.size + len(body), kind, flags | NLM_F_REQUEST, 0, 0)
+    return Request(doing, header + body, tolerated)
 
 
-def _link(attributes: Sequence[tuple[str, Any]] = (), **fields: int) -> Any:
-    message = ifinfmsg()
-    for name, value in fields.items():
-        message[name] = value
-    message["attrs"] = list(attributes)
-    return message
+def _attribute(kind: int, value: bytes | int | str) -> bytes:
+    """One attribute: a number of 32 bits, a text with its end, or bytes, padded to four."""
+    if isinstance(value, int):
+        value = _NUMBER.pack(value)
+    elif isinstance(value, str):
+        value = value.encode() + b"\0"
+    padding = b"\0" * (-len(value) % 4)
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + padding
+
+
+def _link(*attributes: bytes, index: int = 0, flags: int = 0, change: int = 0) -> bytes:
+    return _LINK.pack(AF_UNSPEC, 0, index, flags, change) + b"".join(attributes)
 
 
 def create_veth(name: str, group: int, mtu: int, peer_namespace: int) -> Request:
@@ -94,33 +130,32 @@ def create_veth(name: str, group: int, mtu: int, peer_namespace: int) -> Request
     The peer is made where it belongs: moving it later costs 15 ms of the kernel's grace periods.
     It cannot be created up (the pair is not one yet). Its index is 2 where it is the first device.
     """
-    peer = {
-        "index": names.INNER_INDEX,
-        "attrs": [
-            ("IFLA_IFNAME", names.INNER_INTERFACE),
-            ("IFLA_MTU", mtu),
-            ("IFLA_NET_NS_FD", peer_namespace),
-        ],
-    }
-    data = {"attrs": [("VETH_INFO_PEER", peer)]}
-    attributes: list[tuple[str, Any]] = [
-        ("IFLA_IFNAME", name),
-        ("IFLA_GROUP", group),
-        ("IFLA_MTU", mtu),
-        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}),
-    ]
+    peer = _link(
+        _attribute(_IFLA_IFNAME, names.INNER_INTERFACE),
+        _attribute(_IFLA_MTU, mtu),
+        _attribute(_IFLA_NET_NS_FD, peer_namespace),
+        index=names.INNER_INDEX,
+    )
+    kind = _attribute(_IFLA_INFO_KIND, "veth")
+    data = _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, peer))
+    link = _link(
+        _attribute(_IFLA_IFNAME, name),
+        _attribute(_IFLA_GROUP, group),
+        _attribute(_IFLA_MTU, mtu),
+        _attribute(_IFLA_LINKINFO, kind + data),
+    )
     flags = _NEW | NLM_F_ACK
-    return _request(f"creating the veth pair {name}", RTM_NEWLINK, flags, _link(attributes))
+    return _request(f"creating the veth pair {name}", RTM_NEWLINK, flags, link)
 
 
 def set_alias(index: int, alias: str) -> Request:
-    message = _link([("IFLA_IFALIAS", alias)], index=index)
+    message = _link(_attribute(_IFLA_IFALIAS, alias), index=index)
     return _request(f"setting the alias {alias}", RTM_NEWLINK, NLM_F_ACK, message)
 
 
 def add_altname(index: int, altname: str) -> Request:
     """A second name. One that a dying predecessor still has is done without: it is for people."""
-    message = _link([("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", altname)]})], index=index)
+    message = _link(_attribute(_IFLA_PROP_LIST, _attribute(_IFLA_ALT_IFNAME, altname)), index=index)
     flags = _NEW | NLM_F_APPEND | NLM_F_ACK
     tolerated = frozenset({errno.EEXIST, errno.EOPNOTSUPP})
     return _request(f"adding the name {altname}", RTM_NEWLINKPROP, flags, message, tolerated)
@@ -134,42 +169,36 @@ def set_up(index: int, what: str) -> Request:
 
 def delete_link(name: str) -> Request:
     """Deletes a link, there or not. Waits for the kernel's grace period: 10 to 40 ms."""
-    message = _link([("IFLA_IFNAME", name)])
+    message = _link(_attribute(_IFLA_IFNAME, name))
     return _request(f"deleting the link {name}", RTM_DELLINK, NLM_F_ACK, message, _ABSENT)
 
 
 def delete_group(group: int) -> Request:
     """Deletes every link of a group in one grace period."""
-    message = _link([("IFLA_GROUP", group)])
+    message = _link(_attribute(_IFLA_GROUP, group))
     return _request(
         f"deleting the links of group {group:#x}", RTM_DELLINK, NLM_F_ACK, message, _ABSENT
     )
 
 
 def dump_links() -> Request:
-    message = _link([("IFLA_EXT_MASK", _EXT_MASK_NO_STATISTICS)])
+    message = _link(_attribute(_IFLA_EXT_MASK, _EXT_MASK_NO_STATISTICS))
     return _request("listing the links", RTM_GETLINK, NLM_F_DUMP, message)
 
 
 @_remembered
 def get_link(index: int) -> Request:
-    message = _link([("IFLA_EXT_MASK", _EXT_MASK_NO_STATISTICS)], index=index)
+    message = _link(_attribute(_IFLA_EXT_MASK, _EXT_MASK_NO_STATISTICS), index=index)
     return _request(f"reading link {index}", RTM_GETLINK, 0, message)
 
 
 @_remembered
 def add_address(index: int, address: IPAddress) -> Request:
     """A single address (/32, /128), usable at once: no duplicate detection, no route with it."""
-    message = ifaddrmsg()
-    message["family"] = _family(address)
-    message["prefixlen"] = address.max_prefixlen
-    message["index"] = index
     flags = _IFA_F_NOPREFIXROUTE | (_IFA_F_NODAD if address.version == 6 else 0)
-    message["attrs"] = [
-        ("IFA_LOCAL", str(address)),
-        ("IFA_ADDRESS", str(address)),
-        ("IFA_FLAGS", flags),
-    ]
+    message = _ADDRESS.pack(_family(address), address.max_prefixlen, 0, 0, index)
+    message += _attribute(_IFA_LOCAL, address.packed) + _attribute(_IFA_ADDRESS, address.packed)
+    message += _attribute(_IFA_FLAGS, flags)
     return _request(f"adding the address {address}", RTM_NEWADDR, _NEW | NLM_F_ACK, message)
 
 
@@ -185,11 +214,11 @@ def add_route(
     """A route through a link, by a gateway or (without one) to what is at its other end."""
     scope = _SCOPE_UNIVERSE if gateway or destination.version == 6 else _SCOPE_LINK
     message = _route(destination, _UNICAST, scope, metric)
-    message["attrs"].append(("RTA_OIF", index))
+    message += _attribute(_RTA_OIF, index)
     if source:
-        message["attrs"].append(("RTA_PREFSRC", str(source)))
+        message += _attribute(_RTA_PREFSRC, source.packed)
     if gateway:
-        message["attrs"].append(("RTA_GATEWAY", str(gateway)))
+        message += _attribute(_RTA_GATEWAY, gateway.packed)
     doing = f"adding the route to {destination}" + (f" by {gateway}" if gateway else "")
     return _request(doing, RTM_NEWROUTE, _NEW | NLM_F_ACK, message)
 
@@ -197,7 +226,7 @@ def add_route(
 def delete_route(destination: IPNetwork, index: int, metric: int) -> Request:
     """Deletes a route through a link, there or not."""
     message = _route(destination, _UNICAST, _SCOPE_NOWHERE, metric)
-    message["attrs"].append(("RTA_OIF", index))
+    message += _attribute(_RTA_OIF, index)
     doing = f"deleting the route to {destination}"
     return _request(doing, RTM_DELROUTE, NLM_F_ACK, message, _ABSENT)
 
@@ -220,22 +249,16 @@ def unclaim_pool(network: IPNetwork, metric: int) -> Request:
 
 
 def dump_routes(family: int) -> Request:
-    message = rtmsg()
-    message["family"] = family
+    message = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
     return _request("listing the routes", RTM_GETROUTE, NLM_F_DUMP, message)
 
 
-def _route(destination: IPNetwork, kind: int, scope: int, metric: int) -> Any:
-    message = rtmsg()
-    message["family"] = _family(destination)
-    message["dst_len"] = destination.prefixlen
-    message["table"] = _TABLE_MAIN
-    message["proto"] = names.ROUTE_PROTOCOL
-    message["scope"] = scope
-    message["type"] = kind
-    message["attrs"] = [("RTA_PRIORITY", metric)]
-    if destination.prefixlen:
-        message["attrs"].append(("RTA_DST", str(destination.network_address)))
+def _route(destination: IPNetwork, kind: int, scope: int, metric: int) -> bytes:
+    family, bits, by = _family(destination), destination.prefixlen, names.ROUTE_PROTOCOL
+    message = _ROUTE.pack(family, bits, 0, 0, _TABLE_MAIN, by, scope, kind, 0)
+    message += _attribute(_RTA_PRIORITY, metric)
+    if bits:
+        message += _attribute(_RTA_DST, destination.network_address.packed)
     return message
 
 
