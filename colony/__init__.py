@@ -10,6 +10,8 @@
 
     anyio.run(main)                     # or trio.run(main)
 
+`colony.connect()` gives the same objects for an instance that runs already; docs/sdk.md.
+
 The names here are loaded when they are first used, so that a command which needs none of them
 starts at once.
 """
@@ -20,27 +22,55 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from colony.embed import open
-    from colony.host import (
-        ColonyFailed,
-        Host,
-        HostFailed,
-        Options,
-        RunningColony,
-        RunningService,
-        ServiceFailed,
-    )
+    from colony.host import Host, HostFailed, Options, RunningColony, RunningService
     from colony.modes import Impossible, Wishes
+    from colony.sdk import (
+        Colony,
+        ColonyError,
+        ColonyFailed,
+        CommandFailed,
+        Conflict,
+        Connection,
+        Event,
+        Failed,
+        InstanceLost,
+        NotFound,
+        Refused,
+        RemoteColony,
+        RemoteService,
+        Response,
+        Service,
+        ServiceFailed,
+        TimedOut,
+        connect,
+    )
 
 __all__ = [
+    "Colony",
+    "ColonyError",
     "ColonyFailed",
+    "CommandFailed",
+    "Conflict",
+    "Connection",
+    "Event",
+    "Failed",
     "Host",
     "HostFailed",
     "Impossible",
+    "InstanceLost",
+    "NotFound",
     "Options",
+    "Refused",
+    "RemoteColony",
+    "RemoteService",
+    "Response",
     "RunningColony",
     "RunningService",
+    "Service",
     "ServiceFailed",
+    "TimedOut",
     "Wishes",
+    "connect",
     "open",
 ]
 
@@ -48,6 +78,11 @@ _HOMES = {
     "open": "colony.embed",
     "Impossible": "colony.modes",
     "Wishes": "colony.modes",
+    "Host": "colony.host",
+    "HostFailed": "colony.host",
+    "Options": "colony.host",
+    "RunningColony": "colony.host",
+    "RunningService": "colony.host",
 }
 
 
@@ -56,4 +91,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'colony' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES.get(name, "colony.host")), name)
+    return getattr(import_module(_HOMES.get(name, "colony.sdk")), name)

@@ -30,50 +30,32 @@ from colony import tree
 from colony.config import Config
 from colony.events import ServiceExited
 from colony.journal import JOURNAL, Journal, LastLines
+from colony.sdk.errors import ColonyFailed, ServiceFailed
+from colony.sdk.face import ENDED, Colony, Service
 from colony.services.board import carried_over
 from colony.services.specs import first_statuses
 from colony.services.status import ServiceStatus, after
 from netns.actors import NamespaceMade
 from proxy import TcpUpstream
 
+__all__ = ["ColonyFailed", "RunningColony", "RunningService", "ServiceFailed"]
+
 if TYPE_CHECKING:
     from actors import System
     from colony.api.types import ColonyState
     from colony.console import Console
     from colony.host import Host
+    from colony.sdk.local import Local
     from colony.terminals.driven import Terminal
 
 USABLE: Final = frozenset({"ready", "detached", "completed"})
 """States of a service in which it can be used."""
 
-OVER: Final = frozenset({"stopped", "completed", "failed"})
+OVER: Final = ENDED
 """States of a service that it does not leave by itself."""
 
 
-class ColonyFailed(Exception):
-    """A colony could not be started; nothing of it is left.
-
-    `last_lines` is what the command wrote last that failed, if it was one; `help` what to do.
-    """
-
-    def __init__(self, text: str, *, help: str = "", last_lines: Sequence[str] = ()) -> None:
-        super().__init__(text)
-        self.help = help
-        self.last_lines = tuple(last_lines)
-
-
-class ServiceFailed(Exception):
-    """A service will not get ready. `last_lines` is what it wrote last."""
-
-    def __init__(self, service: str, last_lines: tuple[bytes, ...], why: str = "") -> None:
-        self.service = service
-        self.last_lines = last_lines
-        text = b"\n".join(last_lines).decode("utf-8", "replace")
-        why = why or "its colony has ended"
-        super().__init__(f"{service} did not get ready: {why}\n{text}".rstrip())
-
-
-class RunningColony:
+class RunningColony(Colony):
     """A colony of this instance, from the start of it to its end and after."""
 
     def __init__(
@@ -141,6 +123,17 @@ class RunningColony:
     def system(self) -> System:
         """The system that it runs in, with its stream of events."""
         return self._host.system
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return tuple(self.config.services)
+
+    @property
+    def link(self) -> Local:
+        """What the methods that a remote colony has as well are made of."""
+        from colony.sdk.local import Local
+
+        return Local(self._host)
 
     def service(self, name: str) -> RunningService:
         """One of its services. Raises `KeyError`, with the names that there are."""
@@ -274,12 +267,10 @@ class RunningColony:
         return await journal.call(LastLines(self.name, service, count))
 
 
-class RunningService:
+class RunningService(Service):
     """A service of a running colony, over all its lives."""
 
-    def __init__(self, colony: RunningColony, name: str) -> None:
-        self.colony = colony
-        self.name = name
+    colony: RunningColony
 
     def __repr__(self) -> str:
         return f"<RunningService {self.colony.name}/{self.name} {self.status.state}>"
@@ -288,26 +279,6 @@ class RunningService:
     def status(self) -> ServiceStatus:
         """How it is now."""
         return self.colony.statuses[self.name]
-
-    @property
-    def url(self) -> str | None:
-        """Its URL at the front door; None if it has no port."""
-        return self.colony.urls.get(self.name)
-
-    async def ready(self, timeout: float | None = None) -> ServiceStatus:
-        """Waits until it can be used, in this life or a later one.
-
-        Raises `ServiceFailed` when it, or its colony, ends for good first, and `TimeoutError`
-        after `timeout` seconds (default: without limit).
-        """
-        with anyio.fail_after(timeout), self.watch() as statuses:
-            async for status in statuses:
-                if status.state in USABLE:
-                    return status
-                if self.colony.ended or status.state in OVER:
-                    lines = await self.colony.last_lines(self.name)
-                    raise ServiceFailed(self.name, lines, self.colony.reason or status.detail)
-        raise AssertionError("a system's events do not end before its colonies")
 
     @contextmanager
     def watch(self) -> Iterator[Statuses]:
