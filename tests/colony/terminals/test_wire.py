@@ -15,7 +15,7 @@ from colony.paths import SOCKET
 from colony.terminals import opening
 from colony.terminals.connection import Connection
 from colony.terminals.frames import BINARY
-from tests.colony.api.support import TOKEN, Rig, rig, until
+from tests.colony.api.support import TOKEN, Rig, rig
 
 pytestmark = pytest.mark.real_time
 
@@ -38,6 +38,9 @@ class Talk:
                     self.bytes += data
                 else:
                     self.told.append(json.loads(data))
+
+    def until_bytes(self, wanted: bytes) -> None:
+        self.until(lambda it: it.bytes.endswith(wanted))
 
     def first(self, t: str) -> dict[str, Any] | None:
         return next((each for each in self.told if each["t"] == t), None)
@@ -108,7 +111,6 @@ async def test_what_is_no_message_ends_the_viewer_and_not_the_session(
 
         await one.ask(talk)
         [info] = await opening.describe(colony)
-        await until(lambda: True)
         assert info.name == "1"
 
 
@@ -133,9 +135,8 @@ async def test_what_cannot_be_joined_is_a_problem(tmp_path: Path) -> None:
             assert one.tcp is not None
             path = (name, "terminals", "17", "attach")
             assert refused(Address(None, "127.0.0.1", one.tcp), *path)[0] == 401
-            Connection(
-                Address(None, "127.0.0.1", one.tcp, TOKEN), path_of("colonies", *path)
-            ).close()
+            over_tcp = Address(None, "127.0.0.1", one.tcp, TOKEN)
+            Connection(over_tcp, path_of("colonies", *path)).close()
             with pytest.raises(Unreachable):
                 Connection(Address(tmp_path / "none"), path_of("colonies", *path))
 
@@ -148,12 +149,9 @@ async def test_no_child_inherits_a_master(tmp_path: Path) -> None:
         _, first = await opening.start(colony, argv=["/bin/cat"])
         await opening.start(colony, argv=["/bin/cat"])
         for info in await opening.describe(colony):
-            held = [
-                os.readlink(f"/proc/{info.pid}/fd/{fd}")
-                for fd in os.listdir(f"/proc/{info.pid}/fd")
-            ]
-            assert len(set(held)) == 1
-            assert held[0].startswith("/dev/pts/")
+            held = {os.readlink(each) for each in Path(f"/proc/{info.pid}/fd").iterdir()}
+            assert len(held) == 1
+            assert held.pop().startswith("/dev/pts/")
         assert first.alive
 
 
@@ -198,7 +196,7 @@ async def test_a_flood_with_a_stopped_viewer_leaves_another_session_quick(tmp_pa
             quick.until(lambda it: it.told)
             for number in range(200):
                 quick.connection.send(b"<%d>" % number)
-                quick.until(lambda it, n=number: it.bytes.endswith(b"<%d>" % n))
+                quick.until_bytes(b"<%d>" % number)
             quick.connection.close()
             for each in stopped:
                 each.close()
