@@ -36,7 +36,7 @@ def test_the_minimal_file_and_every_default(tmp_path: Path) -> None:
                 stop=config.Stop(grace=5.0),
             )
         },
-        terminal=config.Terminal(command="/bin/bash", env={}),
+        terminal=config.Terminal(command=None, env={}),
         supervision=config.Supervision(strategy="one_for_one", intensity=5, period=60.0),
         network=config.Network(egress="nat"),
         path="hello/colony.toml",
