@@ -18,7 +18,7 @@ from tests.end_to_end.attaching import (
     running,
     status,
 )
-from tests.end_to_end.colonies import EMBEDDED, Shop, eventually, page, root_only
+from tests.end_to_end.colonies import EMBEDDED, Shop, alive, eventually, page, root_only
 
 pytestmark = root_only
 
@@ -120,10 +120,12 @@ def test_stopped_and_continued(shop: Shop) -> None:
 def test_the_instances_sudden_death_leaves_the_terminal_sane(shop: Shop) -> None:
     colony, run = running(shop)
     child = at_terminal(shop, "attach", colony.name)
+    [listed] = json.loads(command(shop, "terminals", colony.name, "--json").stdout)
     run.send(signal.SIGKILL)
     child.expect_exact("went away")
     assert echoes(child)
     assert status(child) == 4
+    eventually(lambda: not alive(listed["pid"]))
     shop.run(colony, options=EMBEDDED).expect(r"✓ web +pid")  # it removes what was left
 
 

@@ -149,7 +149,8 @@ async def test_no_child_inherits_a_master(tmp_path: Path) -> None:
         _, first = await opening.start(colony, argv=["/bin/cat"])
         await opening.start(colony, argv=["/bin/cat"])
         for info in await opening.describe(colony):
-            held = {os.readlink(each) for each in Path(f"/proc/{info.pid}/fd").iterdir()}
+            descriptors = os.listdir(f"/proc/{info.pid}/fd")
+            held = {os.readlink(f"/proc/{info.pid}/fd/{fd}") for fd in descriptors}
             assert len(held) == 1
             assert held.pop().startswith("/dev/pts/")
         assert first.alive
