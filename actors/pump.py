@@ -53,6 +53,16 @@ CONTINUE: Final = object()
 """The first entry of an actor that overrides `started` (R33)."""
 
 
+def _without_handler(actor: Any, message: Any) -> None:
+    if message is CONTINUE:
+        actor.started()
+    else:
+        actor._cell.unheard(message)
+
+
+NO_HANDLER: Final = Handler(_without_handler, awaits=False)
+
+
 class Pending:
     """What a call in place leaves when the answer is not there yet: the handler has deferred it, or
     the actor is to end first and has more to end than itself.
@@ -112,7 +122,6 @@ class Pump:
         "ready",
         "reply",
         "system",
-        "taken",
         "turns",
         "waiter",
     )
@@ -127,7 +136,6 @@ class Pump:
         self.cell: PlainCell | None = None
         self.message: Any = None
         self.reply: Future[Any] | None = None
-        self.taken: list[Entry] = []
         self.turns = 0
         self.context = contextvars.copy_context()
         self.context.run(current_cell.set, None)
@@ -205,7 +213,10 @@ class Pump:
 class PlainCell(Cell):
     """An actor without a task."""
 
-    __slots__ = ("started",)
+    __slots__ = ("started", "taken")
+
+    taken: list[Entry] | None
+    """What is left of a batch that was taken out of the inbox, the next one last."""
 
     @property
     def calling(self) -> Mapping[object, Cell]:
@@ -230,15 +241,17 @@ class PlainCell(Cell):
         return pump.reply
 
     def unread(self) -> Iterable[Entry]:
-        return self.inbox or ()
+        taken, self.taken = self.taken, None
+        return (*reversed(taken or ()), *(self.inbox or ()))
 
     @property
     def depth(self) -> int:
-        return 0 if self.inbox is None else len(self.inbox) - self._is_to_continue()
+        if self.inbox is None:
+            return 0
+        return len(self.taken or ()) + len(self.inbox) - self._is_to_continue()
 
     def queues(self) -> tuple[list[Entry], ...]:
-        mine = [] if self.inbox is None else self.inbox
-        return (self.system.pump.taken, mine) if self.system.pump.cell is self else (mine,)
+        return self.taken or [], self.inbox or []
 
     def between_messages(self) -> bool:
         return self.system.pump.cell is not self and not self._is_to_continue()
@@ -261,6 +274,7 @@ class PlainCell(Cell):
     def launch_with(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The same with arguments that are not the spec's."""
         self.started = False
+        self.taken = None
         ties = self.ties
         if ties is not None and ties.doomed is not None:
             self.finish(ties.doomed)
@@ -373,19 +387,21 @@ class PlainCell(Cell):
         if self.down is not None or (self.ties is not None and self.ties.ending):
             return 1
         if self.signal is None and not (control is not None and control.suspended):
-            one = control is not None or self.system.scheduler is not None
-            if one:
-                pump.taken = inbox[:1]
-                del inbox[:1]
+            if control is None and self.system.scheduler is None:
+                taken = self.taken
+                if taken is None:
+                    taken, self.inbox = inbox, []
+                    taken.reverse()
+                    self.taken = taken
+                done = self._handle_batch(pump, taken, left)
             else:
-                pump.taken = inbox
-                self.inbox = []
-            taken = pump.taken
-            done = self._handle_batch(pump, taken, 1 if one else left)
-            if done < len(taken):
-                assert self.inbox is not None
-                self.inbox[:0] = taken[done:]
-            pump.taken = []
+                if self.taken is not None:
+                    inbox[:0] = reversed(self.taken)
+                self.taken = taken = inbox[:1]
+                del inbox[:1]
+                done = self._handle_batch(pump, taken, 1)
+            if not taken:
+                self.taken = None
         else:
             done = 1
         self._settle_down()
@@ -397,11 +413,11 @@ class PlainCell(Cell):
         if self.signal is not None:
             self._end(self.signal)
         elif control is not None:
-            if self.inbox and not control.suspended:
+            if (self.inbox or self.taken) and not control.suspended:
                 self.system.pump.enqueue(self)
             else:
                 control.parked = True
-        elif self.inbox:
+        elif self.inbox or self.taken:
             self.system.pump.enqueue(self)
         else:
             self.inbox = None
@@ -410,19 +426,25 @@ class PlainCell(Cell):
         actor, handlers = self.actor, self.slot.handlers
         outer = pump.begin(self)
         done = 0
-        for message, reply in taken:
+        while taken:
+            message, reply = taken.pop()
             pump.message = message
             pump.reply = reply
             done += 1
-            control = None if message is CONTINUE else self.control
+            control = self.control
             if control is not None:
-                control.before(self, message)
-            handler = handlers.get(type(message))
-            try:
-                if handler is None:
-                    self._without_handler(message)
+                if message is CONTINUE:
+                    control = None
                 else:
-                    self._answer(reply, handler.function(actor, message))
+                    control.before(self, message)
+            try:
+                handler = handlers[type(message)]
+            except KeyError:
+                handler = NO_HANDLER
+            try:
+                result = handler.function(actor, message)
+                if reply is not None:
+                    self._answer(reply, result)
             except Refused as error:
                 if reply is None:
                     self._crash(message, None, error)
@@ -430,29 +452,24 @@ class PlainCell(Cell):
                     reply.set_exception(error)
             except Exception as error:
                 self._crash(message, reply, error)
-            if control is not None:
-                control.after(self, actor, message, replied=reply is not None)
-            elif self.control is not None:
-                self.control.run_requests(actor)
-            if self.signal is not None or done >= left or self.control is not None:
+            if self.control is not None:
+                if control is None:
+                    self.control.run_requests(actor)
+                else:
+                    control.after(self, actor, message, replied=reply is not None)
+                break
+            if self.signal is not None or done >= left:
                 break
         pump.end(outer)
         return done
 
-    def _answer(self, reply: Future[Any] | None, result: Any) -> None:
-        if reply is None or type(result) is Reply:
+    def _answer(self, reply: Future[Any], result: Any) -> None:
+        if type(result) is Reply:
             return
         if self.signal is not None and self.tie().last_reply:
             self.tie().farewell = reply, result
         elif not reply.done():
             reply.set_result(result)
-
-    def _without_handler(self, message: Any) -> None:
-        if message is CONTINUE:
-            assert self.actor is not None
-            self.actor.started()
-        else:
-            self.unheard(message)
 
     def _crash(self, message: Any, reply: Future[Any] | None, error: BaseException) -> None:
         ties = self.tie()

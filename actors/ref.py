@@ -106,8 +106,21 @@ class Ref(Generic[A_co]):
         slot = self._slot
         if type(message) not in slot.handlers:
             raise self._unhandled(message)
-        if slot.cell is not None:
-            slot.cell.put(message, None)
+        cell = slot.cell
+        if cell is None:
+            return
+        inbox = cell.inbox
+        if inbox is None or cell.control is not None:
+            cell.put(message, None)
+            return
+        # `put`, spelled out: a method call here is an eighth of a tell.
+        inbox.append((message, None))
+        if type(cell) is TaskCell:
+            waiter = cell.waiter
+            if waiter is not None:
+                cell.waiter = None
+                if not waiter.done():
+                    waiter.set_result(None)
 
     async def send(self, message: Cast[A_co]) -> None:
         """`tell` that waits for room where the mailbox is bounded and its policy is "block".

@@ -125,6 +125,7 @@ class TaskCell(Cell):
         ties = self.tie()
         if self.down is None and ties.doomed is None and not ties.ending:
             ties.doomed = reason
+            self.alert = True
             self.scope.cancel()
             self.system.condemned.add(self)
 
@@ -282,6 +283,8 @@ class TaskCell(Cell):
                 self.alert = False
                 self.inbox[:0] = reversed(taken)
                 taken.clear()
+                if self.tie().doomed is not None:
+                    await anyio.lowlevel.checkpoint()  # dies here, before the next message
 
     async def _terminate(self, actor: Any, reason: Reason) -> Reason:
         """Runs `stopping`; an exception in it is the new reason (R31, R32).

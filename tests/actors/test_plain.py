@@ -14,6 +14,7 @@ from actors import (
     Abnormal,
     Actor,
     Crashed,
+    Killed,
     Ref,
     Shutdown,
     StartFailed,
@@ -25,7 +26,7 @@ from actors import (
 from actors.pump import PlainCell
 from actors.system import Plain
 from actors.testing import settle
-from tests.actors.helpers import Act, Do, Doll, Hook, Note, Puppet, raises, recorded
+from tests.actors.helpers import Act, Do, Doll, Hook, Note, Puppet, nothing, raises, recorded
 
 shade: ContextVar[str] = ContextVar("shade", default="none")
 
@@ -217,3 +218,44 @@ async def test_events_cost_nothing_while_nobody_listens() -> None:
         with recorded(system, events.Event):
             assert system.events.heard is True
         await settle()
+
+
+async def test_a_long_backlog_is_worked_off_without_being_copied(plain: Plain) -> None:
+    """gen_server_SUITE's call_with_huge_message_queue: what waits costs nobody time."""
+    if plain == "task":
+        return
+    async with System() as system:
+        ref = await system.start(Doll.spec())
+        await settle()
+        for n in range(1000):
+            ref.tell(Note(n))
+        cell: Any = ref._slot.cell
+        system.pump.context.run(system.pump._sweep)
+        left, batch = cell.depth, cell.taken
+        system.pump.context.run(system.pump._sweep)
+        assert (left, cell.depth) == (1000 - 128, 1000 - 256)
+        assert cell.taken is batch
+        system.kill(ref)
+        assert await ref.stopped() == Killed()
+
+
+@pytest.mark.parametrize("end", ["kill", "crash"])
+async def test_what_is_left_of_a_batch_becomes_dead_letters_in_order(end: str) -> None:
+    async with System() as system:
+        ref = await system.start(Doll.spec())
+        with recorded(system, events.DeadLetter) as seen:
+            for n in range(5):
+                ref.tell(Act(nothing))
+                ref.tell(Note(n))
+            if end == "crash":
+                ref.tell(Act(raises(RuntimeError())))
+                ref.tell(Note("late"))
+            else:
+                ref.tell(Act(lambda actor: actor.ctx.system.kill(actor.ctx.ref)))
+                ref.tell(Note("late"))
+            ref.tell(Note("later"))
+            await ref.stopped()
+        assert [event.message.word for event in seen if isinstance(event, events.DeadLetter)] == [
+            "late",
+            "later",
+        ]
