@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import AsyncIterator
 from datetime import datetime
 
 import anyio
@@ -14,6 +15,7 @@ from colony.console import Console
 from colony.exits import Exit
 from colony.host import Host, HostFailed, Options, explain
 from colony.modes import Impossible
+from colony.signals import ending
 from colony.tree import colony_of
 
 
@@ -28,14 +30,16 @@ class Background:
         return f"<Background {self.host!r}>"
 
     async def __call__(self) -> int:
+        # Listened to from the first moment: a signal before that would leave things behind.
         try:
-            async with self.host:
-                return await self._serve()
+            with anyio.open_signal_receiver(*ending()) as signals:
+                async with self.host:
+                    return await self._serve(signals)
         except (HostFailed, Impossible) as error:
             _say(f"error: {error}")
-            return Exit.FAILED
+            return Exit.REFUSED if isinstance(error, Impossible) else Exit.FAILED
 
-    async def _serve(self) -> int:
+    async def _serve(self, signals: AsyncIterator[signal.Signals]) -> int:
         host = self.host
         host.system.events.listen(self._note)
         for notice in host.modes.notices:
@@ -48,19 +52,19 @@ class Background:
             _say("error: another instance runs here already; see: colony daemon status")
             return Exit.CONFLICT
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._until_signalled, tasks.cancel_scope)
+            tasks.start_soon(self._until_signalled, signals, tasks.cancel_scope)
             tasks.start_soon(self._until_ended, tasks.cancel_scope)
             await api.operations.stop_asked.wait()
             tasks.cancel_scope.cancel()
         _say("ending")
         return Exit.FAILED if host.failures.first else Exit.OK
 
-    async def _until_signalled(self, over: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-            async for number in received:
-                _say(f"told to end by {signal.Signals(number).name}")
-                over.cancel()
-                return
+    async def _until_signalled(
+        self, signals: AsyncIterator[signal.Signals], over: anyio.CancelScope
+    ) -> None:
+        number = await anext(signals)
+        _say(f"told to end by {number.name}")
+        over.cancel()
 
     async def _until_ended(self, over: anyio.CancelScope) -> None:
         reason = await self.host.stopped()

@@ -33,7 +33,11 @@ _PAUSE: Final = 0.02
 
 
 class NotStarted(ClientError):
-    """The instance did not come up; the text says why."""
+    """The instance did not come up; the text says why, `status` is what it ended with."""
+
+    def __init__(self, text: str, status: int = Exit.FAILED) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def log_path() -> Path:
@@ -73,7 +77,8 @@ def _await(process: subprocess.Popen[bytes], path: Path, began: int) -> None:
             process.returncode = 0
             return
         if process.poll() is not None:
-            raise NotStarted(f"the instance ended at once: {_last_words(path, began)}")
+            words = f"the instance ended at once: {_last_words(path, began)}"
+            raise NotStarted(words, process.returncode)
         time.sleep(_PAUSE)
     process.kill()
     process.wait()

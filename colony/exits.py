@@ -17,6 +17,7 @@ class Exit(IntEnum):
     CONFLICT = 6
     REFUSED = 8
     TIMEOUT = 124
+    HANGUP = 129
     CTRL_C = 130
     TERMINATED = 143
 
@@ -30,6 +31,7 @@ MEANINGS: Final = {
     Exit.CONFLICT: "it does not fit what is there",
     Exit.REFUSED: "the right or a feature of the machine is missing",
     Exit.TIMEOUT: "--timeout has passed",
+    Exit.HANGUP: "ended by SIGHUP: its terminal was closed",
     Exit.CTRL_C: "ended by Ctrl-C",
     Exit.TERMINATED: "ended by SIGTERM",
 }

@@ -3,7 +3,7 @@
     main thread      waits for lines of the colonies, for signals, and for the worker's news
     worker threads   add the colonies, and stop them: each a request or two
 
-first SIGINT or SIGTERM    stops the colonies that were added here, and only those
+first SIGINT or SIGTERM    stops the colonies that were added here, and only those; so does SIGHUP
 second                     kills what is left of them
 a colony gives up          its failing service's last lines, exit status 1
 the instance dies          one line, exit status 4
@@ -27,6 +27,7 @@ from typing import Any, Final
 from colony.client import Client, ClientError, Gone, Problem, Stream, Unreachable, path_of
 from colony.config import Config
 from colony.exits import BY_CODE, Exit
+from colony.signals import ending
 
 ECHO: Final = 0.3
 """Seconds within which a second signal is taken for an echo of the first."""
@@ -61,7 +62,7 @@ class Join:
         for end in (self.bell, self.button):
             end.setblocking(False)
         previous = signal.set_wakeup_fd(self.button.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ending():
             signal.signal(number, _nothing)
         try:
             self._run()
@@ -255,11 +256,11 @@ def join(client: Client, configs: list[Config], *, colour: bool, leave: bool = F
 
 
 def _write(out: Any, data: bytes) -> None:
-    """Writes; that nobody reads any more does not end a colony."""
+    """Writes; that nobody reads any more, or the terminal is gone, does not end a colony."""
     try:
         out.write(data)
         out.flush()
-    except BrokenPipeError:
+    except OSError:
         return
 
 

@@ -1,6 +1,6 @@
 """`colony run`: hosts an instance in the foreground until its colonies end or it is told to stop.
 
-first SIGINT or SIGTERM    stops its own colonies in reverse order, politely
+first SIGINT or SIGTERM    stops its own colonies in reverse order, politely; so does SIGHUP
 second                     kills what is left of them, and stops those that have joined
 third                      kills what is left of those, too
 a colony gives up          its failing service's last lines, exit status 1
@@ -25,12 +25,13 @@ import anyio.to_thread
 from actors import Event, Subscription
 from colony.config import Config
 from colony.console import Console
+from colony.exits import Exit
 from colony.host import ColonyFailed, Host, HostFailed, Options, RunningColony, explain
 from colony.modes import Impossible
+from colony.signals import ending
 from colony.tree import colony_of
 from netns import sweep
 
-FAILED: Final = 1
 SIGNALLED: Final = 128
 """Added to a signal's number for the exit status, as shells do."""
 
@@ -130,14 +131,17 @@ class Run:
                     await self._until_over()
                     await self._down()
                     await self._serve_joined()
-            except (HostFailed, Impossible) as error:
+            except HostFailed as error:
                 self._complain(str(error))
+            except Impossible as error:
+                self._complain(str(error))
+                self.failed, self.status = False, Exit.REFUSED
             await self.screen.flush()
             await self.errors.flush()
             tasks.cancel_scope.cancel()
         if self.signal is not None:
             return SIGNALLED + self.signal
-        return FAILED if self.failed else self.status
+        return Exit.FAILED if self.failed else self.status
 
     # -- up ------------------------------------------------------------------------------------
 
@@ -306,17 +310,11 @@ class Run:
 
 @asynccontextmanager
 async def _signals(handle: Callable[[int], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Calls `handle` with each SIGINT, SIGTERM and SIGHUP in the block.
-
-    SIGHUP is what a terminal sends that is closed; under `nohup` it stays ignored.
-    """
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    """Calls `handle` with each signal in the block that means the end."""
 
     async def listen(*, task_status: anyio.abc.TaskStatus[None]) -> None:
         try:
-            with anyio.open_signal_receiver(*numbers) as received:
+            with anyio.open_signal_receiver(*ending()) as received:
                 task_status.started()
                 async for number in received:
                     tasks.start_soon(handle, int(number))

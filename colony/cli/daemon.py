@@ -38,9 +38,14 @@ def start(session: Session, foreground: bool, as_json: bool, **wishes: Any) -> N
         sys.exit(run(options_of(wishes, daemon=True)))
     found = _version(session)
     if found is None:
+        from colony.daemon import NotStarted
         from colony.daemon import start as start_in_background
 
-        start_in_background(_again(wishes))
+        try:
+            start_in_background(_again(wishes))
+        except NotStarted as error:
+            refused = error.status == Exit.REFUSED
+            raise Failed(Exit.REFUSED if refused else Exit.FAILED, str(error)) from None
         found = session.client.get("/api/version")
     if as_json:
         out.as_json(found)

@@ -17,7 +17,7 @@ from colony.api import security
 from colony.api.tokens import ensure_token
 from colony.client import Client, Problem
 from colony.http1 import Body, Head, ResponseParser
-from tests.colony.api.support import PATIENCE, TOKEN, Rig, rig
+from tests.colony.api.support import PATIENCE, TOKEN, Rig, rig, toml
 
 pytestmark = [pytest.mark.real_time, pytest.mark.backends("asyncio")]
 
@@ -269,3 +269,62 @@ def test_the_token_is_made_once_and_is_its_owners_alone(
     file.chmod(0o644)
     with pytest.raises(ValueError, match="others may read"):
         ensure_token()
+
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+"""What makes a request a WebSocket's; the key is that of RFC 6455."""
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (GOOD, 101),
+        (GOOD | {"Origin": "http://localhost:{port}"}, 101),
+        ({"Host": "localhost"}, 401),
+        ({"Host": "localhost", "Origin": "http://localhost:{port}"}, 401),
+        (GOOD | {"Authorization": f"Bearer {TOKEN}x"}, 401),
+        (GOOD | {"Origin": "http://evil.example"}, 403),
+        (GOOD | {"Origin": "null"}, 403),
+        (GOOD | {"Sec-Fetch-Site": "cross-site"}, 403),
+        (GOOD | {"Host": "evil.example"}, 421),
+    ],
+)
+async def test_a_websocket_is_let_in_as_any_request_is(
+    tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    async with rig(tmp_path, tcp=True) as r:
+        colony = await r.add({"web": {"command": "sleep 1000"}})
+        sent = {name: value.format(port=r.tcp) for name, value in (headers | UPGRADE).items()}
+        path = f"/api/colonies/{colony.name}/attach"
+        assert await r.ask(raw, r, sent, f"GET {path} HTTP/1.1") == status
+
+
+async def test_the_documents_own_curl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Word for word but for the port, and the header that brings the token."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("COLONY_HOME", str(home))
+    folder = home / "templates" / "rust-api"
+    folder.mkdir(parents=True)
+    (folder / "colony.toml").write_text(toml("rust-api", {"api": {"command": "sleep 1000"}}))
+    async with rig(tmp_path, tcp=True) as r:
+        curl = [
+            *("curl", "-sS", "-X", "POST", f"http://localhost:{r.tcp}/api/colonies"),
+            *("-H", "Content-Type: application/json"),
+            *("-d", '{"name": "my-rust-api", "config": {"template": "rust-api"}}'),
+            *("-w", "\n%{http_code}"),
+        ]
+        token = ["-H", f"Authorization: Bearer {TOKEN}"]
+        options = {"capture_output": True, "text": True, "check": True}
+        refused = await r.ask(subprocess.run, curl, **options)
+        assert refused.stdout.splitlines()[-1] == "401"
+        done = await r.ask(subprocess.run, [*curl, *token], **options)
+        body, status = done.stdout.splitlines()
+        assert status == "201"
+        created = json.loads(body)
+        assert (created["name"], created["services"][0]["name"]) == ("my-rust-api", "api")
+        assert created["services"][0]["state"] in ("starting", "running", "ready")
