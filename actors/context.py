@@ -38,6 +38,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
+from actors.control import Overflow
+from actors.errors import MailboxFull
+from actors.events import DeadLetter
 from actors.messages import Cast, Reply
 from actors.reasons import Killed, Normal, Reason
 from actors.timers import Timer
@@ -181,16 +184,46 @@ class Context(Generic[A]):
     def send_after(self, delay: float, message: Cast[Any], to: Ref[Any] | None = None) -> Timer:
         """Tells `message` to the actor itself, or to another, in `delay` seconds.
 
-        Not sent if this actor's life has ended by then. `Timer.cancel` takes it back.
+        Not sent if this actor's life has ended by then; a dead letter if a bounded mailbox is full
+        then. `Timer.cancel` takes it back. Raises `Unhandled`, now.
         """
-        cell = self._cell
-        target = self.ref if to is None else to
+        send = self._later(message, to)
+        return self._cell.system.timers.after(delay, send)
+
+    def send_every(self, interval: float, message: Cast[Any], to: Ref[Any] | None = None) -> Timer:
+        """Tells `message` every `interval` seconds, until the timer is cancelled or this life ends.
+
+        The first time is after the first interval, and the times do not drift. Raises `Unhandled`,
+        and `ValueError` for an interval that is not above 0; otherwise as `send_after`.
+        """
+        send = self._later(message, to)
 
         def fire() -> None:
-            if cell.down is None:
-                target.tell(message)
+            send()
+            if self._cell.down is not None:
+                timer.cancel()
 
-        return cell.system.timers.after(delay, fire)
+        timer = self._cell.system.timers.every(interval, fire)
+        return timer
+
+    def _later(self, message: Cast[Any], to: Ref[Any] | None) -> Callable[[], None]:
+        """What a timer calls, and what must not fail there."""
+        cell = self._cell
+        target = self.ref if to is None else to
+        target.check(message)
+
+        def send() -> None:
+            if cell.down is not None:
+                return
+            try:
+                target.tell(message)
+            except MailboxFull as full:
+                system, reason = cell.system, Overflow(full.limit)
+                system.publish(
+                    DeadLetter(at=system.now(), actor=target.path, message=message, reason=reason)
+                )
+
+        return send
 
     def run(
         self,

@@ -203,9 +203,8 @@ class Ref(Generic[A_co]):
         Raises `Unhandled`; whatever else a call may raise is the request's answer. Where a bounded
         mailbox is full that is `MailboxFull`, for there is nobody to wait for room.
         """
+        self.check(message)
         slot = self._slot
-        if type(message) not in slot.handlers:
-            raise self._unhandled(message)
         cell = slot.cell
         request = Request(slot.path, message, cell)
         if cell is None:
@@ -221,6 +220,11 @@ class Ref(Generic[A_co]):
         """
         cell = self._slot.cell
         return NoProc() if cell is None else await cell.stopped()
+
+    def check(self, message: Any) -> None:
+        """Raises `Unhandled` if the actor has no handler for the message."""
+        if type(message) not in self._slot.handlers:
+            raise self._unhandled(message)
 
     def _unhandled(self, message: Any) -> Unhandled:
         slot = self._slot

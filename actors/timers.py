@@ -45,12 +45,18 @@ class TimerStatistics(msgspec.Struct, frozen=True):
 
 
 class Timer:
-    """A function that will be called once at time `due`, unless it is cancelled before."""
+    """A function that will be called at time `due`, unless it is cancelled before.
 
-    __slots__ = ("callback", "due")
+    Once, or every `interval` seconds from then on.
+    """
 
-    def __init__(self, due: float, callback: Callable[[], None]) -> None:
+    __slots__ = ("callback", "due", "interval")
+
+    def __init__(
+        self, due: float, callback: Callable[[], None], interval: float | None = None
+    ) -> None:
         self.due = due
+        self.interval = interval
         self.callback: Callable[[], None] | None = callback
 
     def __repr__(self) -> str:
@@ -58,11 +64,11 @@ class Timer:
 
     @property
     def pending(self) -> bool:
-        """Whether it has neither fired nor been cancelled."""
+        """Whether it will still fire."""
         return self.callback is not None
 
     def cancel(self) -> bool:
-        """Stops it; true if it had not fired yet."""
+        """Stops it; true if it would still have fired."""
         was, self.callback = self.callback, None
         return was is not None
 
@@ -126,7 +132,19 @@ class Timers:
 
     def after(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Calls `callback` in `delay` seconds. It must not block nor fail."""
-        timer = Timer(self.now() + delay, callback)
+        return self._push(Timer(self.now() + delay, callback))
+
+    def every(self, interval: float, callback: Callable[[], None]) -> Timer:
+        """Calls `callback` every `interval` seconds, for the first time after the first of them.
+
+        The times do not drift. Those that a blocked event loop has missed are made up for by one
+        call, not by a burst. Raises `ValueError` for an interval that is not above 0.
+        """
+        if not interval > 0:
+            raise ValueError(f"an interval must be a number of seconds above 0, got: {interval!r}")
+        return self._push(Timer(self.now() + interval, callback, interval))
+
+    def _push(self, timer: Timer) -> Timer:
         heapq.heappush(self._heap, (timer.due, next(self._order), timer))
         if self._nap is not None and timer.due < self._nap.deadline:
             self._nap.deadline = timer.due
@@ -149,9 +167,16 @@ class Timers:
         now, heap = self.now(), self._heap
         while heap and heap[0][0] <= now:
             timer = heapq.heappop(heap)[2]
-            callback, timer.callback = timer.callback, None
-            if callback is not None:
-                callback()
+            callback = timer.callback
+            if callback is None:
+                continue
+            if timer.interval is None:
+                timer.callback = None
+            else:
+                missed = (now - timer.due) // timer.interval
+                timer.due += (missed + 1) * timer.interval
+                heapq.heappush(heap, (timer.due, next(self._order), timer))
+            callback()
         while heap and heap[0][2].callback is None:
             heapq.heappop(heap)
         return heap[0][0] if heap else math.inf
