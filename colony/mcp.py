@@ -132,6 +132,14 @@ def _tree(client: Client, given: dict[str, Any]) -> Any:
     return client.get(path_of("colonies", given["colony"], "tree"))
 
 
+def _doctor(client: Client, given: dict[str, Any]) -> Any:
+    from colony.doctor import examine
+
+    found = [each._asdict() for each in examine()]
+    healthy = all(each["level"] != "problem" for each in found)
+    return {"healthy": healthy, "findings": found}
+
+
 def _service(given: dict[str, Any]) -> str:
     return path_of("colonies", given["colony"], "services", given["service"])
 
@@ -222,6 +230,13 @@ TOOLS: Final[dict[str, Tool]] = {
     ),
     "supervision_tree": Tool(
         "The supervision tree of a colony, with restarts.", _COLONY, ("colony",), _tree
+    ),
+    "doctor": Tool(
+        "Check this machine when colonies do not start or URLs do not answer: kernel, Caddy, "
+        "names, ports, leftovers, disk. Each finding comes with its fix.",
+        {},
+        (),
+        _doctor,
     ),
 }
 

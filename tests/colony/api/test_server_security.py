@@ -280,6 +280,14 @@ UPGRADE = {
 """What makes a request a WebSocket's; the key is that of RFC 6455."""
 
 
+def upgraded(r: Rig, path: str, headers: dict[str, str]) -> int:
+    """The status that a WebSocket's request gets; the connection is closed then."""
+    text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with connect(r) as sock, sock.makefile("rb") as answered:
+        sock.sendall(f"GET {path} HTTP/1.1\r\n{text}\r\n".encode())
+        return int(answered.readline().split()[1])
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -301,7 +309,7 @@ async def test_a_websocket_is_let_in_as_any_request_is(
         colony = await r.add({"web": {"command": "sleep 1000"}})
         sent = {name: value.format(port=r.tcp) for name, value in (headers | UPGRADE).items()}
         path = f"/api/colonies/{colony.name}/attach"
-        assert await r.ask(raw, r, sent, f"GET {path} HTTP/1.1") == status
+        assert await r.ask(upgraded, r, path, sent) == status
 
 
 async def test_the_documents_own_curl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
