@@ -36,8 +36,10 @@ from colony.events import (
     ServiceWaiting,
 )
 from colony.logs import LineSplitter
+from colony.network.egress_proxy import EgressDenied
+from colony.network.ports import FocusChanged, ForwardOpened
 from colony.tree import SERVICES, SYSTEM
-from netns.actors import NamespaceGone, NamespaceMade, Reaped
+from netns.actors import NamespaceGone, NamespaceMade, NetworkHealed, NetworkSick, Reaped
 from proxy import DNS_PORTS, HTTP_PORTS
 from proxy.actors import DnsOpened, DoorOpened
 
@@ -269,6 +271,31 @@ def _notice(console: Console, event: Notice) -> bytes:
     return console.line("note", event.colony or "colony", event.text)
 
 
+def _forward(console: Console, event: ForwardOpened) -> bytes:
+    return console.line("done", event.colony, f"port {event.host_port} of this host leads in")
+
+
+def _focus(console: Console, event: FocusChanged) -> bytes:
+    ports = ", ".join(str(port) for port in event.ports) or "nothing"
+    missed = "".join(f"; {why}" for why in event.missed)
+    return console.line("note", event.colony or "colony", f"has localhost: {ports}{missed}")
+
+
+def _denied(console: Console, event: EgressDenied) -> bytes:
+    text = f"{event.process} may not reach {event.host}:{event.port}: {event.reason}"
+    return console.line("failed", event.colony, text)
+
+
+def _healed(console: Console, event: NetworkHealed) -> bytes:
+    return console.line(
+        "again", event.colony or "network", f"put back: {', '.join(event.repaired)}"
+    )
+
+
+def _sick(console: Console, event: NetworkSick) -> bytes:
+    return console.line("failed", event.colony or "network", event.reason)
+
+
 _PROVISION: Final = {"done": "done", "failed": "failed", "undone": "ending", "begun": "note"}
 
 
@@ -297,6 +324,11 @@ _SHOWERS: Final[dict[type, Callable[[Console, Any], bytes]]] = {
     DnsOpened: _dns,
     NamespaceMade: _namespace,
     Notice: _notice,
+    ForwardOpened: _forward,
+    FocusChanged: _focus,
+    EgressDenied: _denied,
+    NetworkHealed: _healed,
+    NetworkSick: _sick,
     ProvisionStep: _provisioned,
     NamespaceGone: _namespace_gone,
     ServiceStarted: _started,

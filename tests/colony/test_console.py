@@ -15,7 +15,9 @@ from colony.events import (
     ServiceStopping,
     Stream,
 )
-from netns.actors import NamespaceMade, Reaped
+from colony.network.egress_proxy import EgressDenied
+from colony.network.ports import FocusChanged, ForwardOpened
+from netns.actors import NamespaceMade, NetworkHealed, NetworkSick, Reaped
 from proxy.actors import DoorOpened
 
 
@@ -174,3 +176,34 @@ def test_colours_repeat_what_shapes_say() -> None:
 )
 def test_whose_services_a_supervisor_has(path: str, colony: str | None) -> None:
     assert colony_of(path) == colony
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            ForwardOpened(
+                at=0, colony="shop", forward="8080:80", host_port=8080, addresses=("127.0.0.1",)
+            ),
+            "✓ shop       port 8080 of this host leads in\n",
+        ),
+        (
+            FocusChanged(at=0, colony="shop", ports=(3000, 4000), missed=("4100 is taken",)),
+            "· shop       has localhost: 3000, 4000; 4100 is taken\n",
+        ),
+        (FocusChanged(at=0, colony="", ports=()), "· colony     has localhost: nothing\n"),
+        (
+            EgressDenied(
+                at=0, colony="shop", host="a.test", port=443, reason="not allowed", process="curl"
+            ),
+            "✗ shop       curl may not reach a.test:443: not allowed\n",
+        ),
+        (
+            NetworkHealed(at=0, colony="shop", repaired=("the veth", "the route")),
+            "↻ shop       put back: the veth, the route\n",
+        ),
+        (NetworkSick(at=0, colony="", reason="no table"), "✗ network    no table\n"),
+    ],
+)
+def test_what_the_network_tells(event: Event, line: str) -> None:
+    assert console().show(event).decode() == line
