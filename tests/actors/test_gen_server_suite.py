@@ -1,0 +1,199 @@
+"""The portable cases of Erlang's gen_server_SUITE, under its names.
+
+Its send_request_* are in `test_requests.py`, start_event_timeout and the like in `test_timers.py`,
+its group of get_state and replace_state in `test_introspection.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import Any
+
+import anyio
+import pytest
+
+from actors import (
+    IGNORE,
+    Abnormal,
+    ActorDown,
+    CallTimeout,
+    Crashed,
+    Deadlock,
+    Killed,
+    Normal,
+    Reason,
+    Reply,
+    Shutdown,
+    StartFailed,
+    StartTimeout,
+    Stop,
+    System,
+    events,
+)
+from actors.testing import settle
+from tests.actors.helpers import Act, Do, Doll, Note, Puppet, raises, recorded
+
+KINDS = pytest.mark.parametrize("kind", [Puppet, Doll])
+
+
+@KINDS
+async def test_start(kind: Any) -> None:
+    """Anonymous and named; the name is taken; ignore, stop, and a start that takes too long."""
+    async with System() as system:
+        a = await system.start(kind.spec().options(id="a", name="it"))
+        assert system.whereis("it") == a
+        with pytest.raises(StartFailed, match="the name 'it' is taken by a"):
+            await system.start(kind.spec().options(id="b", name="it"))
+        for id, hook, reason in (
+            ("c", lambda _: IGNORE, Shutdown("ignored")),
+            ("d", raises(Stop(Abnormal("no"))), Abnormal("no")),
+        ):
+            with pytest.raises(StartFailed) as failed:
+                await system.start(kind.spec(starting=hook).options(id=id))
+            assert failed.value.reason == reason
+        with pytest.raises(StartFailed) as failed:
+            await system.start(
+                Puppet.spec(starting=lambda _: anyio.sleep(9)).options(id="e", start_timeout=1.0)
+            )
+        assert failed.value.reason == StartTimeout(1.0)
+        assert [node.path for node in system.tree()] == ["a"]
+
+
+@KINDS
+@pytest.mark.parametrize("reason", [Normal(), Shutdown(), Abnormal("other")])
+async def test_stop(kind: Any, reason: Reason) -> None:
+    """stop1 to stop10: by whom and with which reason, the last word is the actor's."""
+    async with System() as system:
+        log: list[Any] = []
+        ref = await system.start(kind.spec(log))
+        assert await system.stop_actor(ref, reason) == reason
+        assert log == [("stopping", reason)]
+        assert await system.stop_actor(ref, Shutdown("again")) == reason
+        with pytest.raises(ActorDown):
+            await ref.call(Do(lambda _: 1))
+
+
+@KINDS
+async def test_crash(kind: Any) -> None:
+    """One report a crash, with the message; an orderly end is none."""
+    async with System() as system:
+        for n, (error, orderly) in enumerate(
+            ((Stop(), True), (Stop(Shutdown("x")), True), (RuntimeError("boom"), False))
+        ):
+            ref = await system.start(kind.spec().options(id=f"k{n}"))
+            message = Do(raises(error))
+            with recorded(system, events.Exited) as seen:
+                with pytest.raises(ActorDown):
+                    await ref.call(message)
+                await ref.stopped()
+            [event] = seen
+            assert isinstance(event, events.Exited)
+            assert (event.message, event.reason.orderly) == (message, orderly)
+            if isinstance(event.reason, Crashed):
+                assert "RuntimeError: boom" in event.reason.traceback
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "hook", [lambda _: IGNORE, raises(Stop()), raises(Stop(Shutdown())), raises(RuntimeError())]
+)
+async def test_loop_start_fail(kind: Any, hook: Any) -> None:
+    """Failed starts, again and again: no name, no place, no actor is left of them."""
+    async with System() as system:
+        for _ in range(5):
+            with pytest.raises(StartFailed):
+                await system.start(kind.spec(starting=hook).options(name="it"))
+            assert system.whereis("it") is None
+            assert system.tree() == ()
+        assert system.statistics().names == 0
+
+
+@KINDS
+async def test_otp_7669(kind: Any) -> None:
+    """A name is free as soon as the start has failed: a hundred quick retries find it so."""
+    async with System() as system:
+        for n in range(100):
+            hook = (lambda _: IGNORE) if n % 2 else raises(Stop(Abnormal("no")))
+            with pytest.raises(StartFailed) as failed:
+                await system.start(kind.spec(starting=hook).options(name="it"))
+            assert failed.value.reason == (Shutdown("ignored") if n % 2 else Abnormal("no"))
+
+
+async def test_call() -> None:
+    """An answer at once, delayed, and too late."""
+    async with System() as system:
+        ref = await system.start(Puppet.spec())
+        assert await ref.call(Do(lambda _: "hi")) == "hi"
+
+        async def delayed(actor: Puppet) -> Reply[str]:
+            reply: Reply[str] = actor.ctx.defer()
+
+            async def later() -> None:
+                await anyio.sleep(1)
+                reply.send("delayed")
+
+            actor.ctx.run(later)
+            return reply
+
+        assert await ref.call(Do(delayed)) == "delayed"
+        with pytest.raises(CallTimeout):
+            await ref.call(Do(delayed), timeout=0.5)
+        await anyio.sleep(2)
+        assert await ref.call(Do(lambda _: "alive")) == "alive"
+
+
+@KINDS
+async def test_cast(kind: Any) -> None:
+    async with System() as system:
+        log: list[Any] = []
+        ref = await system.start(kind.spec(log))
+        ref.tell(Note("hi"))
+        ref.tell(Act(lambda actor: actor.log.append("there")))
+        await settle()
+        assert log == ["hi", "there"]
+
+
+async def test_continue() -> None:
+    """After the start and before what the starter, who has its ref by then, sends."""
+    async with System() as system:
+        log: list[Any] = []
+        ref = await system.start(Puppet.spec(log, continuing=lambda a: a.log.append("continue")))
+        ref.tell(Note("message"))
+        await settle()
+        assert log == ["continue", "message"]
+
+
+async def test_calling_self() -> None:
+    async with System() as system:
+        ref = await system.start(Puppet.spec())
+        with pytest.raises(ActorDown) as down:
+            await ref.call(Do(lambda actor: actor.ctx.ref.call(Do(lambda _: 1))))
+        assert isinstance(down.value.reason, Crashed)
+        assert isinstance(down.value.reason.error, Deadlock)
+
+
+async def test_call_with_huge_message_queue() -> None:
+    """What waits in the caller's own mailbox does not make its calls more work."""
+    async with System() as system:
+        server = await system.start(Puppet.spec().options(id="server"))
+        client = await system.start(Puppet.spec().options(id="client"))
+
+        async def calls(_actor: Any) -> int:
+            made = itertools.count()
+            before = sys.getprofile()
+            sys.setprofile(lambda *_: next(made))
+            try:
+                for _ in range(100):
+                    await server.call(Do(lambda _: 1))
+            finally:
+                sys.setprofile(before)
+            return next(made)
+
+        alone = await client.call(Do(calls))
+        request = client.request(Do(calls))
+        for n in range(50_000):
+            client.tell(Note(n))
+        assert await request < 1.1 * alone
+        system.kill(client)
+        assert await client.stopped() == Killed()
