@@ -19,6 +19,7 @@ BOUNDARY: Final = 64 * 1024
 CLEAR: Final = b"\x1b[H\x1b[2J"
 """Not the scrollback of the viewer's own terminal, which is none of ours."""
 
+_ENTER: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)h")
 _QUESTIONS: Final = re.compile(
     rb"\x1b\[[>=]?[0-9;]*c"  # who are you
     rb"|\x1b\[\??[0-9;]*n"  # how are you, where is the cursor
@@ -56,10 +57,10 @@ def replay(ring: Ring, before: Modes, now: Modes, most: int | None = None) -> by
         Bytes of the ring that are shown at most; default all.
 
     A full-screen program's old bytes are useless at any other size than theirs: it is asked to
-    paint anew instead, on an empty screen.
+    paint anew instead, on an empty screen, over what the main one shows when it has ended.
     """
     if now.alternate:
-        return RESET + now.prelude() + CLEAR
+        return _beneath(ring, before, most) + now.prelude() + CLEAR
     if most is None or ring.end - ring.start <= most:
         start, modes = ring.start, before.copy()
     else:
@@ -71,6 +72,20 @@ def replay(ring: Ring, before: Modes, now: Modes, most: int | None = None) -> by
         data = data[cut:]
     # `now` once more at the end: a tail was begun with a guess.
     return RESET + modes.prelude() + CLEAR + without_questions(data) + _difference(modes, data, now)
+
+
+def _beneath(ring: Ring, before: Modes, most: int | None) -> bytes:
+    """What the main screen shows while the alternate one is there, as far as it is known."""
+    start = ring.start if most is None else max(ring.start, ring.end - most)
+    data = ring.read(start, ring.end - start)
+    entered = [found.start() for found in _ENTER.finditer(data)]
+    if not entered:
+        return RESET
+    data = data[boundary(data) if start > 0 else 0 : entered[-1]]
+    modes = before.copy() if start == ring.start else Modes()
+    first = RESET + modes.prelude() + CLEAR + without_questions(data)
+    modes.feed(data)
+    return first + modes.leave()
 
 
 def _difference(modes: Modes, data: bytes, now: Modes) -> bytes:

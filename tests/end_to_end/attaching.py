@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
-import pexpect
+import pexpect  # type: ignore[import-untyped]
 
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Colony, Run, Shop
 
