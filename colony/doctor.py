@@ -1,7 +1,8 @@
 """What this machine has for Colony, what it lacks, and how to get it. Blocks; for the command line.
 
 Every check is a function without arguments that gives a `Finding`; `CHECKS` is the table of them.
-A finding that can be repaired carries the command, as words and never as a line for a shell.
+A finding that can be repaired carries the command, as words and never as a line for a shell, or has
+its function in `REPAIRS`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,17 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from colony.paths import home_directory, runtime_directory
 
 Level = Literal["ok", "note", "problem"]
+
+STDERR: Final = 2
+
+SETUP_DNS: Final = Path(__file__).parent.parent / "scripts" / "setup-dns.sh"
+"""There where Colony runs from its sources."""
 
 DISK_LEAST: Final = 512 * 1024 * 1024
 """Bytes that should be free for logs and workspaces."""
@@ -25,7 +32,7 @@ DROPS_ROUTES: Final = (2, 7)
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at. `fix` says what to do, `command` does it."""
+    """One thing that was looked at. `fix` says what to do; `command` does it, if it is one."""
 
     name: str
     level: Level
@@ -94,6 +101,7 @@ def _names() -> Finding:
         "note",
         "*.colony.local is not known here; *.colony.localhost works in browsers and curl",
         "scripts/setup-dns.sh (while an instance runs, it answers)",
+        ("sh", str(SETUP_DNS)) if SETUP_DNS.exists() else (),
     )
 
 
@@ -122,8 +130,29 @@ def _leftovers() -> Finding:
         return Finding("leftovers", "ok", "nothing is left of instances that died")
     names = ", ".join(dead.id for dead in found)
     return Finding(
-        "leftovers", "problem", f"of dead instances: {names}", "the next colony run removes it"
+        "leftovers",
+        "problem",
+        f"of dead instances: {names}",
+        "colony doctor --fix removes it, and so does the next colony run",
     )
+
+
+def _remove_leftovers() -> bool:
+    import anyio
+
+    from netns.errors import NetnsError
+    from netns.reap import reap_all
+    from netns.thread import NetworkThread
+
+    async def remove() -> None:
+        async with NetworkThread() as thread:
+            await reap_all(thread, runtime_directory())
+
+    try:
+        anyio.run(remove)
+    except NetnsError:
+        return False
+    return True
 
 
 def _disk() -> Finding:
@@ -168,6 +197,25 @@ def examine() -> list[Finding]:
     return found
 
 
+REPAIRS: Final[dict[str, Callable[[], bool]]] = {"leftovers": _remove_leftovers}
+"""By a finding's name, what repairs it without a command."""
+
+
+def remedy(finding: Finding) -> str:
+    """What `fix` would do, for the person who is asked; "" if it can do nothing."""
+    if finding.command:
+        return f"run `{' '.join(finding.command)}`"
+    return f"remove the {finding.name}" if finding.level == "problem" and _repair(finding) else ""
+
+
 def fix(finding: Finding) -> bool:
-    """Runs a finding's command; whether it worked."""
-    return subprocess.run(finding.command, stdin=subprocess.DEVNULL).returncode == 0
+    """Repairs what was found; whether it worked. The command's output goes to stderr."""
+    if finding.command:
+        done = subprocess.run(finding.command, stdin=subprocess.DEVNULL, stdout=STDERR)
+        return done.returncode == 0
+    repair = _repair(finding)
+    return repair is not None and repair()
+
+
+def _repair(finding: Finding) -> Callable[[], bool] | None:
+    return REPAIRS.get(finding.name)

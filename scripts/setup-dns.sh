@@ -88,6 +88,7 @@ drop() {
 RESOLVED=/etc/systemd/resolved.conf.d/colony.conf
 MANAGER=/etc/NetworkManager/dnsmasq.d/colony.conf
 MACOS=/etc/resolver/colony.local
+MANAGED=/etc/NetworkManager/NetworkManager
 
 may_write() {
     [ "$dry" = yes ] || [ -n "$root" ] || [ "$(id -u)" = 0 ] || {
@@ -101,9 +102,9 @@ kind() {
         echo "$COLONY_RESOLVER"
     elif [ "$(uname -s)" = Darwin ]; then
         echo macos
-    elif [ -d /run/systemd/resolve ] && grep -qs '127\.0\.0\.5[34]' /etc/resolv.conf; then
+    elif [ -d "$root/run/systemd/resolve" ] && grep -qs '127\.0\.0\.5[34]' "$root/etc/resolv.conf"; then
         echo resolved
-    elif grep -qsr '^dns=dnsmasq' /etc/NetworkManager/NetworkManager.conf /etc/NetworkManager/conf.d; then
+    elif grep -qsr '^dns=dnsmasq' "$root$MANAGED.conf" "$root/etc/NetworkManager/conf.d"; then
         echo manager
     else
         echo plain

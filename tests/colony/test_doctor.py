@@ -1,0 +1,160 @@
+"""What a machine has and lacks, asked of false machines: other programs on PATH, other folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colony import doctor
+from colony.doctor import Finding, examine, fix, remedy
+from tests.colony.cli.support import Ran, invoke
+
+CLAIM = """
+import os, pathlib, signal, sys
+from netns.instance import Instance
+Instance.claim(pathlib.Path(sys.argv[1]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    """A program of this name in a folder."""
+    folder.mkdir(exist_ok=True)
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Leaves just these checks."""
+    checks = [check for check in doctor.CHECKS if check.__name__.strip("_") in names]
+    assert len(checks) == len(names)
+    monkeypatch.setattr(doctor, "CHECKS", tuple(checks))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the whole PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("COLONY_RUNTIME_DIR", str(tmp_path / "run"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("script", "level", "words"),
+    [
+        ("echo 2.6.2", "note", "WebSockets are cut"),
+        ("echo v2.6.2 h1:x", "note", "2.6.2: WebSockets are cut"),
+        ("echo v2.10.0 h1:x", "ok", "/bin/caddy"),
+        ("echo nonsense", "note", "unknown: WebSockets"),
+    ],
+)
+def test_caddy_by_its_version(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, script: str, level: str, words: str
+) -> None:
+    only(monkeypatch, "caddy")
+    program(shelf, "caddy", script)
+    [found] = examine()
+    assert (found.name, found.level) == ("caddy", level)
+    assert words in found.text
+
+
+def test_what_is_not_installed_can_be(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "caddy")
+    [found] = examine()
+    assert found.level == "note"
+    assert found.command == ("apt-get", "install", "-y", "caddy")
+    assert remedy(found) == "run `apt-get install -y caddy`"
+    assert not fix(found._replace(command=("/bin/false",)))
+
+
+def test_a_check_that_breaks_is_a_finding_and_stops_no_other(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def _broken() -> Finding:
+        raise OSError("no such luck")
+
+    monkeypatch.setattr(doctor, "CHECKS", (_broken, doctor._disk))
+    broken, disk = examine()
+    assert broken == Finding("broken", "problem", "cannot be told: no such luck")
+    assert disk.name == "disk"
+
+
+def test_a_full_disk_is_a_problem(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "disk")
+    monkeypatch.setattr(doctor, "DISK_LEAST", 1 << 62)
+    [found] = examine()
+    assert (found.level, found.fix, remedy(found)) == ("problem", "make room", "")
+
+
+def test_every_check_gives_a_finding_of_its_own() -> None:
+    names = [found.name for found in examine()]
+    assert len(set(names)) == len(doctor.CHECKS)
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def run(shelf: Path, *words: str) -> Ran:
+    runtime = shelf.parent / "run"
+    return invoke("doctor", *words, runtime=runtime, env={"PATH": str(shelf)})
+
+
+def test_notes_are_no_failure_and_problems_are(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, "caddy", "disk")
+    well = run(shelf)
+    assert well.status == 0
+    assert well.lines[0].startswith("· caddy      not installed")
+    assert well.lines[1] == "             apt-get install caddy"
+    monkeypatch.setattr(doctor, "DISK_LEAST", 1 << 62)
+    ill = run(shelf, "--json")
+    assert ill.status == 1
+    assert [each["level"] for each in ill.json] == ["note", "problem"]
+    assert set(ill.json[0]) == {"name", "level", "text", "fix", "command"}
+
+
+def test_fix_runs_the_command_and_looks_again(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "caddy")
+    script = f'echo "$@" >{shelf}/asked\nprintf "#!/bin/sh\\necho v2.8.4\\n" >{shelf}/caddy\n'
+    program(shelf, "apt-get", f"{script}/bin/chmod +x {shelf}/caddy\necho installed")
+    ran = run(shelf, "--fix", "--json")
+    assert (shelf / "asked").read_text() == "install -y caddy\n"
+    assert [(each["name"], each["level"]) for each in ran.json] == [("caddy", "ok")]
+    assert ran.err.splitlines()[0] == "run `apt-get install -y caddy`"
+
+
+def test_a_fix_that_fails_is_told(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "caddy")
+    program(shelf, "apt-get", "exit 100")
+    ran = run(shelf, "--fix")
+    assert (ran.status, ran.err.splitlines()[-1]) == (0, "caddy: that did not work")
+    assert ran.out.count("caddy ") == 2
+
+
+def test_what_a_dead_instance_left_is_found_and_removed(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, "leftovers")
+    runtime = shelf.parent / "run"
+    runtime.mkdir(mode=0o700)
+    dead = subprocess.run([sys.executable, "-c", CLAIM, str(runtime)], env={**os.environ})
+    assert dead.returncode == -signal.SIGKILL
+    [folder] = (each for each in (runtime / "instances").iterdir() if each.is_dir())
+    found = run(shelf, "--json")
+    assert found.status == 1
+    assert found.json[0]["text"] == f"of dead instances: {folder.name}"
+    assert folder.is_dir()
+    fixed = run(shelf, "--fix", "--json")
+    assert (fixed.status, fixed.err) == (0, "remove the leftovers\n")
+    assert json.loads(fixed.out)[0]["text"] == "nothing is left of instances that died"
+    assert not folder.exists()
