@@ -143,16 +143,22 @@ async def test_what_cannot_be_joined_is_a_problem(tmp_path: Path) -> None:
         await one.ask(talk)
 
 
+def link(path: str) -> str:
+    """Where a descriptor leads; "" once it is closed."""
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return ""
+
+
 async def test_no_child_inherits_a_master(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         colony = await one.add(IDLE)
         _, first = await opening.start(colony, argv=["/bin/cat"])
         await opening.start(colony, argv=["/bin/cat"])
         for info in await opening.describe(colony):
-            descriptors = os.listdir(f"/proc/{info.pid}/fd")
-            held = {os.readlink(f"/proc/{info.pid}/fd/{fd}") for fd in descriptors}
-            assert len(held) == 1
-            assert held.pop().startswith("/dev/pts/")
+            held = {link(f"/proc/{info.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{info.pid}/fd")}
+            assert not any("ptmx" in each for each in held)
         assert first.alive
 
 
