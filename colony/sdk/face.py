@@ -22,8 +22,9 @@ import re
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import anyio
 
@@ -31,6 +32,9 @@ from colony.api import types as t
 from colony.sdk.errors import CommandFailed, NotFound, ServiceFailed, TimedOut
 from colony.sdk.flow import Flow, Source
 from colony.sdk.values import Event, Response
+
+if TYPE_CHECKING:
+    from colony.terminals.driven import Terminal
 
 T = TypeVar("T")
 
@@ -97,6 +101,26 @@ class Colony(ABC):
     @abstractmethod
     async def stop(self) -> None:
         """Stops it, and waits until it is gone. Stopping twice is no error."""
+
+    @abstractmethod
+    def terminal(
+        self,
+        name: str | None = None,
+        *,
+        argv: Sequence[str] | None = None,
+        size: tuple[int, int] = (24, 80),
+        read_only: bool = False,
+    ) -> AbstractAsyncContextManager[Terminal]:
+        """A terminal session to type into and read from, for as long as the block.
+
+        name
+            A session that is to be joined, and lives on after the block: "terminal" for that of
+            [terminal], which is started if need be. Default: a new one that ends with the block.
+        argv
+            What a new one runs; default as [terminal] says.
+        size
+            Rows and columns.
+        """
 
     async def view(self) -> t.Colony:
         """How it is now, with all its services."""

@@ -12,10 +12,10 @@ the block; what `open` started ends with its own.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -26,6 +26,9 @@ from colony.sdk.face import Colony, Service
 from colony.sdk.flow import Flow
 from colony.sdk.values import Event
 from colony.sdk.wire import Wire
+
+if TYPE_CHECKING:
+    from colony.terminals.driven import Terminal
 
 
 @asynccontextmanager
@@ -201,6 +204,19 @@ class RemoteColony(Colony):
         is gone is no error."""
         with suppress(NotFound):
             await self._wire.ask("stop_colony", {"colony": self.name}, t.Colony)
+
+    def terminal(
+        self,
+        name: str | None = None,
+        *,
+        argv: Sequence[str] | None = None,
+        size: tuple[int, int] = (24, 80),
+        read_only: bool = False,
+    ) -> AbstractAsyncContextManager[Terminal]:
+        """As `Colony.terminal`. Raises `NotFound` and `Failed`."""
+        from colony.sdk.terminal import terminal
+
+        return terminal(self._wire, self.name, name, argv=argv, size=size, read_only=read_only)
 
     async def remove(self) -> None:
         """Stops it and forgets it. One that is gone, or whose instance is, is no error."""

@@ -84,7 +84,21 @@ class Wire:
         parameters = None if query is None else msgspec.to_builtins(query)
         content = None if body is None else msgspec.to_builtins(body)
         data = client.encoded(self.address, chosen.method, path, parameters, content)
-        answer = Answer(self, await self._connected(), chosen.method)
+        return await self._sent(chosen.method, data)
+
+    async def upgraded(self, path: str, query: client.Query, key: bytes) -> Answer:
+        """A WebSocket's connection: what comes in the answer's pieces are its frames.
+
+        The caller checks the answer's accept header, and closes it. Raises `ColonyError`.
+        """
+        await self._clear()
+        data = client.encoded(self.address, "GET", path, query, None)
+        upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        upgrade += b"Sec-WebSocket-Key: " + key + b"\r\n"
+        return await self._sent("GET", data.replace(b"Connection: close\r\n", upgrade))
+
+    async def _sent(self, method: str, data: bytes) -> Answer:
+        answer = Answer(self, await self._connected(), method)
         self._open.add(answer)
         try:
             await answer.begin(data)
@@ -150,6 +164,7 @@ class Answer:
     def __init__(self, wire: Wire, stream: SocketStream | UNIXSocketStream, method: str) -> None:
         self.wire = wire
         self.status = 0
+        self.headers: dict[str, str] = {}
         self._stream = stream
         self._parser = ResponseParser(method)
         self._pieces: list[bytes] = []
@@ -160,17 +175,21 @@ class Answer:
     async def begin(self, request: bytes) -> None:
         """Sends the request and waits for the answer's head. Raises `ColonyError`."""
         head: Head | None = None
-        try:
-            await self._stream.send(request)
-        except _LOST as error:
-            raise self._lost(error) from None
+        await self.send(request)
         while head is None:
             head = await self._receive()
-        self.status = head.status
+        self.status, self.headers = head.status, head.headers
         if head.status >= 400:
             problem = client.problem_of(head, await self.whole())
             plain = {"type": "", "title": "", "status": head.status, "detail": "", "code": ""}
             raise error_of(msgspec.convert(plain | problem.data, type=t.Problem))
+
+    async def send(self, data: bytes) -> None:
+        """Sends more. Raises `InstanceLost`."""
+        try:
+            await self._stream.send(data)
+        except _LOST as error:
+            raise self.lost(error) from None
 
     async def piece(self) -> bytes | None:
         """What has come, waiting for it if nothing has; None at the end. Raises `InstanceLost`."""
@@ -198,7 +217,7 @@ class Answer:
         except anyio.EndOfStream:
             data = b""
         except _LOST as error:
-            raise self._lost(error) from None
+            raise self.lost(error) from None
         head = None
         try:
             if not data:
@@ -209,10 +228,11 @@ class Answer:
                 elif isinstance(event, Body):
                     self._pieces.append(event.data)
         except Broken as error:
-            raise self._lost(error) from None
+            raise self.lost(error) from None
         return head
 
-    def _lost(self, error: Exception) -> InstanceLost:
+    def lost(self, error: object) -> InstanceLost:
+        """The instance has gone, and why."""
         why = str(error) or "the connection is closed"
         return InstanceLost(f"the instance at {self.wire.address} went away: {why}")
 

@@ -14,6 +14,7 @@ import pytest
 
 import colony
 from colony.paths import SOCKET
+from colony.terminals.opening import NoSession
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Shop, alive, eventually, page, root_only
 from tests.end_to_end.hosted import add, entered, options
 
@@ -240,6 +241,31 @@ async def test_events_tell_what_happens_in_order(shop: Shop, way: str) -> None:
         assert first is not None
         async with c.events(*types, since=first) as events:
             assert [await anext(events), await anext(events)] == seen[1:]
+
+
+@both_ways
+async def test_a_terminal_is_typed_into_and_read_from(shop: Shop, way: str) -> None:
+    async with running(shop, way, {"web": page("hello")}) as c:
+        async with c.terminal(argv=["sh", "-c", "read a; echo got $a; read b; exit 5"]) as t:
+            await t.send("one\n")
+            assert (await t.expect(r"got (\w+)"))[1] == "one"
+            with pytest.raises(TimeoutError):
+                await t.expect("never", timeout=0.05)
+            await t.resize(30, 100)
+            await t.send("two\n")
+            assert (await t.wait()).code == 5
+        async with c.terminal("terminal", argv=None) as t:
+            await t.send("stty size; echo a''b\n")
+            await t.expect("24 80")
+            await t.expect("ab")
+            async with c.terminal("terminal", read_only=True) as reader:
+                await reader.send("echo c''d\n")
+                await t.send("echo e''f\n")
+                await reader.expect("ef")
+                assert "cd" not in reader.before
+        with pytest.raises((colony.NotFound, NoSession), match="no terminal"):
+            async with c.terminal("77"):
+                raise AssertionError("there is none")
 
 
 # -- the instance ----------------------------------------------------------------------------------
