@@ -78,6 +78,8 @@ def _operation(route: Route, schemas: dict[str, Any], components: dict[str, Any]
         "parameters": [*_path_parameters(route), *_query_parameters(route, components)],
         "responses": _responses(route, schemas),
     }
+    if route.public:
+        operation["security"] = [{}]
     if route.body is not None:
         content = {"application/json": {"schema": schemas[_key(route.body)]}}
         operation["requestBody"] = {"required": True, "content": content}
@@ -108,7 +110,7 @@ def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     schema = schemas[_key(route.returns)]
     content: dict[str, Any] = {}
     if route.stream in ("", "either"):
-        content["application/json"] = {"schema": schema}
+        content[route.media] = {"schema": schema}
     if route.stream == "sse":
         content["text/event-stream"] = {"schema": {"type": "string"}}
     if route.stream in ("ndjson", "either"):
@@ -120,6 +122,8 @@ def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         for status in (route.status, *route.also)
     }
     codes = {*_EVERYWHERE, *route.errors}
+    if route.public:
+        codes.remove("unauthorized")
     if route.parameters:
         codes.add("not_found")
     if route.body is not None:

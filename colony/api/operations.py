@@ -101,6 +101,11 @@ class Operations(NetworkOperations, TerminalOperations):
 
         return document()
 
+    async def docs(self, ask: Ask) -> str:
+        from colony.api.page import page
+
+        return page()
+
     async def stop_instance(self, ask: Ask) -> t.Stopping:
         living = [name for name, each in self.host.colonies.items() if not each.ended]
         if living and not ask.query.force:

@@ -32,6 +32,10 @@ class Route(msgspec.Struct, frozen=True):
         Of success; `also` are others with the same type.
     stream
         "sse", "ndjson" or "text" where the answer goes on; "either" if the query decides.
+    media
+        The answer's type, where it is a text and not JSON.
+    public
+        Whether no token is needed over TCP: for what says nothing about the instance.
     errors
         Codes of `problems.KINDS` beside those that every route can give.
     """
@@ -46,6 +50,8 @@ class Route(msgspec.Struct, frozen=True):
     status: int = 200
     also: tuple[int, ...] = ()
     stream: Literal["", "sse", "ndjson", "text", "either"] = ""
+    media: str = "application/json"
+    public: bool = False
     errors: tuple[str, ...] = ()
 
     @property
@@ -61,7 +67,16 @@ _TERMINALS: Final = "/api/colonies/{colony}/terminals"
 ROUTES: Final[tuple[Route, ...]] = (
     Route("version", "GET", "/api/version", "Which Colony answers", t.Version),
     Route("health", "GET", "/api/health", "How the instance is", t.Health),
-    Route("openapi", "GET", "/api/openapi.json", "This document", dict[str, Any]),
+    Route("openapi", "GET", "/api/openapi.json", "The OpenAPI document", dict[str, Any]),
+    Route(
+        "docs",
+        "GET",
+        "/api/docs",
+        "This documentation, for a browser",
+        str,
+        media="text/html",
+        public=True,
+    ),
     # -- colonies
     Route("list_colonies", "GET", "/api/colonies", "All colonies", tuple[t.Colony, ...]),
     Route(

@@ -80,11 +80,13 @@ def check_peer(uid: int | None, own: int) -> None:
         )
 
 
-def check_tcp(headers: Mapping[str, str], door: Door) -> None:
-    """Lets in over TCP. Raises `ApiError`: 421, 403 or 401, in this order."""
+def check_tcp(headers: Mapping[str, str], door: Door, *, public: bool = False) -> None:
+    """Lets in over TCP; `public` without a token. Raises `ApiError`: 421, 403 or 401, in this
+    order."""
     _check_host(headers.get("Host", ""), door)
     _check_origin(headers, door)
-    _check_token(headers.get("Authorization", ""), door)
+    if not public:
+        _check_token(headers.get("Authorization", ""), door)
 
 
 def check_content(method: str, content_type: str, has_body: bool) -> None:

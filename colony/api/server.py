@@ -45,6 +45,7 @@ FOR_THE_CALLER: Final = frozenset({"exec", "forward", "wait_service", "http_serv
 _PEER: Final = struct.Struct("3i")
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
+_NOTHING_FETCHED: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -110,7 +111,7 @@ class Server:
 
         async def respond(request: web.Request) -> web.StreamResponse:
             try:
-                self._let_in(request)
+                self._let_in(request, public=route.public)
                 ask = Ask(
                     dict(request.match_info),
                     self._query(route, several, request),
@@ -140,7 +141,7 @@ class Server:
 
         return respond
 
-    def _let_in(self, request: web.Request) -> None:
+    def _let_in(self, request: web.Request, *, public: bool = False) -> None:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError
@@ -149,7 +150,7 @@ class Server:
             security.check_peer(peer_of(sock), os.getuid())
         else:
             assert self.door is not None
-            security.check_tcp(request.headers, self.door)
+            security.check_tcp(request.headers, self.door, public=public)
         has_body = request.can_read_body
         security.check_content(request.method, request.content_type, has_body)
 
@@ -188,6 +189,8 @@ class Server:
         if isinstance(value, Answer):
             more = {} if value.location is None else {"Location": value.location}
             return _json(value.value, value.status, more)
+        if route.media != _JSON:
+            return _text(value, route)
         return _json(value, route.status, {})
 
     async def _to_its_end(self, operation: Callable[[Ask], Awaitable[Any]], ask: Ask) -> Any:
@@ -235,6 +238,13 @@ def _pattern(route: Route) -> re.Pattern[str]:
 def _json(value: Any, status: int, headers: dict[str, str]) -> web.Response:
     body = msgspec.json.encode(value)
     return web.Response(body=body, status=status, content_type=_JSON, headers=HEADERS | headers)
+
+
+def _text(value: str, route: Route) -> web.Response:
+    headers = HEADERS | {"Content-Security-Policy": _NOTHING_FETCHED}
+    return web.Response(
+        text=value, status=route.status, content_type=route.media, charset="utf-8", headers=headers
+    )
 
 
 def _problem(problem: Problem) -> web.Response:

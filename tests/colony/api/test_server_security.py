@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from colony.api import security
+from colony.api.page import page
+from colony.api.routes import ROUTES
 from colony.api.tokens import ensure_token
 from colony.client import Client, Problem
 from colony.http1 import Body, Head, ResponseParser
@@ -60,6 +62,31 @@ async def test_over_tcp_the_token_is_needed_always(tmp_path: Path) -> None:
         assert await r.ask(raw, r, GOOD | {"Authorization": "Bearer nonsense"}) == 401
         for path in ("/api/openapi.json", "/api/events", "/nothing", "/"):
             assert await r.ask(raw, r, {"Host": "localhost"}, f"GET {path} HTTP/1.1") == 401
+
+
+async def test_the_documentation_alone_is_readable_without_a_token(tmp_path: Path) -> None:
+    """So that a browser can; Host and Origin are looked at all the same."""
+    async with rig(tmp_path, tcp=True) as r:
+        line = "GET /api/docs HTTP/1.1"
+        assert await r.ask(raw, r, {"Host": "localhost"}, line) == 200
+        assert await r.ask(raw, r, {"Host": "evil.example"}, line) == 421
+        evil = {"Host": "localhost", "Origin": "http://evil.example"}
+        assert await r.ask(raw, r, evil, line) == 403
+        assert [route.name for route in ROUTES if route.public] == ["docs"]
+
+
+async def test_the_documentation_may_fetch_nothing(tmp_path: Path) -> None:
+    async with rig(tmp_path, tcp=True) as r:
+
+        def ask() -> tuple[int, dict[str, str], bytes]:
+            with connect(r) as sock:
+                sock.sendall(b"GET /api/docs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                return answer(sock)
+
+        status, headers, body = await r.ask(ask)
+        assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert headers["content-security-policy"].startswith("default-src 'none';")
+        assert body.decode() == page()
 
 
 async def test_the_client_brings_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
