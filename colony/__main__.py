@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 
 def main() -> None:
     """Runs the command line. An error of Colony's own is one line, or a traceback with --debug."""
+    if sys.argv[1:] in (["version"], ["--version"]):
+        # Answered before anything is imported: it is what scripts and prompts ask for.
+        from colony.version import VERSION
+
+        print(f"colony {VERSION}")
+        return
+    _run()
+
+
+def _run() -> None:
+    import signal
+
     # Until a command listens for it, Ctrl-C just ends the process, which has made nothing yet:
     # Python's KeyboardInterrupt would show where among the imports it struck.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -127,7 +127,7 @@ def _unknown(context: click.Context, args: list[str], error: click.UsageError) -
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION, prog_name="colony")
+@click.version_option(VERSION, message="colony %(version)s")
 @click.option(
     "-C",
     "directory",

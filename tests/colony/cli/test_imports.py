@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from colony.version import VERSION
+
 HEAVY = ("aiohttp", "trio", "asyncio", "anyio", "pyroute2", "rich", "textual", "tomlkit", "msgspec")
 SLOW = ("email", "ssl", "http.client", "importlib.metadata", "typing_extensions")
 
@@ -36,11 +38,29 @@ def modules(words: list[str], runtime: Path) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
+@pytest.mark.parametrize("words", [["version"], ["--version"]])
+def test_the_version_is_answered_before_anything_is_imported(
+    tmp_path: Path, words: list[str]
+) -> None:
+    ours = {name for name in modules(words, tmp_path) if name.split(".")[0] in ("colony", "click")}
+    assert ours == {"colony", "colony.__main__", "colony.version"}
+
+
+def test_the_version_is_the_same_however_it_is_asked_for(tmp_path: Path) -> None:
+    asked = [["version"], ["--version"], ["--color", "never", "version"], ["--debug", "--version"]]
+    said = {
+        subprocess.run(
+            [sys.executable, "-m", "colony", *words], capture_output=True, text=True, check=True
+        ).stdout
+        for words in asked
+    }
+    assert said == {f"colony {VERSION}\n"}
+
+
 @pytest.mark.parametrize(
     "words",
     [
-        ["version"],
-        ["--version"],
+        ["version", "--json"],
         ["--help"],
         ["ls"],
         ["ps", "x"],
