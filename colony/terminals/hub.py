@@ -134,6 +134,11 @@ class Hub:
         for viewer in self.viewers:
             viewer.left_behind = viewer.left_behind or viewer.holds(LOW)
 
+    @property
+    def followed(self) -> bool:
+        """Whether anybody keeps up with what comes out."""
+        return any(viewer.keeps_up for viewer in self.viewers)
+
     def end(self, exit: Exit) -> None:
         """The program has ended; its viewers hear of it after the last byte."""
         self.exit = exit
@@ -264,6 +269,11 @@ class Viewer:
         """Whether the program is to wait for it."""
         waited_for = not self.read_only and not self.left_behind
         return waited_for and self.hub.ring.end - self._taken > distance
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether it is near the end, and not merely waiting to be overtaken."""
+        return not self.left_behind and self.hub.ring.end - self._taken <= HIGH
 
     def wake(self) -> None:
         if self._wake is not None:
