@@ -7,8 +7,8 @@ have is `colony.sdk.Colony` and `colony.sdk.Service`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -30,7 +30,7 @@ from colony import tree
 from colony.config import Config
 from colony.events import ServiceExited
 from colony.journal import JOURNAL, Journal, LastLines
-from colony.sdk.errors import ColonyFailed, ServiceFailed
+from colony.sdk.errors import ColonyFailed, Failed, NotFound, ServiceFailed
 from colony.sdk.face import ENDED, Colony, Service
 from colony.services.board import carried_over
 from colony.services.specs import first_statuses
@@ -236,30 +236,28 @@ class RunningColony(Colony):
         upstream = TcpUpstream(port, namespace=self.name)
         return await SocketStream.from_socket(await parts.places.dial(upstream))
 
-    def terminal(
+    @asynccontextmanager
+    async def terminal(
         self,
         name: str | None = None,
         *,
         argv: Sequence[str] | None = None,
         size: tuple[int, int] = (24, 80),
         read_only: bool = False,
-    ) -> AbstractAsyncContextManager[Terminal]:
-        """A terminal session to type into and read from, for as long as the block.
-
-        name
-            A session that is to be joined, and lives on after the block: "terminal" for that of
-            [terminal], which is started if need be. Default: a new one that ends with the block.
-        argv
-            What it runs; default as [terminal] says.
-        size
-            Rows and columns.
-
-        Raises `opening.NoSession` and `opening.NotStarted`.
-        """
-        from colony.terminals.driven import terminal
+    ) -> AsyncIterator[Terminal]:
+        """As `Colony.terminal`. Raises `NotFound` and `Failed`."""
+        from colony.terminals import driven, opening
         from colony.terminals.sizes import Size
 
-        return terminal(self, name, argv=argv, size=Size(*size), read_only=read_only)
+        made = driven.terminal(self, name, argv=argv, size=Size(*size), read_only=read_only)
+        async with AsyncExitStack() as stack:
+            try:
+                session = await stack.enter_async_context(made)
+            except opening.NoSession as missing:
+                raise NotFound(str(missing), code="not_found") from None
+            except opening.NotStarted as error:
+                raise Failed(str(error), code="failed") from None
+            yield session
 
     async def last_lines(self, service: str, count: int = 10) -> tuple[bytes, ...]:
         """The last lines that a service wrote."""

@@ -120,6 +120,9 @@ class Colony(ABC):
             What a new one runs; default as [terminal] says.
         size
             Rows and columns.
+
+        Raises `NotFound` if there is no session of that name, and `Failed` if its program cannot be
+        started.
         """
 
     async def view(self) -> t.Colony:

@@ -14,7 +14,6 @@ import pytest
 
 import colony
 from colony.paths import SOCKET
-from colony.terminals.opening import NoSession
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Shop, alive, eventually, page, root_only
 from tests.end_to_end.hosted import add, entered, options
 
@@ -263,9 +262,12 @@ async def test_a_terminal_is_typed_into_and_read_from(shop: Shop, way: str) -> N
                 await t.send("echo e''f\n")
                 await reader.expect("ef")
                 assert "cd" not in reader.before
-        with pytest.raises((colony.NotFound, NoSession), match="no terminal"):
+        with pytest.raises(colony.NotFound, match="there is no terminal"):
             async with c.terminal("77"):
                 raise AssertionError("there is none")
+        with pytest.raises(colony.Failed, match="no such program in PATH"):
+            async with c.terminal(argv=["no-such-program"]):
+                raise AssertionError("it cannot run")
 
 
 # -- the instance ----------------------------------------------------------------------------------

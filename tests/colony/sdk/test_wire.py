@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -40,7 +40,8 @@ async def wired(folder: Path, serve: Serve) -> AsyncIterator[Wire]:
 
     async def handle(stream: SocketStream) -> None:
         async with stream:
-            await serve(stream, await stream.receive())
+            with suppress(anyio.BrokenResourceError):  # the other side has heard enough
+                await serve(stream, await stream.receive())
 
     listener = await anyio.create_unix_listener(folder / "s")
     wire = Wire(Address(folder / "s"))
