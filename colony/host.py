@@ -103,6 +103,8 @@ class Options(msgspec.Struct, frozen=True):
         `paths.home_directory` says.
     daemon
         Whether it is there for others' colonies only.
+    defer_api
+        Seconds that the API may answer later, until a first service is ready. Default 0.
     """
 
     wishes: Wishes = Wishes()
@@ -114,6 +116,7 @@ class Options(msgspec.Struct, frozen=True):
     listen: Listen | None = None
     daemon: bool = False
     home: Path | None = None
+    defer_api: float = 0.0
 
 
 DEFAULT: Final = Options()
@@ -228,7 +231,7 @@ class Host:
         operations.daemon = self.options.daemon
         listen = self.options.listen
         operations.listen = None if listen is None else str(listen)
-        return Api(runtime / SOCKET, operations, listen)
+        return Api(runtime / SOCKET, operations, listen, self.options.defer_api)
 
     def _door(self, instance: Instance, places: Places) -> FrontDoor:
         options = self.options

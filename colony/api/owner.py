@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import AsyncExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ import anyio.to_thread
 from actors import Actor, Event, backend
 from colony.api import security
 from colony.api.sockets import Claim, claim
-from colony.events import Notice
+from colony.events import Notice, ServiceExited, ServiceFailed, ServiceReady
 
 if TYPE_CHECKING:
     from colony.api.operations import Operations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 API: Final = "api"
 """The actor's name in its system."""
+
+SERVER: Final = "colony.api.server"
 
 
 class ApiOpened(Event, frozen=True, kw_only=True):
@@ -60,12 +63,19 @@ class Api:
         What answers.
     listen
         A TCP address beside it. Default none.
+    defer
+        Seconds that answers may wait until a first service is ready: to load the server takes a
+        tenth of a second of a CPU, which whoever waits for their page can use better. The sockets
+        are there from the beginning, and who connects meanwhile is answered then. Default 0.
     """
 
-    def __init__(self, path: Path, operations: Operations, listen: Listen | None = None) -> None:
+    def __init__(
+        self, path: Path, operations: Operations, listen: Listen | None = None, defer: float = 0.0
+    ) -> None:
         self.path = path
         self.operations = operations
         self.listen = listen
+        self.defer = defer
         self.claimed = False
         """Whether this instance is the one that others join."""
         self.settled = anyio.Event()
@@ -94,6 +104,9 @@ class ApiOwner(Actor):
                 self._publish_notice(f"the API is not served: {error}")
                 sockets = []
             if sockets:
+                await self._others_first()
+                # In a thread: aiohttp is many files to read, and the loop has colonies to start.
+                await anyio.to_thread.run_sync(import_module, SERVER)
                 await self._open(stack, sockets)
                 listen = "" if api.listen is None else str(api.listen)
                 path = str(api.path) if api.claimed else ""
@@ -101,6 +114,24 @@ class ApiOwner(Actor):
                 self.ctx.system.publish(event)
             api.settled.set()
             await anyio.sleep_forever()
+
+    async def _others_first(self) -> None:
+        """Waits until a service is ready, or will not be; in the first life, and not for long."""
+        defer, self.api.defer = self.api.defer, 0.0
+        if not defer:
+            return
+        settled = anyio.Event()
+
+        def note(event: Event) -> None:
+            if isinstance(event, ServiceReady | ServiceExited | ServiceFailed):
+                settled.set()
+
+        leave = self.ctx.system.events.listen(note)
+        try:
+            with anyio.move_on_after(defer):
+                await settled.wait()
+        finally:
+            leave()
 
     async def _sockets(self, stack: AsyncExitStack) -> list[socket.socket]:
         api = self.api

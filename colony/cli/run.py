@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,6 +16,10 @@ from colony.paths import socket_path
 if TYPE_CHECKING:
     from colony.config import Config
     from colony.host import Options
+
+
+DEFER_API: Final = 1.0
+"""Seconds that the API of a `colony run` waits for its first service to get ready, at most."""
 
 
 def instance_options(command: Any) -> Any:
@@ -102,6 +106,7 @@ def options_of(wishes: dict[str, Any], *, daemon: bool = False) -> Options:
         serve=True,
         listen=None if wishes["listen"] is None else listen_at(wishes["listen"]),
         daemon=daemon,
+        defer_api=0.0 if daemon else DEFER_API,
     )
 
 
