@@ -11,8 +11,9 @@ differs is only how a route is asked (`Link`). A program takes a `Colony` and do
         await c.service("web").ready(timeout=60)
         return (await c.http("web").get("/health")).body
 
-Durations are seconds. Whatever is cancelled is given up on the other side as well: a command that
-runs is ended with everything that it has started.
+Durations are seconds. A wait, a request to a service or a command that is cancelled is given up on
+the other side as well, a command with everything that it has started. A change that has begun, such
+as a restart, is carried to its end.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from colony.api import types as t
 from colony.client import Address
-from colony.sdk.errors import ColonyFailed, Conflict, Failed, InstanceLost, NotFound
+from colony.sdk.errors import ColonyError, ColonyFailed, Conflict, Failed, InstanceLost, NotFound
 from colony.sdk.face import Colony, Service
 from colony.sdk.flow import Flow
 from colony.sdk.values import Event
@@ -29,6 +29,9 @@ from colony.sdk.wire import Wire
 
 if TYPE_CHECKING:
     from colony.terminals.driven import Terminal
+
+TAKE_BACK_AGAIN: Final = 0.1
+"""Seconds after which a cancelled start is looked for again: it may not have begun before."""
 
 
 @asynccontextmanager
@@ -67,8 +70,7 @@ class Connection:
 
     async def colonies(self) -> tuple[RemoteColony, ...]:
         """All of them, the oldest first, also those that have ended."""
-        views = await self.wire.ask("list_colonies", {}, tuple[t.Colony, ...])
-        return tuple(RemoteColony(self.wire, view) for view in views)
+        return tuple(RemoteColony(self.wire, view) for view in await self._views())
 
     async def add(
         self,
@@ -91,9 +93,10 @@ class Connection:
             The environment under the colony's own; default this process's.
 
         Raises `Refused` with every mistake in the configuration, `Conflict` if another one of that
-        name runs, and `ColonyFailed`, with nothing of it left.
+        name runs, and `ColonyFailed`, with nothing of it left. Cancelled, the instance starts it
+        all the same, as it carries every change to its end; `open` takes it back.
         """
-        return (await self._add(source, name, workspace, env))[1]
+        return (await self._created(_wanted(source, name, workspace, env)))[1]
 
     @asynccontextmanager
     async def open(
@@ -109,7 +112,8 @@ class Connection:
         Leaving it, also by an exception or cancellation, stops the colony and forgets it. Raises as
         `add` does, and `Conflict` also if the very same runs already: it is not ours to end.
         """
-        new, colony = await self._add(source, name, workspace, env)
+        body = _wanted(source, name, workspace, env)
+        new, colony = await self._created_or_taken_back(body)
         if not new:
             raise Conflict(
                 f"a colony named {colony.name!r} runs already in the instance",
@@ -130,14 +134,8 @@ class Connection:
         """How the instance is."""
         return await self.wire.ask("health", {}, t.Health)
 
-    async def _add(
-        self,
-        source: str | Path | Mapping[str, Any],
-        name: str | None,
-        workspace: str | Path | None,
-        env: Mapping[str, str] | None,
-    ) -> tuple[bool, RemoteColony]:
-        body = _wanted(source, name, workspace, env)
+    async def _created(self, body: t.CreateColony) -> tuple[bool, RemoteColony]:
+        """The colony, and whether it is a new one."""
         try:
             status, view = await self.wire.asked("create_colony", {}, t.Colony, body=body)
         except Failed as error:
@@ -145,6 +143,52 @@ class Connection:
                 str(error), help=error.help, last_lines=error.last_lines, code=error.code
             ) from None
         return status == 201, RemoteColony(self.wire, view)
+
+    async def _created_or_taken_back(self, body: t.CreateColony) -> tuple[bool, RemoteColony]:
+        """The same; cancelled, it leaves no colony.
+
+        An instance carries a start to its end whether or not its caller stays. So the request goes
+        on until it is answered, and meanwhile what it starts is stopped.
+        """
+        before = {view.name for view in await self._views()}
+        outcome: list[tuple[bool, RemoteColony] | ColonyError] = []
+        answered = anyio.Event()
+
+        async def create() -> None:
+            with anyio.CancelScope(shield=True):
+                try:
+                    outcome.append(await self._created(body))
+                except ColonyError as error:
+                    outcome.append(error)
+            answered.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(create)
+            try:
+                await answered.wait()
+            except anyio.get_cancelled_exc_class():
+                with anyio.CancelScope(shield=True):
+                    while not answered.is_set():
+                        await self._take_back(body, before)
+                        with anyio.move_on_after(TAKE_BACK_AGAIN):
+                            await answered.wait()
+                    await self._take_back(body, before)
+                raise
+        if isinstance(outcome[0], ColonyError):
+            raise outcome[0]
+        return outcome[0]
+
+    async def _take_back(self, body: t.CreateColony, before: set[str]) -> None:
+        """Removes what the request has started, if it has started something."""
+        name = body.name or (body.config or {}).get("colony", {}).get("name")
+        with suppress(ColonyError):
+            for view in await self._views():
+                ours = view.name == name if name else view.path == body.path
+                if ours and view.name not in before:
+                    await RemoteColony(self.wire, view).remove()
+
+    async def _views(self) -> tuple[t.Colony, ...]:
+        return await self.wire.ask("list_colonies", {}, tuple[t.Colony, ...])
 
 
 def _wanted(

@@ -15,7 +15,7 @@ import pytest
 import colony
 from colony.paths import SOCKET
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Shop, alive, eventually, page, root_only
-from tests.end_to_end.hosted import add, entered, options
+from tests.end_to_end.hosted import add, entered, options, until
 
 pytestmark = [root_only, pytest.mark.real_time]
 
@@ -306,6 +306,27 @@ async def test_a_cancelled_block_ends_its_colony(shop: Shop) -> None:
                     scope.cancel()
                     await anyio.sleep_forever()
             assert host.colonies == {}
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing(shop: Shop) -> None:
+    begun = shop.folder / "begun"
+    made = shop.colony(
+        {"web": page("hello")},
+        **{"colony.environment": {"setup": [f"touch {begun}; exec sleep 1000"]}},
+    )
+    with anyio.fail_after(PATIENCE):
+        async with serving(shop) as host, colony.connect(address(shop)) as instance:
+
+            async def start() -> None:
+                async with instance.open(made.file, env=shop.environment()):
+                    raise AssertionError("it is never ready")
+
+            for before in (lambda: True, begun.exists):  # at once, and in the midst of it
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(start)
+                    await until(before)
+                    tasks.cancel_scope.cancel()
+                assert host.colonies == {}
 
 
 async def test_every_mistake_of_a_configuration_is_said(shop: Shop) -> None:
