@@ -585,7 +585,7 @@ async def test_logs_are_followed_until_the_colony_ends(tmp_path: Path) -> None:
 async def test_a_flood_is_followed_with_every_line_or_its_loss(tmp_path: Path) -> None:
     """100,000 lines at once are more than is kept: what is given and what is lost adds up."""
     async with rig(tmp_path) as r:
-        command = "read go; seq 1 100000; echo over >&2; sleep 1000"
+        command = "read go; seq 1 100000; echo over; sleep 1000"
         colony = await r.add({"talk": {"command": command}})
         path = path_of("colonies", colony.name)
 

@@ -88,7 +88,7 @@ def test_typing_errors_are_answered_with_what_was_meant(
 
 def test_version(tmp_path: Path) -> None:
     assert invoke("version", runtime=tmp_path).out == "colony 0.1.0\n"
-    assert invoke("--version", runtime=tmp_path).out == "colony, version 0.1.0\n"
+    assert invoke("--version", runtime=tmp_path).out == "colony 0.1.0\n"
     assert invoke("version", "--json", runtime=tmp_path).json["version"] == "0.1.0"
 
 

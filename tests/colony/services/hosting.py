@@ -245,7 +245,7 @@ async def _running(
         await system.start(network.options(id="network", name=NETWORK, shutdown=30.0))
         owner: Any = ProcessesOwner.spec(loaded.name, instance.id).options(id="processes")
         if isolated:
-            owner = NamespaceOwner.spec(loaded.name, loaded.network.egress)
+            owner = NamespaceOwner.spec(loaded.name, "nat")
             owner = owner.options(id="namespace", name=namespace_name(loaded.name), shutdown=30.0)
         urls = {name: f"http://{name}.test" for name in loaded.services}
         children = colony_children(loaded, where, urls, environ, f"{loaded.name}/{SERVICES}")

@@ -28,6 +28,7 @@ async def test_a_shell_is_driven(tmp_path: Path) -> None:
             await t.expect(r"[$#] ")
             await t.send("stty size; tty; echo $TERM-$COLONY_NAME-$((6*7))\n")
             assert await t.expect(r"\n(\d+ \d+)\n(/dev/pts/\d+)\n(.*)\n")
+            await t.expect(r"[$#] ")
             await t.send("echo wörld; exit 3\n")
             assert await t.expect("\nwörld\n")
             assert await t.wait() == Exit(3, None, "exit code 3")
