@@ -1,7 +1,8 @@
 """The one file that knows asyncio and trio.
 
 The kernel needs four things of an event loop: a one-shot future that one task may await, the
-time, a way to be called from another thread, and its name. All else goes through anyio.
+time, a way to be called from another thread, and its name; its tests need a fifth, a clock that
+jumps. All else goes through anyio.
 
 Why not anyio's own primitives here: an `anyio.Event` costs 1.7–3 times a bare future in a call's
 round trip, on either loop, and a call is two of them.
@@ -10,6 +11,7 @@ round trip, on either loop, and a call is two of them.
 from __future__ import annotations
 
 import asyncio
+import selectors
 import time
 from collections.abc import Callable, Generator
 from functools import partial
@@ -206,3 +208,80 @@ async def in_thread(
 
     submit(job)
     return await future
+
+
+# -- virtual time ----------------------------------------------------------------------------------
+
+
+class _Clock:
+    now = 0.0
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """A selector that never waits for a timer: it moves the clock to it instead.
+
+    The loop asks it with a timeout other than 0 exactly when nothing can run: that is the moment
+    for whoever waits for it, and only if nobody does the clock moves.
+    """
+
+    def __init__(self, clock: _Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.waiting_for_idle: list[asyncio.Future[None]] = []
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if self.waiting_for_idle:
+            for waiter in self.waiting_for_idle:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self.waiting_for_idle.clear()
+            return ready
+        if timeout is None:
+            return super().select(None)
+        self._clock.now += max(timeout, 0.0)
+        return ready
+
+
+class _VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._virtual = _Clock()
+        self.selector = _JumpingSelector(self._virtual)
+        super().__init__(self.selector)
+
+    def time(self) -> float:
+        return self._virtual.now
+
+
+def virtual_clock(name: str) -> dict[str, Any]:
+    """The options with which anyio runs a loop ("asyncio" or "trio") in virtual time."""
+    if name == "trio":
+        import trio.testing
+
+        return {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return {"loop_factory": _VirtualLoop}
+
+
+async def until_idle() -> None:
+    """Waits until the event loop has nothing to run, and lets no time pass.
+
+    Exact in virtual time and on trio; on asyncio in real time every task gets some steps.
+    """
+    if sniffio.current_async_library() == "trio":
+        import trio.testing
+
+        await trio.testing.wait_all_tasks_blocked()
+        return
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, _VirtualLoop):
+        idle: asyncio.Future[None] = loop.create_future()
+        loop.selector.waiting_for_idle.append(idle)
+        await idle
+        return
+    for _ in range(_STEPS):
+        await asyncio.sleep(0)
+
+
+_STEPS: Final = 50

@@ -28,18 +28,14 @@ has fixtures.
 
 from __future__ import annotations
 
-import asyncio
-import selectors
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, TypeVar
 
 import anyio
-import anyio.lowlevel
-import sniffio
-import trio.testing
 
 from actors.actor import Actor
+from actors.backend import until_idle, virtual_clock
 from actors.messages import Handler, Message
 from actors.ref import Ref
 from actors.scheduling import idle_of_run, schedulers_of_run, seed_of_run
@@ -50,48 +46,6 @@ T = TypeVar("T")
 
 BackendName = Literal["asyncio", "uvloop", "trio"]
 BACKENDS: Final[tuple[BackendName, ...]] = ("asyncio", "trio")
-
-
-class _Clock:
-    now = 0.0
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    """A selector that never waits for a timer: it moves the clock to it instead.
-
-    The loop asks it with a timeout other than 0 exactly when nothing can run: that is the moment
-    for whoever waits for it, and only if nobody does the clock moves.
-    """
-
-    def __init__(self, clock: _Clock) -> None:
-        super().__init__()
-        self._clock = clock
-        self.waiting_for_idle: list[asyncio.Future[None]] = []
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(0)
-        if ready or timeout == 0:
-            return ready
-        if self.waiting_for_idle:
-            for waiter in self.waiting_for_idle:
-                if not waiter.done():
-                    waiter.set_result(None)
-            self.waiting_for_idle.clear()
-            return ready
-        if timeout is None:
-            return super().select(None)
-        self._clock.now += max(timeout, 0.0)
-        return ready
-
-
-class _VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._virtual = _Clock()
-        self.selector = _JumpingSelector(self._virtual)
-        super().__init__(self.selector)
-
-    def time(self) -> float:
-        return self._virtual.now
 
 
 def run(
@@ -116,20 +70,18 @@ def run(
 
     async def seeded() -> T:
         seed_of_run.set(seed)
-        idle_of_run.set(_idle)
+        idle_of_run.set(until_idle)
         schedulers_of_run.set([])
         return await function(*args)
 
+    name = "trio" if backend == "trio" else "asyncio"
     options: dict[str, Any] = {}
     if backend == "uvloop":
         if virtual:
             raise ValueError("uvloop has no virtual clock; use backend='asyncio' or virtual=False")
         options["use_uvloop"] = True
-    elif virtual and backend == "trio":
-        options["clock"] = trio.testing.MockClock(autojump_threshold=0)
     elif virtual:
-        options["loop_factory"] = _VirtualLoop
-    name = "trio" if backend == "trio" else "asyncio"
+        options = virtual_clock(name)
     return anyio.run(seeded, backend=name, backend_options=options)
 
 
@@ -141,27 +93,9 @@ async def settle() -> None:
     while True:
         schedulers = schedulers_of_run.get() or []
         given = sum(s.given for s in schedulers)
-        await _idle()
+        await until_idle()
         if given == sum(s.given for s in schedulers) and not any(s.asked for s in schedulers):
             return
-
-
-async def _idle() -> None:
-    """Waits until the event loop has nothing to run; a scheduler may still have turns to give."""
-    if sniffio.current_async_library() == "trio":
-        await trio.testing.wait_all_tasks_blocked()
-        return
-    loop = asyncio.get_running_loop()
-    if isinstance(loop, _VirtualLoop):
-        idle: asyncio.Future[None] = loop.create_future()
-        loop.selector.waiting_for_idle.append(idle)
-        await idle
-        return
-    for _ in range(_STEPS):
-        await anyio.lowlevel.checkpoint()
-
-
-_STEPS: Final = 50
 
 
 class Probe:
