@@ -104,6 +104,13 @@ class Core:
         return [id for id, one in self.state.children.items() if one.status is Status.RUNNING]
 
 
+def three(**flags: Any) -> Core:
+    """A supervisor of a, b and c that has booted."""
+    core = Core(child("a"), child("b"), child("c"), **flags)
+    core.boot()
+    return core
+
+
 def said(effects: list[Effect]) -> list[str]:
     """The effects in short, so that a whole dialogue fits in a line."""
     return [_short(effect) for effect in effects]
