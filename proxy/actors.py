@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import anyio
 
-from actors import Actor, ActorDown, Call, Cast, Context, Down, Event, Ref, events, on
+from actors import Actor, ActorDown, Call, Cast, Context, Down, Event, Ref, Reply, events, on
+from proxy.errors import ProxyError
 from proxy.front_door import FrontDoor, NameServer
 from proxy.routes import EMPTY, Route, RouteTable
 
@@ -139,6 +140,10 @@ class WatchAgain(Cast["DoorOwner"], frozen=True):
     """A door's note to itself: time to follow the new `routes`."""
 
 
+class Settled(Call["DoorOwner", None], frozen=True):
+    """Answered once all that is wanted now is in place, or has been refused."""
+
+
 class WhereIsDoor(Call["DoorOwner", int], frozen=True):
     """The front door's port."""
 
@@ -191,6 +196,17 @@ class DoorOwner(Actor):
     @on(RoutesChanged)
     def changed(self, msg: RoutesChanged) -> None:
         self.door.want(msg.table)
+
+    @on(Settled)
+    def _when_settled(self, _msg: Settled) -> Reply[None]:
+        reply: Reply[None] = self.ctx.defer()
+        self.ctx.run(self._settle, reply, name="settle")
+        return reply
+
+    async def _settle(self, reply: Reply[None]) -> None:
+        with suppress(ProxyError):
+            await self.door.settled()
+        reply.send(None)
 
     @on(WhereIsDoor)
     def where(self, _msg: WhereIsDoor) -> int:

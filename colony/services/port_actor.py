@@ -30,7 +30,20 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from actors import Actor, Call, Cast, Event, Ignore, OwnedTask, Reason, Refused, Stop, backend, on
+from actors import (
+    Actor,
+    ActorDown,
+    Call,
+    Cast,
+    Event,
+    Ignore,
+    OwnedTask,
+    Reason,
+    Refused,
+    Stop,
+    backend,
+    on,
+)
 from colony.config.interpolation import arguments, resolved
 from colony.environment import read_env_files
 from colony.events import (
@@ -66,6 +79,7 @@ from netns import ExitStatus, Namespace, NetworkThread, Process, spawn, sweep
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
 from netns.errors import SpawnError
 from netns.names import COLONY_VARIABLE
+from proxy.actors import DOOR, DoorOwner, Settled
 
 FIRST_PROBE: Final = 0.005
 SLOWEST_PROBE: Final = 0.25
@@ -77,6 +91,9 @@ HEALTH_INTERVAL: Final = 10.0
 
 DRAIN: Final = 0.5
 """Seconds that what a dead process left in its pipes may take to be read."""
+
+ROUTED: Final = 2.0
+"""Seconds that a service which listens waits at most for its route at the front door."""
 
 DETACH: Final = 2.0
 """Seconds that a server which was left behind may take until it listens."""
@@ -353,6 +370,13 @@ class PortActor(Actor):
             await anyio.sleep(pause)
             if probe.interval is None:
                 pause = min(pause * PROBE_FACTOR, SLOWEST_PROBE)
+        await self._announce()
+
+    async def _announce(self) -> None:
+        """Says that it is ready: once the front door leads to it, so that its URL works by then."""
+        if self.plan.port is not None:
+            with suppress(ActorDown), anyio.move_on_after(ROUTED):
+                await self.ctx.system.named(DOOR, DoorOwner).call(Settled())
         self.ctx.ref.tell(BecameReady())
 
     async def _listen(self, notify: NotifySocket) -> None:
@@ -360,7 +384,7 @@ class PortActor(Actor):
             told = await notify.receive()
             self.alive_at = self.ctx.now
             if told.get("READY") == "1":
-                self.ctx.ref.tell(BecameReady())
+                await self._announce()
 
     @on(BecameReady)
     def _became_ready(self, _msg: BecameReady) -> None:

@@ -38,7 +38,7 @@ FEW = settings(
 )
 
 
-FIRST = settings(FEW, derandomize=True, phases=[Phase.generate])
+FIRST = settings(FEW, max_examples=1000, derandomize=True, phases=[Phase.generate])
 """What is found the first time, as it was found."""
 
 

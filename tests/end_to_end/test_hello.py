@@ -113,7 +113,7 @@ def test_the_documents_admin_api_shows_a_route_per_service(shop: Shop) -> None:
     run.ready("api")
 
     wanted = {host(colony, port, suffix) for port in (4001, 4002) for suffix in SUFFIXES}
-    found = eventually(lambda: hosts_and_handlers(configuration(admin)))
+    found = hosts_and_handlers(configuration(admin))
     assert wanted <= set(found)
     for name in wanted:
         assert "reverse_proxy" in found[name]

@@ -68,7 +68,7 @@ def test_a_plain_user_gets_the_hosts_network(users: Shop, door: tuple[str, ...])
 def test_a_namespace_by_name_is_refused(users: Shop) -> None:
     colony = users.colony({"web": page("hello", free_port())})
     run = run_as_a_user(users, colony, options=("--network", "namespace", *EMBEDDED))
-    assert run.wait() == 1
+    assert run.wait() == 8
     (error,) = run.err.all()
     assert error.startswith("error: --network namespace: user ")
 

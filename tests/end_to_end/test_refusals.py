@@ -108,10 +108,16 @@ def test_validate_says_so_without_starting_anything(shop: Shop) -> None:
 # -- what only starting shows ------------------------------------------------------------------
 
 
-def failed(shop: Shop, colony: Colony, *options: str, env: dict[str, str] | None = None) -> str:
-    """The one error line of a `colony run` that must end with status 1."""
+def failed(
+    shop: Shop,
+    colony: Colony,
+    *options: str,
+    env: dict[str, str] | None = None,
+    status: int = 1,
+) -> str:
+    """The one error line of a `colony run` that must end with this status."""
     run = shop.run(colony, options=options, env=env)
-    assert run.wait() == 1, run.transcript()
+    assert run.wait() == status, run.transcript()
     assert "Traceback" not in run.transcript()
     (error,) = [line for line in run.err.all() if line.startswith("error: ")]
     return error
@@ -192,7 +198,7 @@ def test_a_caddy_by_name_that_is_not_installed(shop: Shop) -> None:
     empty = shop.folder / "empty"
     empty.mkdir()
     colony = shop.colony({"web": page("one")})
-    error = failed(shop, colony, "--proxy", "caddy", env={"PATH": str(empty)})
+    error = failed(shop, colony, "--proxy", "caddy", env={"PATH": str(empty)}, status=8)
     assert "--proxy caddy: there is no caddy on this machine" in error
     assert "apt-get install caddy" in error
 
