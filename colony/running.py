@@ -36,6 +36,7 @@ from colony.services.board import carried_over
 from colony.services.specs import first_statuses
 from colony.services.status import ServiceStatus, after
 from netns.actors import NamespaceMade
+from netns.streams import stream_of
 from proxy import TcpUpstream
 
 __all__ = ["ColonyFailed", "RunningColony", "RunningService", "ServiceFailed"]
@@ -234,7 +235,7 @@ class RunningColony(Colony):
         if not self.isolated:
             return await anyio.connect_tcp("localhost", port)
         upstream = TcpUpstream(port, namespace=self.name)
-        return await SocketStream.from_socket(await parts.places.dial(upstream))
+        return await stream_of(await parts.places.dial(upstream))
 
     @asynccontextmanager
     async def terminal(

@@ -18,6 +18,8 @@ from typing import Final
 import anyio
 from anyio.abc import SocketListener, SocketStream, UDPSocket
 
+from netns.streams import stream_of
+
 Dial = Callable[[], Awaitable[socket.socket]]
 """Gives a connected, non-blocking socket; the caller's to close. Raises `OSError`."""
 
@@ -56,10 +58,10 @@ async def serve(listening: Sequence[socket.socket], dial: Dial) -> None:
 async def splice(client: SocketStream, dial: Dial) -> None:
     """Joins a client with what `dial` gives, until both have ended."""
     try:
-        behind = await dial()
+        behind = await stream_of(await dial())
     except OSError:
         return
-    async with await SocketStream.from_socket(behind) as server, anyio.create_task_group() as both:
+    async with behind as server, anyio.create_task_group() as both:
 
         async def pump(source: SocketStream, sink: SocketStream) -> None:
             try:

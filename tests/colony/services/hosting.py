@@ -42,6 +42,7 @@ from netns.actors import (
     ProcessesOwner,
     namespace_name,
 )
+from netns.streams import stream_of
 
 E = TypeVar("E", bound=Event)
 
@@ -173,7 +174,7 @@ class Shop:
         if self.place is None:
             return await anyio.connect_tcp("127.0.0.1", port)
         made = await self.thread.connect(self.place, port)
-        return await SocketStream.from_socket(made)
+        return await stream_of(made)
 
     async def listener(self, port: int) -> socket.socket:
         """A socket that listens on a port of the colony, and is ours."""
