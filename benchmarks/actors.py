@@ -31,16 +31,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import _ratio
+import _ratio  # first: this file has the name of the package that it measures
+import anyio
+import anyio.lowlevel
 
-HERE = Path(__file__).resolve().parent
-# This file has the name of the package that it measures, and would be imported in its place.
-sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE]
-
-import anyio  # noqa: E402
-import anyio.lowlevel  # noqa: E402
-
-from actors import (  # noqa: E402
+from actors import (
     Actor,
     Call,
     Cast,
@@ -52,7 +47,9 @@ from actors import (  # noqa: E402
     System,
     on,
 )
-from actors.backend import TrioFuture  # noqa: E402
+from actors.backend import TrioFuture
+
+HERE = Path(__file__).resolve().parent
 
 PEERS = ("pykka", "thespian", "xoscar")
 ENVIRONMENT = HERE.parent / "build" / "peers" / "actors"

@@ -15,7 +15,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
 
 from colony.http1 import Body, Broken, Head, ResponseParser, request
@@ -174,7 +174,27 @@ class Client:
         return True
 
 
-class Stream:
+class Held:
+    """Owns a connection, as a context: what has one in common with the others."""
+
+    _socket: socket.socket
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection, and at the other side what is only for us. Twice is no error."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """The connection's descriptor, to wait for it beside others."""
+        return self._socket.fileno()
+
+
+class Stream(Held):
     """The body of an answer, in pieces as they come. A context that ends the connection."""
 
     def __init__(
@@ -196,20 +216,6 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<Stream of {self._address}>"
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the connection; a request that is only for us ends with it."""
-        self._socket.close()
-
-    def fileno(self) -> int:
-        """The connection's descriptor, to wait for it beside others."""
-        return self._socket.fileno()
 
     @property
     def waiting(self) -> bool:

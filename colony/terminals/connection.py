@@ -14,7 +14,7 @@ import select
 from base64 import b64encode
 from typing import Any, Final
 
-from colony.client import Address, Gone, Query, connected, encoded, problem_of
+from colony.client import Address, Gone, Held, Query, connected, encoded, problem_of
 from colony.http1 import Body, Head, ResponseParser
 from colony.terminals.frames import (
     BINARY,
@@ -32,7 +32,7 @@ _PIECE: Final = 256 * 1024
 _HEAD_MAX: Final = 64 * 1024
 
 
-class Connection:
+class Connection(Held):
     """A WebSocket. Raises `Unreachable`, `Problem` when the instance says no, and `Gone`."""
 
     def __init__(self, address: Address, path: str, query: Query | None = None) -> None:
@@ -53,20 +53,6 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection to {self._address}>"
-
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends it. Closing twice is no error."""
-        self._socket.close()
-
-    def fileno(self) -> int:
-        """Its descriptor, to wait for it beside others."""
-        return self._socket.fileno()
 
     def send(self, data: bytes) -> None:
         """Sends bytes."""
