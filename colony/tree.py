@@ -5,6 +5,7 @@
     ├── addresses, network        (with namespaces) the network thread and the host's side
     ├── networks                  (with namespaces) the networks that have a subnet of their own
     ├── neighbours                (with namespaces) who may reach whom, under what names
+    ├── audit                     (with namespaces) tells of the connections that colonies begin
     ├── guardian                  ends what a killed Colony leaves
     ├── routes, door, dns         the front door
     ├── ports                     the host's ports that lead into colonies
@@ -42,6 +43,7 @@ from colony.config import Config
 from colony.guardian import GUARDIAN, Guardian
 from colony.journal import JOURNAL, Journal
 from colony.logs import Logs
+from colony.network.audit import AUDIT, Audit
 from colony.network.egress_proxy import EgressProxy
 from colony.network.forms import Forward, parse
 from colony.network.named import NETWORKS, NamedNetworks
@@ -131,7 +133,9 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
 def _if_isolated(parts: Parts) -> list[ChildSpec[Any]]:
     networks = NamedNetworks.spec(parts.networks_file)
     neighbours = Neighbours.spec().options(id="neighbours", name=NEIGHBOURS)
-    return [networks.options(id="networks", name=NETWORKS), neighbours] if parts.isolated else []
+    audit = Audit.spec(parts.thread).options(id="audit", name=AUDIT)
+    networks_of = networks.options(id="networks", name=NETWORKS)
+    return [networks_of, neighbours, audit] if parts.isolated else []
 
 
 def colony_spec(

@@ -27,6 +27,7 @@ from netns.host import Host, host_resolv_conf
 from netns.instance import Instance
 from netns.messages import IPAddress
 from netns.namespace import DEFAULT_MTU, EGRESS, Egress, Namespace, OnStep, Plan
+from netns.packet_log import PacketLog
 from netns.permits import Permit
 from netns.pool import Pool
 from netns.thread import NetworkThread
@@ -232,6 +233,11 @@ class Network:
     def permitted(self) -> tuple[frozenset[Permit], frozenset[Permit]]:
         """What `permit` has let pass: (peers, allowed)."""
         return self._host.permitted
+
+    @property
+    def log(self) -> PacketLog | None:
+        """Tells of the connections that colonies begin; None where the kernel cannot."""
+        return self._host.log
 
     async def foreign_drops(self) -> tuple[ForeignDrop, ...]:
         """Others' packet rules on this host that end the colonies' way out."""
