@@ -88,6 +88,7 @@ async def _provision(
     import anyio
 
     from colony.provision import all_stages, allow, provisioning
+    from colony.provision.guarding import guarded
 
     stages = all_stages(source, allow if yes else _ask)
     async with anyio.create_task_group() as tasks:
@@ -96,8 +97,10 @@ async def _provision(
         report = _nothing if steps is None else steps.report
         failure: Exception | None = None
         try:
-            async with provisioning(work, stages, report, keep=keep, resume=resume):
-                pass
+            async with guarded() as marks:
+                work.environ |= marks
+                async with provisioning(work, stages, report, keep=keep, resume=resume):
+                    pass
         except Exception as error:  # out of a task group it would come as a group
             failure = error
         tasks.cancel_scope.cancel()
