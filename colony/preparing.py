@@ -61,6 +61,7 @@ async def prepared(
                 state=progress.state,
                 detail=progress.detail,
                 seconds=progress.seconds,
+                percent=progress.percent,
             )
         )
 

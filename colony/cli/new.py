@@ -93,7 +93,7 @@ async def _provision(
     stages = all_stages(source, allow if yes else _ask)
     async with anyio.create_task_group() as tasks:
         if steps is not None and steps.terminal:
-            tasks.start_soon(steps.follow, work.log)
+            tasks.start_soon(steps.follow)
         report = _nothing if steps is None else steps.report
         failure: Exception | None = None
         try:

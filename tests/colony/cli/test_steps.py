@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from colony.cli.steps import bar, percentage, tail
+from colony.cli.steps import bar
+from colony.provision.work import percentage, tail
 from tests.colony.provision.support import repository
 
 

@@ -112,7 +112,7 @@ def test_new_that_is_cancelled_takes_everything_back(
 def test_new_that_is_killed_leaves_no_process_and_the_next_takes_it_back(
     cli: Cli, tmp_path: Path
 ) -> None:
-    hold = "echo $$ > pid; exec setsid sleep 600"
+    hold = "echo $$ > pid; exec sleep 600"
     text = f'[colony.environment]\nsetup = "{hold}"\n[services.web]\ncommand = "x"\n'
     source = repository(tmp_path / "app", {"colony.toml": text})
     pid = cli.home / "workspaces/app/pid"
