@@ -27,10 +27,11 @@ from actors import (
 from actors import events as kernel
 from actors.restarts import RESTARTED
 from colony import tree
+from colony.api.types import Colony as ColonyView
 from colony.config import Config
 from colony.events import ServiceExited
 from colony.journal import JOURNAL, Journal, LastLines
-from colony.sdk.errors import ColonyFailed, Failed, NotFound, ServiceFailed
+from colony.sdk.errors import ColonyFailed, Failed, NotFound, ServiceFailed, starting
 from colony.sdk.face import ENDED, Colony, Service
 from colony.services.board import carried_over
 from colony.services.specs import first_statuses
@@ -227,6 +228,12 @@ class RunningColony(Colony):
     async def stop(self) -> None:
         """Stops the colony. Stopping twice is no error."""
         await self._host.remove(self.name)
+
+    async def restart(self) -> RunningColony:
+        """As `Colony.restart`; returns a new object, as this one has ended."""
+        with starting():
+            await self.link.ask("restart_colony", {"colony": self.name}, ColonyView)
+        return self._host.colonies[self.name]
 
     async def connect(self, port: int) -> SocketStream:
         """A connection to a port of the colony, made inside its network: also to a server that

@@ -75,7 +75,8 @@ class Service(Struct, frozen=True):
 
 
 class Colony(Struct, frozen=True):
-    """A colony as it is now. `reason` says why it ended, if it has; `path` is its colony.toml."""
+    """A colony as it is now. `reason` says why it ended, if it has; `path` is its colony.toml;
+    `exit_code` is that of the service with `exit_colony` with which it ended."""
 
     name: str
     state: ColonyState
@@ -85,6 +86,7 @@ class Colony(Struct, frozen=True):
     workspace: str
     services: tuple[Service, ...]
     culprit: str | None = None
+    exit_code: int | None = None
     address: str | None = None
     timings_ms: dict[str, float] = {}
 

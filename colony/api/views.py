@@ -76,6 +76,7 @@ class Views:
                 self.service(RunningService(colony, name)) for name in colony.config.services
             ),
             culprit=colony.culprit,
+            exit_code=colony.exit_code,
             address=colony.address,
             timings_ms={name: round(ms, 3) for name, ms in colony.timings.items()},
         )

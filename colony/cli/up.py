@@ -76,9 +76,9 @@ def _instance(session: Session) -> str:
         return ""
     if session.client.address.path is None or session.host is not None:
         session.client.get("/api/version")  # raises why
-    from colony.daemon import start
+    from colony.cli.daemon import in_background
 
-    pid = start()
+    pid = in_background()
     return f"an instance was started in the background, pid {pid} (colony daemon stop ends it)"
 
 
