@@ -31,7 +31,14 @@ from colony.api.types import Colony as ColonyView
 from colony.config import Config
 from colony.events import ServiceExited
 from colony.journal import JOURNAL, Journal, LastLines
-from colony.sdk.errors import ColonyFailed, Failed, NotFound, ServiceFailed, starting
+from colony.sdk.errors import (
+    ColonyFailed,
+    Conflict,
+    Failed,
+    NotFound,
+    ServiceFailed,
+    starting,
+)
 from colony.sdk.face import ENDED, Colony, Service
 from colony.services.board import carried_over
 from colony.services.specs import first_statuses
@@ -261,6 +268,8 @@ class RunningColony(Colony):
         async with AsyncExitStack() as stack:
             try:
                 session = await stack.enter_async_context(made)
+            except opening.NoTerminal as error:
+                raise Conflict(str(error), code="conflict", help=error.help) from None
             except opening.NoSession as missing:
                 raise NotFound(str(missing), code="not_found") from None
             except opening.NotStarted as error:

@@ -13,6 +13,7 @@
     │       ├── egress            (with egress = "proxy") the only way out
     │       ├── ports, routes
     │       ├── board             what is known of each service
+    │       ├── screens           the terminals of services that have one
     │       ├── services          strategy and limit of colony.toml
     │       │   ├── web
     │       │   └── api

@@ -237,7 +237,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "list_terminals",
         "GET",
         _TERMINALS,
-        "The terminal sessions of a colony",
+        "The terminals of a colony, those of its services included",
         tuple[tt.Terminal, ...],
         errors=("not_found", "conflict"),
     ),

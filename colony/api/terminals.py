@@ -297,9 +297,11 @@ async def join(colony: RunningColony, name: str, query: AttachQuery) -> opening.
             size=size_of(query.rows, query.columns),
             since=query.since,
         )
+    except opening.NoTerminal as error:
+        raise conflict(str(error), error.help) from None
     except opening.NoSession as error:
         what = f"terminal in colony {colony.name} called"
-        raise unknown(what, name, (*error.known, MAIN)) from None
+        raise unknown(what, name, dict.fromkeys((MAIN, *error.known))) from None
     except opening.NotStarted as error:
         raise ApiError("failed", str(error)) from None
 

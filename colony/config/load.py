@@ -78,6 +78,7 @@ def parse(
     checks.ports_differ(sheet, colony, services)
     service_checks.dependencies_hold(sheet, services)
     service_checks.probes_make_sense(sheet, services)
+    service_checks.terminals_have_names(sheet, services)
     service_checks.exits_can_come(sheet, services)
     service_checks.backoffs_grow(sheet, services)
     checks.network_makes_sense(sheet, colony, fields.get("network", Network()))

@@ -75,6 +75,12 @@ from colony.services.plan import (
     compiled,
 )
 from colony.services.probes import Prober
+from colony.terminals.service import (
+    ServiceTerminal,
+    ServiceTerminals,
+    TerminalOf,
+    terminals_of_services,
+)
 from netns import ExitStatus, Namespace, NetworkThread, Process, spawn, sweep
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
 from netns.errors import SpawnError
@@ -276,7 +282,7 @@ class PortActor(Actor):
         plan = self.plan
         self.began = self.alive_at = self.ctx.now
         await self._prepare_environment()
-        channels = self.channels = Channels(pty=plan.pty)
+        channels = self.channels = Channels(pty=plan.pty, shown=await self._shown())
         theirs = channels.theirs
         try:
             self.process = await spawn(
@@ -313,6 +319,16 @@ class PortActor(Actor):
         if "notify" in (plan.ready.kind, plan.health and plan.health.kind):
             self.notify = NotifySocket(plan.runtime)
             self.env["NOTIFY_SOCKET"] = self.notify.path
+
+    async def _shown(self) -> ServiceTerminal | None:
+        """Where its terminal is shown, if it has one."""
+        if not self.plan.pty:
+            return None
+        with suppress(LookupError):
+            name = terminals_of_services(self.plan.colony)
+            keeper = self.ctx.system.named(name, ServiceTerminals)
+            return await keeper.call(TerminalOf(self.plan.service))
+        return None
 
     def _line_watch(self) -> LineWatch | None:
         if self.plan.ready.kind != "log":

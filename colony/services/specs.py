@@ -18,6 +18,7 @@ from colony.services.control import Control, control_name
 from colony.services.plan import Probe, ServicePlan, StopPlan, Wait
 from colony.services.port_actor import PortActor
 from colony.services.status import ServiceStatus
+from colony.terminals.service import ServiceTerminals, terminals_of_services
 from netns import NetworkThread
 
 SERVICES: Final = "services"
@@ -63,14 +64,17 @@ def colony_children(
     """The part of a colony's tree that is about services. `supervisor` is the path that the
     services' supervisor will have.
 
-    What the three are given are lists, because `colony.api.applying` changes them in place: so a
-    later life of an actor begins with the services as they are then.
+    What board and control are given are lists, because `colony.api.applying` changes them in place:
+    so a later life of an actor begins with the services as they are then.
     """
     specs = service_specs(config, where, urls, system_env)
     board = Board.spec(list(first_statuses(config, urls)), supervisor)
     control = Control.spec(config.name, specs, supervisor)
+    with_terminal = [service.name for service in config.services.values() if service.pty]
+    screens = ServiceTerminals.spec(config.name, with_terminal, supervisor)
     return [
         board.options(id="board", name=board_name(config.name)),
+        screens.options(id="screens", name=terminals_of_services(config.name)),
         services_supervisor(config, specs),
         control.options(id="control", name=control_name(config.name)),
     ]
