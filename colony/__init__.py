@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from colony.embed import open
+    from colony.entering import enter
     from colony.host import Host, HostFailed, Options, RunningColony, RunningService
     from colony.modes import Impossible, Wishes
     from colony.sdk import (
@@ -71,10 +72,12 @@ __all__ = [
     "TimedOut",
     "Wishes",
     "connect",
+    "enter",
     "open",
 ]
 
 _HOMES = {
+    "enter": "colony.entering",
     "open": "colony.embed",
     "Impossible": "colony.modes",
     "Wishes": "colony.modes",
