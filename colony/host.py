@@ -49,7 +49,7 @@ from colony.places import Places
 from colony.preparing import prepared, taken_back
 from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
-from netns import Instance, NetworkThread, probe
+from netns import Instance, NetworkThread, probe, rootless, userns
 from netns.instance import DeadInstance
 from netns.names import INSTANCE_VARIABLE
 from netns.reap import reap
@@ -447,6 +447,8 @@ def look_at_machine() -> Machine:
     why_not = "" if capability.namespaces else f"{capability.reason}; {capability.remedy}"
     return Machine(
         why_not=why_not,
+        rootless=userns.entered(),
+        why_not_rootless=rootless.refusal(),
         caddy=shutil.which("caddy") is not None,
         dnsmasq=shutil.which("dnsmasq") is not None or os.path.exists("/usr/sbin/dnsmasq"),
     )

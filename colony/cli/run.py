@@ -32,9 +32,9 @@ def instance_options(command: Any) -> Any:
 _OPTIONS = (
     click.option(
         "--network",
-        type=click.Choice(["auto", "namespace", "host"]),
+        type=click.Choice(["auto", "namespace", "rootless", "host"]),
         default="auto",
-        help="A network namespace for each colony, or the host's network. Default: auto.",
+        help="A network for each colony, made as root or without, or the host's. Default: auto.",
     ),
     click.option(
         "--proxy",
@@ -86,6 +86,9 @@ def run(session: Session, files: tuple[Path, ...], separate: bool, **wishes: Any
 
         client = Client(Address(socket_path()))
         sys.exit(join(client, configs, colour=session.colour()))
+    from colony.entering import enter
+
+    enter(wishes["network"])
     from colony.run import run as run_in_foreground
 
     options = options_of(wishes)
