@@ -32,7 +32,7 @@ from typing import Any, Final
 from colony.client import Client, ClientError, Gone, Problem, Stream, Unreachable, path_of
 from colony.config import Config
 from colony.exits import BY_CODE, Exit
-from colony.lanes import Lane, Table, same_terminal, wanted
+from colony.lanes import Lane, Table, providing, same_terminal, wanted
 from colony.signals import ending
 
 ECHO: Final = 0.3
@@ -48,6 +48,7 @@ TICK: Final = 1.0
 """Seconds after which the table is drawn anew, as its times go on."""
 
 STIRRED: Final = 0.1
+STEP: Final = 0.3
 """Seconds at least between two questions for what the table shows."""
 
 
@@ -55,9 +56,16 @@ class Join:
     """One `colony run` that has joined, to its exit status."""
 
     def __init__(
-        self, client: Client, configs: list[Config], *, colour: bool, leave: bool = False
+        self,
+        client: Client,
+        configs: list[Config],
+        *,
+        colour: bool,
+        leave: bool = False,
+        keep: bool = False,
     ) -> None:
         self.client = client
+        self.keep = keep
         self.configs = configs
         self.colour = colour
         self.leave = leave
@@ -227,7 +235,7 @@ class Join:
         for config in self.configs:
             if self.signal is not None:
                 return
-            body = {"path": os.path.abspath(config.path), "env": environment}
+            body = {"path": os.path.abspath(config.path), "env": environment, "keep": self.keep}
             try:
                 before = self._present(config.name)
                 self.client.post("/api/colonies", body)
@@ -333,6 +341,7 @@ class Lanes:
         self.names = names
         self._tell = tell
         self._services: list[dict[str, Any]] = []
+        self._steps: list[tuple[str, dict[str, Any]]] = []
         self._stirred = threading.Event()
         self._over = False
 
@@ -358,37 +367,54 @@ class Lanes:
                 return
             mine = [each for each in colonies if each["name"] in self.names]
             services = [service for colony in mine for service in colony["services"]]
-            if services != self._services:
-                self._services = services
+            steps = [(colony["name"], colony["step"]) for colony in mine if colony["step"]]
+            if (services, steps) != (self._services, self._steps):
+                self._services, self._steps = services, steps
                 self._tell(_wake)
             time.sleep(STIRRED)
-            self._stirred.wait()
+            # How far a step has come stirs nothing.
+            self._stirred.wait(STEP if steps else None)
 
     def now(self) -> list[Lane]:
         """The lanes, their times as of now."""
         several, now = len(self.names) > 1, datetime.now(UTC)
-        return [
+
+        def passed(since: str | None) -> float | None:
+            return (now - datetime.fromisoformat(since)).total_seconds() if since else None
+
+        steps = [
+            providing(name, each["name"], each["detail"], each["percent"], passed(each["since"]))
+            for name, each in self._steps
+        ]
+        services = [
             Lane(
                 f"{each['colony']}/{each['name']}" if several else each["name"],
                 each["state"],
                 each["port"],
                 each["url"],
                 each["restarts"],
-                (now - datetime.fromisoformat(each["since"])).total_seconds()
-                if each["since"]
-                else None,
+                passed(each["since"]),
                 each["detail"] or "",
             )
             for each in self._services
         ]
+        return [*steps, *services]
 
 
-def join(client: Client, configs: list[Config], *, colour: bool, leave: bool = False) -> int:
+def join(
+    client: Client,
+    configs: list[Config],
+    *,
+    colour: bool,
+    leave: bool = False,
+    keep: bool = False,
+) -> int:
     """Adds these colonies to the instance and stays until they have ended; the exit status.
 
-    With `leave` a signal ends only the following: the colonies run on.
+    With `leave` a signal ends only the following: the colonies run on. With `keep` what was
+    provided for one stays when it cannot be started.
     """
-    return Join(client, configs, colour=colour, leave=leave)()
+    return Join(client, configs, colour=colour, leave=leave, keep=keep)()
 
 
 def _write(out: Any, data: bytes) -> None:

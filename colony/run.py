@@ -29,7 +29,7 @@ from colony.config import Config
 from colony.console import Console
 from colony.exits import Exit
 from colony.host import ColonyFailed, Host, HostFailed, Options, RunningColony, explain
-from colony.lanes import Lane, Table, same_terminal, wanted
+from colony.lanes import Lane, Table, providing, same_terminal, wanted
 from colony.modes import Impossible
 from colony.signals import ending
 from colony.tree import colony_of
@@ -128,8 +128,11 @@ class Screen:
 class Run:
     """One `colony run`, from the start of its host to the exit status."""
 
-    def __init__(self, configs: list[Config], options: Options, *, colour: bool) -> None:
+    def __init__(
+        self, configs: list[Config], options: Options, *, colour: bool, keep: bool = False
+    ) -> None:
         self.configs = configs
+        self.keep = keep
         self.host = Host(options)
         self.console = Console(colour=colour, several=len(configs) > 1)
         table = Table(self._lanes, colour=colour) if wanted() else None
@@ -189,6 +192,9 @@ class Run:
         now, lanes = self.host.system.now(), []
         for name in self.own:
             colony = self.host.colonies.get(name)
+            if colony is not None and (step := colony.step) is not None:
+                for_it = (step.step, step.detail, step.percent, now - colony.step_began)
+                lanes.append(providing(name, *for_it))
             for each in () if colony is None else colony.statuses.values():
                 lane = Lane(
                     self.console.name(name, each.service),
@@ -211,7 +217,7 @@ class Run:
                 period = config.supervision.period
                 self.console.expect(config.name, urls, list(config.services), period)
                 try:
-                    self.colonies.append(await self.host.add(config))
+                    self.colonies.append(await self.host.add(config, keep=self.keep))
                 except ColonyFailed as error:
                     self._complain(str(error))
                     for line in error.last_lines:
@@ -376,10 +382,13 @@ async def _signals(handle: Callable[[int], Coroutine[Any, Any, None]]) -> AsyncI
         tasks.cancel_scope.cancel()
 
 
-def run(configs: list[Config], options: Options, *, colour: bool) -> int:
-    """Hosts these colonies in the foreground; returns the exit status. Blocks."""
+def run(configs: list[Config], options: Options, *, colour: bool, keep: bool = False) -> int:
+    """Hosts these colonies in the foreground; returns the exit status. Blocks.
+
+    With `keep` what was provided for a colony stays when it cannot be started.
+    """
 
     async def main() -> int:
-        return await Run(configs, options, colour=colour)()
+        return await Run(configs, options, colour=colour, keep=keep)()
 
     return anyio.run(main)

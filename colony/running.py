@@ -29,7 +29,7 @@ from actors.restarts import RESTARTED
 from colony import tree
 from colony.api.types import Colony as ColonyView
 from colony.config import Config
-from colony.events import ServiceExited
+from colony.events import ProvisionStep, ServiceExited
 from colony.journal import JOURNAL, Journal, LastLines
 from colony.sdk.errors import (
     ColonyFailed,
@@ -84,6 +84,9 @@ class RunningColony(Colony):
         """While what its environment asks for is provided, which may take minutes: cancels it."""
         self.prepared = anyio.Event()
         """Set once its start has succeeded or failed."""
+        self.step: ProvisionStep | None = None
+        """The step of providing its environment that is being done."""
+        self.step_began = 0.0
         self.stopping = False
         self.reason: str | None = None
         """Why it has ended, in words; None until then."""
@@ -98,6 +101,13 @@ class RunningColony(Colony):
 
     def __repr__(self) -> str:
         return f"<RunningColony {self.name} {self.state}>"
+
+    def provides(self, event: ProvisionStep) -> None:
+        """Notes what is being provided, and tells of it."""
+        if event.state == "begun":
+            self.step_began = event.at
+        self.step = event if event.state in ("begun", "running") else None
+        self.system.publish(event)
 
     # -- what it is ----------------------------------------------------------------------------
 

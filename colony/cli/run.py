@@ -69,8 +69,13 @@ _OPTIONS = (
 @click.option(
     "--separate", is_flag=True, help="Be an instance of its own, also where one runs already."
 )
+@click.option(
+    "--keep", is_flag=True, help="Should providing what it needs fail, leave what was made."
+)
 @pass_session
-def run(session: Session, files: tuple[Path, ...], separate: bool, **wishes: Any) -> None:
+def run(
+    session: Session, files: tuple[Path, ...], separate: bool, keep: bool, **wishes: Any
+) -> None:
     """Run the colonies of FILE..., in the foreground.
 
     FILE is a colony.toml; default: the nearest one, from here upward. Where an instance runs
@@ -85,14 +90,14 @@ def run(session: Session, files: tuple[Path, ...], separate: bool, **wishes: Any
         from colony.join import join
 
         client = Client(Address(socket_path()))
-        sys.exit(join(client, configs, colour=session.colour()))
+        sys.exit(join(client, configs, colour=session.colour(), keep=keep))
     from colony.entering import enter
 
     enter(wishes["network"])
     from colony.run import run as run_in_foreground
 
     options = options_of(wishes)
-    sys.exit(run_in_foreground(configs, options, colour=session.colour()))
+    sys.exit(run_in_foreground(configs, options, colour=session.colour(), keep=keep))
 
 
 def options_of(wishes: dict[str, Any], *, daemon: bool = False) -> Options:

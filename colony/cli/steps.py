@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from colony.cli import output as out
+from colony.lanes import bar
 
 if TYPE_CHECKING:
     from colony.provision import Progress
 
 MARKS: Final = {"begun": "◌", "done": "✓", "skipped": "·", "failed": "✗", "undone": "■"}
 COLOURS: Final = {"begun": 33, "done": 32, "skipped": 34, "failed": 31, "undone": 36}
-WIDTH: Final = 20
 PAUSE: Final = 0.1
 
 
@@ -57,7 +57,8 @@ class Steps:
             await anyio.sleep(PAUSE)
             if self.running is not None and self.terminal:
                 passed = time.monotonic() - self.began
-                self._draw(self.running, before=f"{bar(self.percent)}{passed:.1f} s  ")
+                done = "" if self.percent is None else bar(self.percent)
+                self._draw(self.running, before=f"{done}{passed:.1f} s  ")
 
     def _draw(self, progress: Progress, after: str = "", *, before: str = "") -> None:
         mark = out.paint(MARKS[progress.state], COLOURS[progress.state], self.colour)
@@ -70,11 +71,3 @@ class Steps:
         end = "" if progress.state == "begun" else "\n"
         sys.stderr.write(f"\r\x1b[K{out.clipped(line, columns)}{end}")
         sys.stderr.flush()
-
-
-def bar(done: int | None) -> str:
-    """A bar of so many percent; "" if that is not known."""
-    if done is None:
-        return ""
-    full = done * WIDTH // 100
-    return f"▕{'█' * full}{' ' * (WIDTH - full)}▏ {done:>3} %  "
