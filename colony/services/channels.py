@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import struct
 import termios
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Final
 
 from colony.logs import Feed, LineSplitter, Logs, Stream
 from colony.logs.store import Watch
+from colony.patterns import Pattern
 
 ROWS: Final = 40
 COLUMNS: Final = 120
@@ -102,7 +102,7 @@ class Channels:
 class LineWatch:
     """Looks for the first line that matches, in whatever thread reads; calls `found` then."""
 
-    def __init__(self, pattern: re.Pattern[bytes], found: Callable[[], None]) -> None:
+    def __init__(self, pattern: Pattern, found: Callable[[], None]) -> None:
         self._pattern = pattern
         self._found = found
         self._splitter = LineSplitter()
