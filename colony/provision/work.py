@@ -22,6 +22,7 @@ import msgspec
 from colony.config import Config
 from colony.provision.journal import Journal
 from colony.provision.undo import Undo
+from netns import limits
 
 OFF_LOOP: Final = anyio.to_thread.run_sync
 """What may block is done by a thread."""
@@ -144,6 +145,7 @@ class Work:
             )
         finally:
             os.close(log)
+        limits.give_back(process.pid)
         try:
             with anyio.move_on_after(timeout):
                 return await process.wait()
