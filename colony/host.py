@@ -51,6 +51,7 @@ from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
 from netns import Instance, NetworkThread, probe, rootless, userns
 from netns.instance import DeadInstance
+from netns.limits import raise_open_files
 from netns.names import INSTANCE_VARIABLE
 from netns.reap import reap
 from proxy import (
@@ -174,6 +175,8 @@ class Host:
 
     async def _open(self) -> None:
         options = self.options
+        if options.serve:  # a program that embeds us has limits of its own
+            raise_open_files()
         machine = await anyio.to_thread.run_sync(look_at_machine)
         self.modes = choose(options.wishes, machine, existing_caddy=options.caddy is not None)
         runtime = options.runtime or runtime_directory()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from typing import Literal
 
@@ -171,8 +170,3 @@ class PortTaken(Reason, frozen=True):
             f"port {self.port} is taken by {self.holder}; stop that, or change the service's port "
             "(with network namespaces, which need root, every colony has its own ports)"
         )
-
-
-def compiled(pattern: str) -> re.Pattern[bytes]:
-    """A pattern for the bytes that a service writes. Raises `re.error`."""
-    return re.compile(pattern.encode())

@@ -59,6 +59,7 @@ from colony.events import (
     ServiceWaiting,
 )
 from colony.logs import Logs
+from colony.patterns import compiled
 from colony.services.board import Board, WaitUntil, board_name
 from colony.services.channels import Channels, LineWatch
 from colony.services.ending import ask_to_end, lingering
@@ -72,7 +73,6 @@ from colony.services.plan import (
     ServerGone,
     ServicePlan,
     Sick,
-    compiled,
 )
 from colony.services.probes import Prober
 from colony.terminals.service import (

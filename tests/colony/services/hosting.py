@@ -27,7 +27,7 @@ from actors import Event, Ref, Supervisor, System
 from actors.ref import slot_of
 from colony import config
 from colony.config import Config
-from colony.journal import JOURNAL, Journal, LogQuery
+from colony.journal import JOURNAL, Journal
 from colony.logs import Filter, LogLine, Logs
 from colony.services import Board, Control, GetService, ServiceStatus, board_name, control_name
 from colony.services.specs import SERVICES, Where, colony_children
@@ -149,8 +149,8 @@ class Shop:
         return [line.number for line in page.lines]
 
     async def lines(self, *services: str, **wanted: Any) -> list[LogLine]:
-        journal = self.system.named(JOURNAL, Journal)
-        page = await journal.call(LogQuery(self.config.name, services, Filter(**wanted)))
+        wish = Filter(**wanted)
+        page = await anyio.to_thread.run_sync(self.logs.page, self.config.name, services, wish)
         return list(page.lines)
 
     async def wrote(self, service: str, text: bytes) -> LogLine:
