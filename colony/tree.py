@@ -1,6 +1,7 @@
 """The supervision tree, as specs. Pure: what is started, in what order, and what falls with what.
 
     system                        one_for_one
+    ├── chronicle                 what happens, written to disk
     ├── journal                   the last output of every service
     ├── addresses, network        (with namespaces) the network thread and the host's side
     ├── neighbours                (with namespaces) who may reach whom, under what names
@@ -36,6 +37,7 @@ import msgspec
 
 from actors import ChildSpec, DynamicSupervisor, Event, Supervisor
 from colony.api.owner import API, Api, ApiOwner
+from colony.chronicle import CHRONICLE, Chronicle, ChronicleOwner
 from colony.config import Config
 from colony.guardian import GUARDIAN, Guardian
 from colony.journal import JOURNAL, Journal
@@ -47,6 +49,7 @@ from colony.network.ports import PORTS, ColonyPorts, HostPorts, ports_name
 from colony.network.watching import PortWatch, watch_name
 from colony.places import ColonyRoutes, Places, routes_name
 from colony.services import specs
+from colony.services.linux import LinuxMachine
 from colony.services.specs import Where, colony_children
 from colony.terminals.opening import terminals_spec
 from netns import Instance, NetworkThread
@@ -90,6 +93,7 @@ class Parts(msgspec.Struct, frozen=True):
     door_kind: str
     dns: NameServer | None
     dns_kind: str
+    chronicle: Chronicle
     api: Api | None = None
     logs: Logs = msgspec.field(default_factory=Logs)
     guarded: dict[str, int] = msgspec.field(default_factory=dict)
@@ -100,6 +104,7 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
     network = NetworkOwner.spec(parts.instance, parts.thread, parts.runtime, parts.isolated)
     guardian = Guardian.spec(parts.instance.id, parts.thread, parts.guarded)
     children: list[ChildSpec[Any]] = [
+        ChronicleOwner.spec(parts.chronicle).options(id="chronicle", name=CHRONICLE),
         Journal.spec(parts.logs).options(id="journal", name=JOURNAL),
         AddressBook.spec().options(id="addresses", name=ADDRESSES),
         network.options(id="network", name=NETWORK, shutdown=30.0),
@@ -195,7 +200,8 @@ def _network_of(config: Config, parts: Parts) -> list[ChildSpec[Any]]:
 def where(config: Config, parts: Parts) -> Where:
     """Where a colony's services run."""
     instance, isolated = parts.instance, is_isolated(config, parts)
-    return Where(instance.id, str(instance.directory), isolated, parts.thread, parts.logs)
+    machine = LinuxMachine(parts.thread, parts.logs)
+    return Where(instance.id, str(instance.directory), isolated, machine)
 
 
 def forwards(config: Config) -> tuple[Forward, ...]:

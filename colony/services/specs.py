@@ -12,13 +12,12 @@ from colony.config import BackoffRule, Config, Health, Ready, Service
 from colony.config.order import in_order
 from colony.config.schema import as_argv
 from colony.environment import service_environment
-from colony.logs import Logs
 from colony.services.board import Board, board_name
 from colony.services.control import Control, control_name
+from colony.services.machine import Machine
 from colony.services.plan import Probe, ServicePlan, StopPlan, Wait
 from colony.services.port_actor import PortActor
 from colony.services.status import ServiceStatus
-from netns import NetworkThread
 
 SERVICES: Final = "services"
 """The id of the services' supervisor among a colony's children."""
@@ -34,15 +33,14 @@ class Where(msgspec.Struct, frozen=True):
         Whose they are, and the instance's own directory.
     isolated
         Whether the colony has a namespace.
-    thread, logs
-        From where processes are started, and who reads what they write.
+    machine
+        What they run on: this host, or one that is only played (`colony.lab`).
     """
 
     instance: str
     runtime: str
     isolated: bool
-    thread: NetworkThread
-    logs: Logs
+    machine: Machine
 
 
 class FirstAtOnce(Backoff, frozen=True):
@@ -98,7 +96,7 @@ def service_specs(
     services = [config.services[name] for name in order]
     return [
         PortActor.spec(
-            service_plan(config, service, where, urls, system_env), where.thread, where.logs
+            service_plan(config, service, where, urls, system_env), where.machine
         ).options(
             id=service.name,
             restart=service.restart,
