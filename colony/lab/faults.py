@@ -31,23 +31,36 @@ from typing import Final, Literal
 
 import msgspec
 
-from colony.lab.trace import Entry
+from colony.lab.trace import Entry, Kind
 
 EventWord = Literal[
-    "started", "ready", "crashed", "exited", "ended", "restarting", "stopped", "failed", "unhealthy"
+    "waiting",
+    "started",
+    "ready",
+    "crashed",
+    "completed",
+    "exited",
+    "restarting",
+    "stopped",
+    "failed",
+    "unhealthy",
 ]
-"""What a fault may follow. "ended" is a crash or an exit in good order; "restarting" any decision
-of the supervisor to restart it, at once or later; the rest are kinds of a trace's entries."""
+"""What a fault may follow: "completed" is an end in good order, "exited" an end by itself of any
+kind, "restarting" a decision to restart it, at once or later; the rest are kinds of entries."""
 
-EVENT_WORDS: Final[dict[str, frozenset[str]]] = {
-    **{
-        word: frozenset({word})
-        for word in ("started", "ready", "crashed", "exited", "stopped", "failed", "unhealthy")
-    },
-    "ended": frozenset({"crashed", "exited"}),
+EVENT_WORDS: Final[dict[EventWord, frozenset[Kind]]] = {
+    "waiting": frozenset({"waiting"}),
+    "started": frozenset({"started"}),
+    "ready": frozenset({"ready"}),
+    "crashed": frozenset({"crashed"}),
+    "completed": frozenset({"exited"}),
+    "exited": frozenset({"crashed", "exited"}),
     "restarting": frozenset({"restarting", "backoff"}),
+    "stopped": frozenset({"stopped"}),
+    "failed": frozenset({"failed"}),
+    "unhealthy": frozenset({"unhealthy"}),
 }
-"""By the word, the kinds of entries that it means."""
+"""By the word, the kinds of a trace's entries that it means."""
 
 
 # -- chance ----------------------------------------------------------------------------------------
@@ -205,7 +218,7 @@ STATES: Final = (Hang, NeverReady, SlowStart, IgnoreStop, Flapping, PortStolen)
 """What is in force for a while; all others happen at one instant and are over."""
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=False):
+class Fault(msgspec.Struct, frozen=True):
     """Something that goes wrong.
 
     services
