@@ -16,7 +16,7 @@ Law: what a flag can say, a file can, and `script.written` says it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -84,15 +84,19 @@ def _whole(text: object) -> object:
 
 
 def parse_flags(
-    faults: Iterable[tuple[str, str]], behaviours: Iterable[str], services: Iterable[str]
+    faults: Iterable[tuple[str, str]],
+    behaviours: Iterable[str],
+    services: Iterable[str],
+    base: Mapping[str, Behaviour] | None = None,
 ) -> tuple[tuple[Fault, ...], dict[str, Behaviour]]:
-    """Faults by their kinds, as ("crash", "web@5s"), and behaviours, as "db:ready=1m".
+    """Faults by their kinds, as ("crash", "web@5s"), and behaviours, as "db:ready=1m". What these
+    say of a service changes what `base` says of it.
 
     Raises `ConfigError` with the problems of them all.
     """
     known, problems = list(services), list[Problem]()
     found = [_Flag(kind, text, known, problems).fault() for kind, text in faults]
-    behaved: dict[str, Behaviour] = {}
+    behaved = dict(base or {})
     for text in behaviours:
         _Flag("behaviour", text, known, problems).behave(behaved)
     if problems:

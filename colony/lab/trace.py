@@ -246,11 +246,9 @@ class Collector:
         return colony is None or colony == self.colony
 
     def _add(self, at: float, service: str, kind: Kind, **fields: Any) -> None:
-        if service not in self._lives:
-            self._lives[service] = 0
-            if service not in self.services:
-                self.services.append(service)
-        entry = Entry(at - self.began, service, kind, self._lives[service], **fields)
+        if service not in self.services:
+            self.services.append(service)
+        entry = Entry(at - self.began, service, kind, self._lives.get(service, 0), **fields)
         self.entries.append(entry)
         for listener in tuple(self._listeners):
             listener(entry)
