@@ -50,7 +50,7 @@ from colony.network.watching import PortWatch, watch_name
 from colony.places import ColonyRoutes, Places, routes_name
 from colony.services import specs
 from colony.services.linux import LinuxMachine
-from colony.services.specs import Where, colony_children
+from colony.services.specs import Where, colony_children, colony_supervisor
 from colony.terminals.opening import terminals_spec
 from netns import Instance, NetworkThread
 from netns.actors import (
@@ -73,9 +73,6 @@ SERVICES: Final = specs.SERVICES
 
 OWNER_LIMIT: Final = (10, 60.0)
 """Restarts of the owners at the top, within how many seconds, before the whole system gives up."""
-
-COLONY_LIMIT: Final = (3, 60.0)
-"""The same within a colony, its services aside: theirs is colony.toml's."""
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -157,15 +154,7 @@ def colony_spec(
         auto = config.network.expose == "auto"
         watch = PortWatch.spec(config.name, parts.thread, routes_name(config.name) if auto else "")
         children.append(watch.options(id="watch", name=watch_name(config.name)))
-    intensity, period = COLONY_LIMIT
-    colony = Supervisor.spec(
-        children,
-        strategy="rest_for_one",
-        intensity=intensity,
-        period=period,
-        auto_shutdown="any_significant",
-    )
-    return colony.options(id=config.name, restart="temporary")
+    return colony_supervisor(config.name, children)
 
 
 def is_isolated(config: Config, parts: Parts) -> bool:

@@ -32,6 +32,7 @@ from typing import Final, Literal
 import msgspec
 
 from colony.lab.trace import Entry, Kind
+from netns import ExitStatus
 
 EventWord = Literal[
     "waiting",
@@ -172,19 +173,34 @@ class Crash(msgspec.Struct, frozen=True, tag="crash"):
 
     signal: int = 9
 
+    def __str__(self) -> str:
+        return str(ExitStatus(None, self.signal))
+
 
 class Exit(msgspec.Struct, frozen=True, tag="exit"):
     """The process exits with `code`."""
 
     code: int = 0
 
+    def __str__(self) -> str:
+        return f"exits with code {self.code}"
+
 
 class Hang(msgspec.Struct, frozen=True, tag="hang"):
-    """The process runs on and answers no more: its health check fails, or is never ready."""
+    """The process runs on and answers no more: its health check fails, or it is never ready.
+
+    A health check by `tcp` does not notice: the kernel accepts connections for one that hangs.
+    """
+
+    def __str__(self) -> str:
+        return "hangs"
 
 
 class NeverReady(msgspec.Struct, frozen=True, tag="never_ready"):
     """Lives that begin do not become ready."""
+
+    def __str__(self) -> str:
+        return "is never ready"
 
 
 class SlowStart(msgspec.Struct, frozen=True, tag="slow_start"):
@@ -192,9 +208,15 @@ class SlowStart(msgspec.Struct, frozen=True, tag="slow_start"):
 
     seconds: float
 
+    def __str__(self) -> str:
+        return f"takes {self.seconds:g} s longer to start"
+
 
 class IgnoreStop(msgspec.Struct, frozen=True, tag="ignore_stop"):
     """The signal to stop does nothing; it takes the kill."""
+
+    def __str__(self) -> str:
+        return "ignores the signal to stop"
 
 
 class Flapping(msgspec.Struct, frozen=True, tag="flapping"):
@@ -203,13 +225,22 @@ class Flapping(msgspec.Struct, frozen=True, tag="flapping"):
     up: float
     code: int = 1
 
+    def __str__(self) -> str:
+        return f"exits with code {self.code}, {self.up:g} s after each start"
+
 
 class PortStolen(msgspec.Struct, frozen=True, tag="port_stolen"):
     """Somebody else listens on the service's port: a life that begins cannot have it."""
 
+    def __str__(self) -> str:
+        return "its port is somebody else's"
+
 
 class Daemonise(msgspec.Struct, frozen=True, tag="daemonise"):
     """The process exits in good order, and leaves a server behind on its port."""
+
+    def __str__(self) -> str:
+        return "leaves a server behind and exits with code 0"
 
 
 What = Crash | Exit | Hang | NeverReady | SlowStart | IgnoreStop | Flapping | PortStolen | Daemonise

@@ -22,6 +22,10 @@ from colony.services.status import ServiceStatus
 SERVICES: Final = "services"
 """The id of the services' supervisor among a colony's children."""
 
+COLONY_LIMIT: Final = (3, 60.0)
+"""Restarts within a colony, its services aside (theirs is colony.toml's), within how many seconds,
+before it gives up."""
+
 STOP_MARGIN: Final = 5.0
 """Seconds over its own grace that a port actor has before it is killed itself."""
 
@@ -35,12 +39,15 @@ class Where(msgspec.Struct, frozen=True):
         Whether the colony has a namespace.
     machine
         What they run on: this host, or one that is only played (`colony.lab`).
+    seed
+        Makes the jitter of their backoffs the same in every run. Default None.
     """
 
     instance: str
     runtime: str
     isolated: bool
     machine: Machine
+    seed: int | None = None
 
 
 class FirstAtOnce(Backoff, frozen=True):
@@ -69,12 +76,27 @@ def colony_children(
     control = Control.spec(config.name, specs, supervisor)
     return [
         board.options(id="board", name=board_name(config.name)),
-        services_supervisor(config, specs),
+        services_supervisor(config, specs, where.seed),
         control.options(id="control", name=control_name(config.name)),
     ]
 
 
-def services_supervisor(config: Config, specs: list[ChildSpec[PortActor]]) -> ChildSpec[Supervisor]:
+def colony_supervisor(name: str, children: list[ChildSpec[Any]]) -> ChildSpec[Supervisor]:
+    """The supervisor of a colony, which ends when its services' supervisor gives up."""
+    intensity, period = COLONY_LIMIT
+    colony = Supervisor.spec(
+        children,
+        strategy="rest_for_one",
+        intensity=intensity,
+        period=period,
+        auto_shutdown="any_significant",
+    )
+    return colony.options(id=name, restart="temporary")
+
+
+def services_supervisor(
+    config: Config, specs: list[ChildSpec[PortActor]], seed: int | None = None
+) -> ChildSpec[Supervisor]:
     """The supervisor of a colony's services."""
     rules = config.supervision
     services = Supervisor.spec(
@@ -84,6 +106,7 @@ def services_supervisor(config: Config, specs: list[ChildSpec[PortActor]]) -> Ch
         period=rules.period,
         auto_shutdown="any_significant" if any(spec.significant for spec in specs) else "never",
         keep_stopped=True,
+        seed=seed,
     )
     return services.options(id=SERVICES, restart="transient", significant=True)
 
