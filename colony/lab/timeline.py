@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from rich.style import Style
@@ -251,7 +252,9 @@ def changes(trace: Trace) -> Iterator[Text]:
     names = max((len(name) for name in trace.services), default=0)
     last = max([trace.ending.at, *(entry.at for entry in trace.entries[-1:])])
     times = len(clock(last))
-    for entry in trace.entries:
+    for entry, following in zip_longest(trace.entries, trace.entries[1:]):
+        if _says_the_same(entry, following):
+            continue
         mark, style, words = _told(trace, entry)
         yield Text.assemble(
             (f"{clock(entry.at):>{times}}", "dim"),
@@ -261,6 +264,16 @@ def changes(trace: Trace) -> Iterator[Text]:
         )
     yield Text.assemble(
         (f"{clock(last):>{times}}", "dim"), "  ", ending(trace.ending, trace.colony)
+    )
+
+
+def _says_the_same(entry: Entry, following: Entry | None) -> bool:
+    """Whether an entry is a fault and the next one is what it came to."""
+    return (
+        entry.kind == "fault"
+        and following is not None
+        and following.kind in ("crashed", "exited")
+        and (following.service, following.at) == (entry.service, entry.at)
     )
 
 
@@ -309,20 +322,22 @@ def _told(trace: Trace, entry: Entry) -> Shape:
     return shape._replace(words=words)
 
 
-def ending(of: Ending, colony: str) -> Text:
-    """How it all ends, in a line."""
+def ending(of: Ending, colony: str, *, when: bool = False) -> Text:
+    """How it all ends, in a line; with `when`, also after how long."""
+    after = f" after {length(of.at)}" if when else ""
     match of.kind:
         case "horizon":
-            return Text.assemble(("·", "dim"), f" {colony} runs on")
+            return Text.assemble(("·", "dim"), f" {colony} runs on{after}")
         case "gave_up":
-            words = f"{colony} gave up because of {of.service}: {of.detail}"
+            words = f"{colony} gave up{after} because of {of.service}: {of.detail}"
             return Text.assemble(("‡", "bold red"), f" {words}")
         case "start_failed":
             return Text.assemble(("!", "bold red"), f" {colony} cannot start: {of.detail}")
         case "shut_down":
-            return Text.assemble(("✓", "green"), f" {colony} ended with {of.service}: {of.detail}")
+            words = f"{colony} ended{after} with {of.service}: {of.detail}"
+            return Text.assemble(("✓", "green"), f" {words}")
         case _:
-            return Text.assemble(("■", "cyan"), f" {colony} was stopped")
+            return Text.assemble(("■", "cyan"), f" {colony} was stopped{after}")
 
 
 # -- times -----------------------------------------------------------------------------------------
