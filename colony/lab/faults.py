@@ -306,12 +306,24 @@ def _endless(moment: Moment, dice: random.Random) -> Iterator[float]:
 
 
 class Lived(msgspec.Struct, frozen=True):
-    """One life as it is to be, or as it has been: `ready` seconds from its start to ready (None: as
-    the behaviour says), and after `lasts` seconds the `end` (None: it lasts)."""
+    """One life as it is to be, or as it has been.
+
+    lasts, end
+        Seconds from its start to its end, and with what it ends. Default: until it is ended.
+    ready
+        Seconds from its start to ready. Default: as the behaviour says.
+    hangs
+        Seconds from its start until it answers no more. Default: it does not hang.
+    cut
+        After `lasts` seconds it was ended by others, and not by itself: if nobody ends it here, it
+        goes on as the next of the lives would, and with its end that one is over, too.
+    """
 
     lasts: float | None = None
     end: Crash | Exit = Crash()
     ready: float | None = None
+    hangs: float | None = None
+    cut: bool = False
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True):

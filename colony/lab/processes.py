@@ -36,6 +36,9 @@ FIRST_PID: Final = 1001
 IGNORED: Final = frozenset({0, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH})
 """Signals that do nothing to a process that does not ask for them."""
 
+LEEWAY: Final = 1.0
+"""Seconds that a life which was cut short may be cut later here, as one of another's that ended."""
+
 STRANGER: Final = Holder(FIRST_PID - 1, "somebody else's server")
 """Who has a port that was stolen."""
 
@@ -244,14 +247,31 @@ class LabMachine:
             ready += slow.seconds
         if stage.probed and stage.in_force(faults.NeverReady, now) is None:
             process.ready_in(ready)
-        if lived.lasts is not None:
-            process.end_at(now + lived.lasts, status_of(lived.end))
+        self._lead(stage, process, lived, now)
         flapping = stage.in_force(faults.Flapping, now)
         if isinstance(flapping, faults.Flapping):
             process.end_at(now + flapping.up, ExitStatus(flapping.code))
         if stage.in_force(faults.Hang, now) is not None:
             process.freeze()
         return process
+
+    def _lead(self, stage: Stage, process: LabProcess, lived: Lived, since: float) -> None:
+        """Has a process live as is written, from `since` on."""
+        at, service, now = self.agenda.at, stage.service, self.agenda.now()
+        if lived.hangs is not None:
+            at(max(since + lived.hangs, now), service, process.freeze)
+        if lived.lasts is None:
+            return
+        due = since + lived.lasts
+        if not lived.cut:
+            process.end_at(due, status_of(lived.end))
+            return
+
+        def go_on() -> None:
+            if process.status is None:
+                self._lead(stage, process, self._lived(stage), due)
+
+        at(max(due + LEEWAY, now), service, go_on)
 
     def _lived(self, stage: Stage) -> Lived:
         """How the next life is to be."""

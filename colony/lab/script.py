@@ -167,6 +167,8 @@ _LIFE: Final[dict[str, Reader]] = {
     "lasts": words.seconds,
     "end": words.end,
     "ready": words.seconds,
+    "hangs": words.seconds,
+    "cut": values.flag,
 }
 
 _SYNONYMS: Final[dict[str, str]] = {
@@ -497,4 +499,8 @@ def _life(life: Lived) -> str:
         parts.append(f"end = {_end(life.end)}")
     if life.ready is not None:
         parts.append(f'ready = "{words.duration_text(life.ready)}"')
+    if life.hangs is not None:
+        parts.append(f'hangs = "{words.duration_text(life.hangs)}"')
+    if life.cut:
+        parts.append("cut = true")
     return f"{{ {', '.join(parts)} }}" if parts else "{}"
