@@ -14,7 +14,7 @@ import click
 
 from colony.cli import output as out
 from colony.cli.files import load
-from colony.cli.session import Failed, Session, json_option, pass_session
+from colony.cli.session import Failed, Session, json_option, pass_session, usage
 from colony.exits import Exit
 
 if TYPE_CHECKING:
@@ -111,6 +111,26 @@ def _zoom(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option(
     "--width", type=click.IntRange(NARROWEST), help="Of the lanes; default the terminal's."
 )
+@click.option(
+    "--monte-carlo",
+    "runs",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="N runs with other seeds: how downtime and give-ups are spread.",
+)
+@click.option(
+    "--compare",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The same faults under another colony.toml, side by side.",
+)
+@click.option(
+    "--sweep",
+    multiple=True,
+    metavar="KEY=VALUE,…",
+    help="A row for each value: services.web.backoff.max=1s,5s,30s.",
+)
 @json_option
 @pass_session
 def simulate(
@@ -124,6 +144,9 @@ def simulate(
     timeline: str,
     zoom: tuple[float | None, float | None],
     width: int | None,
+    runs: int | None,
+    compare: tuple[Path, ...],
+    sweep: tuple[str, ...],
     as_json: bool,
     **faults: tuple[str, ...],
 ) -> None:
@@ -144,13 +167,27 @@ def simulate(
     colony simulate --crash web@5s --crash api@every:30s --exit db@1m:0 --for 2h
     colony simulate --script outage.toml --seed 7
 
-    Exits with 1 if the colony gives up or cannot start.
+    A single run ends the command with 1 if the colony gives up or cannot start.
     """
-    config = load(session, _in(session, file) if file else session.needed_file())
+    path = _in(session, file) if file else session.needed_file()
+    config = load(session, path)
     scenario = _scenario(session, config, faults, behaviour, script, horizon, seed)
     if save is not None:
         _save(_in(session, save), scenario)
-    _one(session, config, scenario, timeline, zoom, width, as_json)
+    if not (runs or compare or sweep):
+        _one(session, config, scenario, timeline, zoom, width, as_json)
+        return
+    from colony.cli import experiments
+
+    if compare and sweep:
+        usage("--compare and --sweep are two questions: ask one at a time")
+    if sweep:
+        experiments.swept(session, path, sweep, scenario, runs, as_json)
+    elif compare:
+        configs = [config, *(load(session, _in(session, other)) for other in compare)]
+        experiments.compared(session, configs, scenario, runs, as_json)
+    else:
+        experiments.many(session, config, scenario, runs or 1, as_json)
 
 
 def _in(session: Session, path: Path) -> Path:
@@ -262,27 +299,20 @@ def show_timeline(
     width: int | None = None,
 ) -> None:
     """A trace as lanes, as lines, or not at all. `width`: None for the terminal's."""
-    from rich.console import Console
-
+    from colony.cli.experiments import console
     from colony.lab import timeline
 
     if form == "none":
         return
-    colour = session.colour()
-    console = Console(
-        file=sys.stdout,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        legacy_windows=False,
-    )
+    target = console(session)
     if form == "lines":
         lines: Iterable[Any] = timeline.changes(trace)
     else:
-        fits = width or min(max(console.width, NARROWEST), WIDEST)
+        fits = width or min(max(target.width, NARROWEST), WIDEST)
         lines = timeline.lanes(trace, fits, start=zoom[0], end=zoom[1])
     for line in lines:
-        console.print(line, soft_wrap=True)
-    console.print()
+        target.print(line, soft_wrap=True)
+    target.print()
 
 
 def summary_lines(trace: Trace, summary: Summary, colour: bool) -> list[str]:

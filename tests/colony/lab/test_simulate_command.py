@@ -113,8 +113,8 @@ def test_for_machines_there_is_everything(folder: Path) -> None:
 
 
 def test_the_same_scenario_gives_the_same_trace_also_from_its_file(folder: Path) -> None:
-    flags = ("--crash", "db@poisson:30s", "--exit", "web@on:db.ready+2s,times=5")
-    flags += ("--behaviour", "web:ready=1s..5s,stop=~1s", "--for", "1h", "--seed", "7")
+    flags = ["--crash", "db@poisson:30s", "--exit", "web@on:db.ready+2s,times=5"]
+    flags += ["--behaviour", "web:ready=1s..5s,stop=~1s", "--for", "1h", "--seed", "7"]
     first = simulate(folder, *flags, "--save", "outage.toml")
     again = simulate(folder, *flags)
     replayed = simulate(folder, "--script", "outage.toml")
@@ -177,3 +177,68 @@ def test_colours_come_and_go_as_elsewhere(folder: Path) -> None:
     coloured = simulate(folder, *flags, env={"FORCE_COLOR": "1"})
     assert "\x1b[31m✗" in coloured.out
     assert simulate(folder, *flags, env={"NO_COLOR": "1"}).out == plain.out
+
+
+# -- beyond one run --------------------------------------------------------------------------------
+
+NIGHT = ("--crash", "db@poisson:10m", "--behaviour", "db:ready=20s", "--for", "2h")
+
+
+def test_many_runs_tell_how_downtime_is_spread_and_which_seeds_to_look_at(folder: Path) -> None:
+    ran = simulate(folder, *NIGHT, "--monte-carlo", "10", "--seed", "5")
+    heads = ["downtime", "least", "25", "%", "median", "75", "%", "95", "%", "most"]
+    assert ran.lines[0].split() == [*heads, "availability", "gave", "up"]
+    assert [line.split()[0] for line in ran.lines[1:4]] == ["db", "web", "together"]
+    assert ran.lines[5] == "10 runs, seeds 5 to 14"
+    typical = ran.lines[7].split()[1]
+    assert typical in {str(seed) for seed in range(5, 15)}
+    assert simulate(folder, *NIGHT, "--seed", typical, "--timeline", "none").status in (0, 1)
+
+
+def test_many_runs_come_as_json_too(folder: Path) -> None:
+    found = simulate(folder, *NIGHT, "--monte-carlo", "3", "--json").json
+    assert found["config"] == str(folder / "colony.toml")
+    assert found["outcomes"]["runs"] == 3
+    assert found["scenario"]["horizon"] == 7200.0
+
+
+def test_two_policies_stand_side_by_side(folder: Path) -> None:
+    (folder / "calm.toml").write_text(SHOP.replace('"rest_for_one"', '"one_for_one"'))
+    ran = simulate(folder, *NIGHT, "--compare", "calm.toml")
+    assert ran.lines[0].split() == [str(folder / "colony.toml"), str(folder / "calm.toml")]
+    [row] = [line.split() for line in ran.lines if line.startswith("web")]
+    assert row[:2] == ["web", "availability"]
+    assert row[-3:] == ["100", "%", "★"]
+    found = simulate(folder, *NIGHT, "--compare", "calm.toml", "--json").json
+    titles = [column["title"] for column in found["comparison"]["columns"]]
+    assert titles == [str(folder / "colony.toml"), str(folder / "calm.toml")]
+
+
+def test_a_policy_without_the_service_in_question_cannot_be_compared(folder: Path) -> None:
+    (folder / "other.toml").write_text('[services.web]\ncommand = "run"\n')
+    ran = simulate(folder, *NIGHT, "--compare", "other.toml")
+    assert ran.status == 2
+    assert "other.toml has no service 'db', which the scenario is about" in ran.err
+
+
+def test_a_sweep_has_a_row_for_each_combination(folder: Path) -> None:
+    words = ("--sweep", "supervision.intensity=0,9", "--sweep", "services.db.backoff.max=1s,5s")
+    ran = simulate(folder, *NIGHT, *words)
+    assert [line.split()[:2] for line in ran.lines[1:]] == [
+        ["0", "1s"],
+        ["0", "5s"],
+        ["9", "1s"],
+        ["9", "5s"],
+    ]
+    rows = simulate(folder, *NIGHT, *words, "--json").json["rows"]
+    assert rows[0]["settings"] == [
+        ["supervision.intensity", "0"],
+        ["services.db.backoff.max", "1s"],
+    ]
+    wrong = simulate(folder, *NIGHT, "--sweep", "supervision.intensty=1")
+    assert (wrong.status, "did you mean `intensity`?" in wrong.err) == (2, True)
+
+
+def test_two_questions_at_once_are_refused(folder: Path) -> None:
+    ran = simulate(folder, "--compare", "colony.toml", "--sweep", "supervision.intensity=1")
+    assert (ran.status, "ask one at a time" in ran.err) == (2, True)
