@@ -50,6 +50,8 @@ class Agenda:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
+        self.done = 0
+        """How many actions it has done."""
         self._heap: list[tuple[float, str, int, Item]] = []
         self._order = itertools.count()
         self._nap: anyio.CancelScope | None = None
@@ -83,8 +85,9 @@ class Agenda:
 
     async def settle(self) -> None:
         """Waits until this instant is over: nothing is left to do, and nothing can run."""
-        await until_idle()
-        while self.busy:
+        done = -1
+        while self.busy or done != self.done:
+            done = self.done
             await until_idle()
 
     def stop(self) -> None:
@@ -109,6 +112,7 @@ class Agenda:
                 item = heapq.heappop(self._heap)[3]
                 action, item.action = item.action, None
                 if action is not None:
+                    self.done += 1
                     action()
 
     def _next_due(self) -> float:

@@ -245,10 +245,15 @@ class Collector:
         colony = getattr(event, "colony", None)
         return colony is None or colony == self.colony
 
+    def _since(self, at: float) -> float:
+        """Seconds since the start, by the microsecond: what lies beyond is rounding, of a clock
+        that began at another time."""
+        return round(at - self.began, 6)
+
     def _add(self, at: float, service: str, kind: Kind, **fields: Any) -> None:
         if service not in self.services:
             self.services.append(service)
-        entry = Entry(at - self.began, service, kind, self._lives.get(service, 0), **fields)
+        entry = Entry(self._since(at), service, kind, self._lives.get(service, 0), **fields)
         self.entries.append(entry)
         for listener in tuple(self._listeners):
             listener(entry)
@@ -309,7 +314,7 @@ class Collector:
             event.child,
             "backoff" if event.delay > 0 else "restarting",
             detail=str(event.reason),
-            due=event.at - self.began + event.delay if event.delay > 0 else None,
+            due=self._since(event.at + event.delay) if event.delay > 0 else None,
             count=event.count,
             limit=event.intensity,
         )
@@ -318,7 +323,7 @@ class Collector:
         self._cause = event.child
         detail = f"more than {event.intensity} restarts in {event.period:g} s: {event.reason}"
         self._add(event.at, event.child, "gave_up", detail=detail, limit=event.intensity)
-        self.ending = Ending("gave_up", event.at - self.began, event.child, detail)
+        self.ending = Ending("gave_up", self._since(event.at), event.child, detail)
 
     def _start_failed(self, event: Any) -> None:
         self._add(event.at, event.child, "failed", detail=str(event.reason))
@@ -327,7 +332,7 @@ class Collector:
         """The services' supervisor is gone: with the limit, by `exit_colony`, or told to."""
         if self.ending is not None or not self.supervisor or event.actor != self.supervisor:
             return
-        at, last = event.at - self.began, self._last_end()
+        at, last = self._since(event.at), self._last_end()
         self.ending = (
             Ending("shut_down", at, last.service, last.detail)
             if last is not None
@@ -336,7 +341,7 @@ class Collector:
 
     def _supervisor_not_started(self, event: Any) -> None:
         if self.ending is None and self.supervisor and event.actor == self.supervisor:
-            self.ending = Ending("start_failed", event.at - self.began, detail=str(event.reason))
+            self.ending = Ending("start_failed", self._since(event.at), detail=str(event.reason))
 
     def _last_end(self) -> Entry | None:
         ends = (each for each in reversed(self.entries) if each.kind in ("exited", "crashed"))

@@ -4,8 +4,8 @@
     print(trace.ending)
 
     async with Simulation(config, Scenario(horizon=60.0)) as lab:       # under a virtual clock
-        lab.strike(("web",), Crash())
-        await lab.advance(10.0)
+        lab.crash("web")
+        await lab.advance("10s")
         assert lab.state("web") == "ready"
 
 What runs here is what runs at night: the services' supervisor and the colony's above it, one
@@ -27,9 +27,10 @@ import anyio
 from actors import Event, Ref, StartFailed, Supervisor, System, backend, testing
 from actors import events as kernel
 from colony.config import Config
-from colony.lab import faults
+from colony.config.values import Refused
+from colony.lab import faults, words
 from colony.lab.agenda import LAST, Agenda
-from colony.lab.faults import After, Fault, Scenario, What
+from colony.lab.faults import After, Crash, Exit, Fault, Hang, Scenario, What
 from colony.lab.processes import LabMachine
 from colony.lab.trace import Collector, Ending, Entry, Trace
 from colony.services.control import (
@@ -154,11 +155,15 @@ class Simulation:
         finally:
             item.cancel()
         await self.agenda.settle()
-        return self.trace(self.scenario.horizon)
+        return self._trace(self.scenario.horizon)
 
-    async def advance(self, seconds: float) -> None:
-        """Lets time pass, and returns when all that happens meanwhile has happened."""
-        await anyio.sleep(seconds)
+    async def advance(self, duration: str | float) -> None:
+        """Lets time pass, and returns when all that happens until then has happened.
+
+        `duration` is a number of seconds, or a text as "500ms", "5s", "2m", "1h". Raises
+        `ValueError` for another. Cancelling leaves the rest of the time to come.
+        """
+        await anyio.sleep(_seconds(duration))
         await self.agenda.settle()
 
     @property
@@ -190,10 +195,13 @@ class Simulation:
         self._check(service)
         return self.statuses[service]
 
-    def trace(self, horizon: float | None = None) -> Trace:
-        """What has happened so far. `horizon` is up to now if nothing else is said."""
-        until = self.now if horizon is None else horizon
-        return self.collector.trace(until, Ending("horizon", until))
+    @property
+    def trace(self) -> Trace:
+        """What has happened so far."""
+        return self._trace(self.now)
+
+    def _trace(self, horizon: float) -> Trace:
+        return self.collector.trace(horizon, Ending("horizon", horizon))
 
     def _check(self, service: str) -> None:
         if service not in self.statuses:
@@ -202,15 +210,32 @@ class Simulation:
 
     # -- what is to happen ---------------------------------------------------------------------
 
-    def strike(self, services: Iterable[str], what: What, lasting: float | None = None) -> None:
+    def crash(self, *services: str, signal: int = 9) -> None:
+        """Ends the services' processes by a signal, SIGKILL by default. See `strike`."""
+        self.strike(services, Crash(signal))
+
+    def exit(self, service: str, code: int = 0) -> None:
+        """Has a service's process exit with a code. See `strike`."""
+        self.strike((service,), Exit(code))
+
+    def hang(self, service: str, lasting: str | float | None = None) -> None:
+        """Has a service's process run on and answer no more: for a while, or as long as it lives.
+        See `strike`."""
+        self.strike((service,), Hang(), lasting)
+
+    def strike(
+        self, services: Iterable[str], what: What, lasting: str | float | None = None
+    ) -> None:
         """Does something to services now, to all of them at one instant. `lasting` as a `Fault`'s.
 
         What follows from it has not happened when this returns: `advance`, or `settle`. It is in
-        the trace as `fault`, or as `missed` for a service without a process. Raises `KeyError`.
+        the trace as `fault`, or as `missed` for a service without a process. Raises `KeyError` for
+        a service that the colony does not have.
         """
+        seconds = None if lasting is None else _seconds(lasting)
         for service in services:
             self._check(service)
-            hit = self.machine.strike(service, what, lasting)
+            hit = self.machine.strike(service, what, seconds)
             kind: Literal["fault", "missed"] = "fault" if hit else "missed"
             self.collector.note(self.system.now(), service, kind, str(what))
 
@@ -255,7 +280,10 @@ class Simulation:
             self.strike(fault.services, fault.what, fault.lasting)
             self._await_next(fault, times)
 
-        self.agenda.at(self.began + at, "", come)
+        if at:
+            self.agenda.at(self.began + at, "", come)
+        else:
+            come()  # before anybody has started
 
     def _follower(self, fault: Fault, moment: After) -> Callable[[Entry], None]:
         count = itertools.count(1)
@@ -279,6 +307,14 @@ def _named(fault: Fault) -> Iterator[str]:
     yield from fault.services
     if isinstance(fault.moment, After):
         yield fault.moment.service
+
+
+def _seconds(duration: str | float) -> float:
+    try:
+        found: float = words.seconds(duration)
+    except Refused as refused:
+        raise ValueError(f"a duration {refused.message}") from None
+    return found
 
 
 def _isolated(config: Config) -> bool:

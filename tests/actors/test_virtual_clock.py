@@ -31,6 +31,18 @@ def test_both_backends_tell_the_same_time_to_the_last_bit_for_years() -> None:
     assert on_asyncio[-1] > 5 * 365 * DAY
 
 
+def test_a_deadline_is_met_to_which_no_single_step_leads() -> None:
+    """There is no number that added to 0.02 gives 0.055: it would be between two of them."""
+
+    async def two() -> float:
+        await anyio.sleep(0.02)
+        with anyio.CancelScope(deadline=0.055):
+            await anyio.sleep_forever()
+        return anyio.current_time()
+
+    assert run(two) == run(two, backend="trio") == 0.055
+
+
 def test_a_timer_fires_after_half_a_year_when_a_nanosecond_is_less_than_the_last_bit() -> None:
     async def late() -> float:
         await anyio.sleep(300 * DAY)
