@@ -66,7 +66,6 @@ _ALWAYS: Final = (
     ServiceStopping,
     ServiceLingers,
     ServiceStopped,
-    kernel.ChildTerminated,
     kernel.Restarting,
     kernel.ChildStartFailed,
     kernel.LimitReached,
@@ -91,13 +90,14 @@ class EventsLost(Event, frozen=True, kw_only=True):
 
 
 def is_kept(event: Event) -> bool:
-    """Whether an event belongs into the journal: services' lives, supervisors' decisions, and the
-    beginning and end of colonies and of whatever crashed."""
+    """Whether an event belongs into the journal: services' lives, supervisors' decisions, the
+    beginning and end of colonies, and of all others what crashed. A service's actor tells nothing
+    that the service's own events do not."""
     if isinstance(event, _ALWAYS):
         return True
     if isinstance(event, kernel.Started | kernel.Exited):
         crashed = isinstance(event, kernel.Exited) and not event.reason.orderly
-        return event.kind == "Supervisor" or crashed
+        return event.kind == "Supervisor" or (crashed and event.kind != "PortActor")
     return isinstance(event, kernel.StartFailed)
 
 

@@ -131,6 +131,15 @@ def _zoom(context: click.Context, parameter: click.Parameter, value: str | None)
     metavar="KEY=VALUE,…",
     help="A row for each value: services.web.backoff.max=1s,5s,30s.",
 )
+@click.option(
+    "--from-journal",
+    is_flag=True,
+    help="What if: the faults that really happened to this colony, under FILE's policy.",
+)
+@click.option(
+    "--since", metavar="TIME", help="Of the journal: yesterday, 2h, 22:30. Default: the last run."
+)
+@click.option("-c", "--colony", "name", help="Whose journal; default: the colony's of FILE.")
 @json_option
 @pass_session
 def simulate(
@@ -147,6 +156,9 @@ def simulate(
     runs: int | None,
     compare: tuple[Path, ...],
     sweep: tuple[str, ...],
+    from_journal: bool,
+    since: str | None,
+    name: str | None,
     as_json: bool,
     **faults: tuple[str, ...],
 ) -> None:
@@ -166,16 +178,30 @@ def simulate(
     \b
     colony simulate --crash web@5s --crash api@every:30s --exit db@1m:0 --for 2h
     colony simulate --script outage.toml --seed 7
+    colony simulate new.toml --from-journal --since yesterday
 
     A single run ends the command with 1 if the colony gives up or cannot start.
     """
     path = _in(session, file) if file else session.needed_file()
     config = load(session, path)
     scenario = _scenario(session, config, faults, behaviour, script, horizon, seed)
+    night = None
+    if from_journal:
+        from colony.cli import recorded
+
+        if script is not None:
+            usage("--from-journal is a scenario of its own: it goes without --script")
+        night = recorded.night(session, config, name, since, scenario.seed)
+        scenario = recorded.with_night(scenario, night, horizon)
+    elif since is not None or name is not None:
+        usage("--since and --colony say what is taken from the journal: add --from-journal")
     if save is not None:
         _save(_in(session, save), scenario)
     if not (runs or compare or sweep):
-        _one(session, config, scenario, timeline, zoom, width, as_json)
+        if night is not None:
+            recorded.what_if(session, night, config, scenario, timeline, width, as_json)
+        else:
+            _one(session, config, scenario, timeline, zoom, width, as_json)
         return
     from colony.cli import experiments
 
@@ -185,7 +211,8 @@ def simulate(
         experiments.swept(session, path, sweep, scenario, runs, as_json)
     elif compare:
         configs = [config, *(load(session, _in(session, other)) for other in compare)]
-        experiments.compared(session, configs, scenario, runs, as_json)
+        before = [] if night is None or runs else [recorded.happened(night)]
+        experiments.compared(session, configs, scenario, runs, as_json, before)
     else:
         experiments.many(session, config, scenario, runs or 1, as_json)
 

@@ -5,7 +5,7 @@
         print(figure.service, figure.name, figure.values, figure.best)
 
 Law: what is compared was measured in the same way and over the same time; each figure says which
-way is better, and where all are as good there is no winner.
+way is better, and where all are as good, but for some milliseconds, there is no winner.
 """
 
 from __future__ import annotations
@@ -162,8 +162,19 @@ def _best(values: Sequence[float | None], metric: _Metric) -> tuple[int, ...]:
         return ()
     else:
         top = max(known) if metric.better > 0 else min(known)
-    found = tuple(number for number, value in enumerate(values) if value == top)
+    found = tuple(n for n, value in enumerate(values) if as_good(value, top, metric.unit))
     return () if len(found) == len(values) else found
+
+
+NEAR: Final[dict[Unit, float]] = {"part": 0.0005, "seconds": 0.05, "count": 0.0}
+"""Differences that say nothing: processes do not take the same time twice."""
+
+
+def as_good(value: float | None, top: float | None, unit: Unit) -> bool:
+    """Whether a value is the best one, or as near to it as makes no difference."""
+    if value is None or top is None:
+        return value is top
+    return abs(value - top) <= max(NEAR[unit], 0.01 * abs(top) if unit == "seconds" else 0.0)
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -65,15 +65,12 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def choose(runs: Sequence[Run], *, since: float | None = None) -> Run | None:
-    """The run that is meant: the last one with a fault since then, else the last one since then.
-
-    None if there is none.
-    """
-    found = [run for run in runs if since is None or run.until() > since]
-    for run in reversed(found):
+    """The run that is meant: the last one with a fault since then, else the last one; None if there
+    is none."""
+    for run in reversed(runs):
         if any(since is None or crash.wall >= since for crash in run.crashes()):
             return run
-    return found[-1] if found else None
+    return runs[-1] if runs else None
 
 
 def gave_up(run: Run) -> bool:

@@ -17,7 +17,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from colony.lab.compare import Column, Figure, Unit, figures
+from colony.lab.compare import Column, Figure, Unit, as_good, figures
 from colony.lab.monte_carlo import Outcomes, Share, Spread
 from colony.lab.summary import Summary
 from colony.lab.timeline import length, moment
@@ -191,9 +191,9 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     figures_of = _MANY_HEADERS if many else _SINGLE_HEADERS
     table = _plain(*short_names(keys), *figures_of, "")
     least = min(row.downtime for row in rows)
-    several = any(row.downtime > least for row in rows)
-    for row in rows:
-        best = several and row.downtime == least
+    good = [as_good(row.downtime, least, "seconds") for row in rows]
+    for row, good_one in zip(rows, good, strict=True):
+        best = good_one and not all(good)
         cells = _of_many(row.outcomes) if row.outcomes is not None else _of_one(row.summary)
         values = [value for _, value in row.settings]
         table.add_row(*values, *cells, BEST if best else "", style="green" if best else None)
