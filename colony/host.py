@@ -40,6 +40,8 @@ from actors import (
 from colony import tree
 from colony.api.history import History
 from colony.api.owner import Api, Listen
+from colony.chronicle import Chronicle
+from colony.chronicle_file import EventFiles
 from colony.config import Config
 from colony.events import Notice
 from colony.logs import Logs
@@ -47,6 +49,7 @@ from colony.modes import Machine, Modes, Wishes, choose
 from colony.paths import SOCKET, home_directory, make_private, runtime_directory
 from colony.places import Places
 from colony.preparing import prepared, taken_back
+from colony.records import encoder, journal_directory
 from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
 from netns import Instance, NetworkThread, probe, rootless, userns
@@ -191,6 +194,7 @@ class Host:
         self.system.events.listen(self._note)
         self.system.events.listen(self.history.note)
         self.parts = self._parts(instance, runtime)
+        self.system.events.listen(self.parts.chronicle.note)
 
     def _look_for_despair(self) -> None:
         """Notes whether the tree has ended by itself, or never came to stand."""
@@ -221,8 +225,14 @@ class Host:
             door_kind=self.modes.proxy,
             dns=self._dns(instance),
             dns_kind=self.modes.dns,
+            chronicle=self._chronicle(instance),
             api=self._api(runtime),
             logs=Logs((self.options.home or home_directory()) / "logs"),
+        )
+
+    def _chronicle(self, instance: Instance) -> Chronicle:
+        return Chronicle(
+            EventFiles(journal_directory(self.options.home)), encoder(instance.id), os.getpid()
         )
 
     def _api(self, runtime: Path) -> Api | None:
