@@ -14,15 +14,6 @@ import pytest
 from colony.lab.crew import Crew, JobFailed
 
 
-ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def _found_by_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are given our path, on which this module's package has to be."""
-    monkeypatch.syspath_prepend(str(ROOT))
-
-
 def squared(number: int) -> int:
     if number < 0:
         raise ValueError(f"{number} is negative")
