@@ -405,9 +405,9 @@ def _conclusion(trace: Trace, summary: Summary, colour: bool) -> list[str]:
         lines.append(f"  {first} at {clock(limit.at)}: {text}{times}")
     if summary.peak is not None and not summary.gave_up:
         peak = summary.peak
-        period = length(trace.period)
+        within = f" in {length(trace.period)}" if trace.period else ""  # not in the journal
         lines.append(
             f"  nearest to the restart limit at {clock(peak.at)}: "
-            f"{peak.count} of {peak.limit} in {period}, by {peak.service}"
+            f"{peak.count} of {peak.limit}{within}, by {peak.service}"
         )
     return lines
