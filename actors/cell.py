@@ -33,7 +33,7 @@ import anyio
 
 from actors import crashes
 from actors.backend import Future
-from actors.control import CLOSED, Control
+from actors.control import CLOSED, Control, Entry, parts
 from actors.errors import ActorDown, Deadlock, NoReply
 from actors.events import (
     CrashReport,
@@ -55,14 +55,13 @@ if TYPE_CHECKING:
     from actors.ref import Slot
     from actors.system import System
 
-FAIRNESS: Final = 128
+FAIRNESS: Final = 256
 """Messages that an actor may handle before others get the event loop."""
 
 _serial = itertools.count(1)
 current_cell: ContextVar[Cell | None] = ContextVar("actors_current", default=None)
 """The cell whose handler runs; None in owned tasks, in plain handlers and outside of actors."""
 
-Entry = tuple[Any, "Future[Any] | None"]
 """A message in a mailbox, and the future of the one who waits for the reply."""
 
 
@@ -343,9 +342,9 @@ class Cell:
     def withdraw(self, monitor: Monitor) -> None:
         """Takes back a monitor's `Down` that waits in the mailbox (R9)."""
         for queue in self.queues():
-            for n, (message, _) in enumerate(queue):
+            for n, message in enumerate(queue):
                 if isinstance(message, Down) and message.monitor is monitor:
-                    queue[n] = WITHDRAWN, None
+                    queue[n] = WITHDRAWN
 
     def unheard(self, message: Any) -> None:
         """A kernel message has come that the actor has no handler for (R36)."""
@@ -504,8 +503,8 @@ class Cell:
         reply = self.current_reply()
         if reply is not None:
             self.bounce(None, reply, reason)
-        for message, caller in self.unread():
-            self.bounce(message, caller, reason)
+        for entry in self.unread():
+            self.bounce(*parts(entry), reason)
         self.inbox = []
 
     def _end_event(self, reason: Reason, acked: bool) -> Event:

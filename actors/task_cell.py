@@ -21,8 +21,8 @@ import anyio
 import anyio.lowlevel
 
 from actors.backend import Future
-from actors.cell import FAIRNESS, IGNORE, Cell, Entry, Ignore, current_cell
-from actors.control import Control
+from actors.cell import FAIRNESS, IGNORE, Cell, Ignore, current_cell
+from actors.control import Control, Entry, parts
 from actors.errors import Refused
 from actors.messages import Reply
 from actors.reasons import Crashed, Killed, Normal, Reason, reason_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from actors.system import System
 
 
-NOTHING: Final[Entry] = (None, None)
+NOTHING: Final[Entry] = None
 """What is at hand between messages."""
 
 
@@ -79,11 +79,11 @@ class TaskCell(Cell):
         return self.started
 
     def handling(self) -> tuple[Any, float | None]:
-        message = self.entry[0]
+        message = parts(self.entry)[0]
         return message, None if message is None else self.since
 
     def current_reply(self) -> Future[Any] | None:
-        return self.entry[1]
+        return parts(self.entry)[1]
 
     def unread(self) -> Iterable[Entry]:
         return (*reversed(self.taken), *self.inbox)
@@ -106,7 +106,7 @@ class TaskCell(Cell):
     def put(self, message: Any, reply: Future[Any] | None) -> None:
         if self.control is not None and not self.control.admits(self, message, reply):
             return
-        self.inbox.append((message, reply))
+        self.inbox.append(message if reply is None else (message, reply))
         waiter = self.waiter
         if waiter is not None:
             self.waiter = None
@@ -139,7 +139,7 @@ class TaskCell(Cell):
     # -- living ----------------------------------------------------------------------------------
 
     def described(self) -> tuple[str, str | None, Any]:
-        return self.path, None, self.entry[0]
+        return self.path, None, self.handling()[0]
 
     def begin(self) -> Coroutine[Any, Any, None]:
         """What the task runs, kept to be looked at."""
@@ -245,7 +245,11 @@ class TaskCell(Cell):
                         continue
                 taken.append(self.inbox.pop(0))
             while taken:
-                self.entry = message, reply = taken.pop()
+                self.entry = message = taken.pop()
+                if type(message) is tuple:
+                    message, reply = message
+                else:
+                    reply = None
                 if control is not None:
                     control.before(self, message)
                 try:
