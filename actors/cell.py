@@ -104,6 +104,9 @@ class OwnedTask:
     def described(self) -> tuple[str, str | None, Any]:
         return self._cell.path, self.name, None
 
+    def insist(self) -> None:
+        """It is cancelled as much as can be."""
+
     def begin(
         self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]
     ) -> Coroutine[Any, Any, None]:

@@ -13,8 +13,8 @@ cancellation, so that a tree is always stopped in order.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Coroutine, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -296,17 +296,33 @@ class TaskCell(Cell):
         Its deadline is the spec's, kept here when the actor ends by itself, and by the kill in
         `shut_down` when it was told to: a deadline of our own would let an actor that ignores the
         request pass for one that obeyed (R96).
+
+        At a deadline of its own it is cancelled, and one who does not obey is condemned: reported,
+        and killed.
         """
         grace = self.spec.shutdown
-        limit = math.inf if self.tie().told or isinstance(grace, str) else grace
+        late = None
         try:
-            with anyio.move_on_after(limit):
+            with anyio.CancelScope() as scope:
+                if not self.tie().told and not isinstance(grace, str):
+                    late = self.system.timers.after(grace, partial(self._is_late, scope))
                 await _resolved(actor.stopping(reason))
         except Exception as error:
             return reason_of(error)
         except anyio.get_cancelled_exc_class() as error:
             return self._cancelled(error)
+        finally:
+            if late is not None:
+                late.cancel()
         return reason
+
+    def _is_late(self, scope: anyio.CancelScope) -> None:
+        scope.cancel()
+        self.system.condemned.add(self)
+
+    def insist(self) -> None:
+        if self.tie().doomed is None:
+            self.die(Killed())
 
     def finish(self, reason: Reason) -> None:
         super().finish(reason)
