@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from actors import crashes
+from actors import crashes, deadlock
 from actors.backend import Future
 from actors.control import CLOSED, Control, Entry, parts
 from actors.errors import ActorDown, Deadlock, NoReply
@@ -217,7 +217,9 @@ class Cell:
     )
 
     calling: Any
-    """Whom the actor waits for in the handler at hand, by the futures that it awaits."""
+    """Whom the actor waits for in the handler at hand, by the futures that it awaits: cells, and
+    `deadlock.AnyOf`.
+    """
 
     def __init__(
         self, system: System, slot: Slot, spec: ChildSpec[Any], parent: Cell | None
@@ -319,18 +321,10 @@ class Cell:
     # -- sending ---------------------------------------------------------------------------------
 
     def refuse_deadlock(self, caller: Cell) -> None:
-        """Raises `Deadlock` if this cell waits, over any number of calls, for `caller`.
-
-        A wait for a reply that was deferred does not count: whoever holds the handle can end it.
-        """
-        trails: list[tuple[Cell, ...]] = [(caller, self)]
-        while trails:
-            trail = trails.pop()
-            if trail[-1] is caller:
-                raise Deadlock(tuple(cell.path for cell in trail))
-            for key, callee in trail[-1].calling.items():
-                if callee.ties is None or key not in callee.ties.deferred:
-                    trails.append((*trail, callee))
+        """Raises `Deadlock` if this cell waits, over any number of calls, for `caller`."""
+        trail = deadlock.trail_to(self, caller)
+        if trail:
+            raise Deadlock((caller.path, *(cell.path for cell in trail)))
 
     def bounce(self, message: Any, reply: Future[Any] | None, reason: Reason) -> None:
         """Gives a message up: its caller hears why, a tell becomes a dead letter."""
