@@ -1,6 +1,7 @@
 """The supervision tree, as specs. Pure: what is started, in what order, and what falls with what.
 
     system                        one_for_one
+    ├── chronicle                 what happens, written to disk
     ├── journal                   the last output of every service
     ├── addresses, network        (with namespaces) the network thread and the host's side
     ├── neighbours                (with namespaces) who may reach whom, under what names
@@ -13,6 +14,7 @@
     │       ├── egress            (with egress = "proxy") the only way out
     │       ├── ports, routes
     │       ├── board             what is known of each service
+    │       ├── screens           the terminals of services that have one
     │       ├── services          strategy and limit of colony.toml
     │       │   ├── web
     │       │   └── api
@@ -36,6 +38,7 @@ import msgspec
 
 from actors import ChildSpec, DynamicSupervisor, Event, Supervisor
 from colony.api.owner import API, Api, ApiOwner
+from colony.chronicle import CHRONICLE, Chronicle, ChronicleOwner
 from colony.config import Config
 from colony.guardian import GUARDIAN, Guardian
 from colony.journal import JOURNAL, Journal
@@ -47,7 +50,8 @@ from colony.network.ports import PORTS, ColonyPorts, HostPorts, ports_name
 from colony.network.watching import PortWatch, watch_name
 from colony.places import ColonyRoutes, Places, routes_name
 from colony.services import specs
-from colony.services.specs import Where, colony_children
+from colony.services.linux import LinuxMachine
+from colony.services.specs import Where, colony_children, colony_supervisor
 from colony.terminals.opening import terminals_spec
 from netns import Instance, NetworkThread
 from netns.actors import (
@@ -71,9 +75,6 @@ SERVICES: Final = specs.SERVICES
 OWNER_LIMIT: Final = (10, 60.0)
 """Restarts of the owners at the top, within how many seconds, before the whole system gives up."""
 
-COLONY_LIMIT: Final = (3, 60.0)
-"""The same within a colony, its services aside: theirs is colony.toml's."""
-
 
 class Parts(msgspec.Struct, frozen=True):
     """What the owners at the top are given to own.
@@ -90,6 +91,7 @@ class Parts(msgspec.Struct, frozen=True):
     door_kind: str
     dns: NameServer | None
     dns_kind: str
+    chronicle: Chronicle
     api: Api | None = None
     logs: Logs = msgspec.field(default_factory=Logs)
     guarded: dict[str, int] = msgspec.field(default_factory=dict)
@@ -100,6 +102,7 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
     network = NetworkOwner.spec(parts.instance, parts.thread, parts.runtime, parts.isolated)
     guardian = Guardian.spec(parts.instance.id, parts.thread, parts.guarded)
     children: list[ChildSpec[Any]] = [
+        ChronicleOwner.spec(parts.chronicle).options(id="chronicle", name=CHRONICLE),
         Journal.spec(parts.logs).options(id="journal", name=JOURNAL),
         AddressBook.spec().options(id="addresses", name=ADDRESSES),
         network.options(id="network", name=NETWORK, shutdown=30.0),
@@ -152,15 +155,7 @@ def colony_spec(
         auto = config.network.expose == "auto"
         watch = PortWatch.spec(config.name, parts.thread, routes_name(config.name) if auto else "")
         children.append(watch.options(id="watch", name=watch_name(config.name)))
-    intensity, period = COLONY_LIMIT
-    colony = Supervisor.spec(
-        children,
-        strategy="rest_for_one",
-        intensity=intensity,
-        period=period,
-        auto_shutdown="any_significant",
-    )
-    return colony.options(id=config.name, restart="temporary")
+    return colony_supervisor(config.name, children)
 
 
 def is_isolated(config: Config, parts: Parts) -> bool:
@@ -195,7 +190,8 @@ def _network_of(config: Config, parts: Parts) -> list[ChildSpec[Any]]:
 def where(config: Config, parts: Parts) -> Where:
     """Where a colony's services run."""
     instance, isolated = parts.instance, is_isolated(config, parts)
-    return Where(instance.id, str(instance.directory), isolated, parts.thread, parts.logs)
+    machine = LinuxMachine(parts.thread, parts.logs)
+    return Where(instance.id, str(instance.directory), isolated, machine)
 
 
 def forwards(config: Config) -> tuple[Forward, ...]:

@@ -28,7 +28,7 @@ from typing import Any, Final
 import anyio
 import msgspec
 
-from netns import names
+from netns import limits, names
 from netns.errors import SpawnError
 from netns.namespace import Namespace
 from netns.thread import Located, NetworkThread, Place, place_of
@@ -235,7 +235,8 @@ async def spawn(
         session,
         controlling_tty,
     )
-    return await thread.run(_spawn, thread, order, undo=Process.kill_and_reap)
+    starter = thread.on_host if order.place is None else thread
+    return await starter.run(_spawn, starter, order, undo=Process.kill_and_reap)
 
 
 def _order(
@@ -278,6 +279,7 @@ def _spawn(thread: NetworkThread, order: Order) -> Process:
         try:
             program = _find(order)
             pid = _start(program, order)
+            limits.give_back(pid)  # at once: it has hardly begun to load its libraries
         finally:
             os.chdir("/")
     try:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["actors.pytest_plugin"]
+pytest_plugins = ["actors.pytest_plugin", "colony.testing.plugin"]
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -124,6 +124,7 @@ class Terminals:
     # -- a session -----------------------------------------------------------------------------
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
+        _check_upgrade(request)  # first: to join may start a session
         query = problems.converted(dict(request.query), AttachQuery)
         attached = await self._server.bridge.run(
             join, self._colony(request), request.match_info["terminal"], query
@@ -155,6 +156,7 @@ class Terminals:
     # -- a command -----------------------------------------------------------------------------
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
+        _check_upgrade(request)
         colony = self._colony(request)
         socket = await _accepted(request)
         try:
@@ -295,19 +297,36 @@ async def join(colony: RunningColony, name: str, query: AttachQuery) -> opening.
             size=size_of(query.rows, query.columns),
             since=query.since,
         )
+    except opening.NoTerminal as error:
+        raise conflict(str(error), error.help) from None
     except opening.NoSession as error:
         what = f"terminal in colony {colony.name} called"
-        raise unknown(what, name, (*error.known, MAIN)) from None
+        raise unknown(what, name, dict.fromkeys((MAIN, *error.known))) from None
     except opening.NotStarted as error:
         raise ApiError("failed", str(error)) from None
 
 
-async def _accepted(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(compress=False, max_msg_size=MESSAGE_MAX, timeout=1.0)
-    if not socket.can_prepare(request).ok:
+def _socket() -> web.WebSocketResponse:
+    return web.WebSocketResponse(compress=False, max_msg_size=MESSAGE_MAX, timeout=1.0)
+
+
+def _check_upgrade(request: web.Request) -> None:
+    """Raises `ApiError` (400) for what does not ask for a WebSocket."""
+    try:
+        ready = _socket().can_prepare(request).ok
+    except web.HTTPException:
+        ready = False
+    if not ready:
         help = "ask as a WebSocket (RFC 6455)"
         raise ApiError("invalid_request", "this is a WebSocket", help=help)
-    await socket.prepare(request)
+
+
+async def _accepted(request: web.Request) -> web.WebSocketResponse:
+    socket = _socket()
+    try:
+        await socket.prepare(request)
+    except web.HTTPException as error:
+        raise ApiError("invalid_request", f"this is no WebSocket: {error.text}") from None
     return socket
 
 

@@ -146,11 +146,10 @@ def view(connection: Connection, keys: bytes | None) -> dict[str, Any]:
         return View(connection, outer, chord).run(signals)
 
 
-def pipe_through(connection: Connection) -> dict[str, Any]:
+def pipe_through(connection: Connection, end: bytes = END_OF_INPUT) -> dict[str, Any]:
     """Attaches without a terminal: what is read is typed, what the session writes is written.
 
-    The end of the input is Ctrl-D for the session; an input that had nothing at all is none, and
-    detaches.
+    The end of the input is typed as `end`; an input that had nothing at all is none, and detaches.
     """
     typed, files = False, [0]
     while True:
@@ -161,7 +160,8 @@ def pipe_through(connection: Connection) -> dict[str, Any]:
             if not typed:
                 connection.tell("detach")
                 raise Detached
-            connection.send(data or END_OF_INPUT)
+            if data or end:
+                connection.send(data or end)
             files = files if data else []
         if connection.waiting or connection.fileno() in ready:
             for kind, data in connection.receive():
@@ -217,9 +217,10 @@ def _pieces(connection: Connection) -> dict[str, Any] | None:
 
 
 def code_of(told: dict[str, Any]) -> int:
-    """An exit as a shell gives it: the code, or 128 and the signal."""
-    code = told.get("code")
-    return int(code) if code is not None else 128 + int(told.get("signal") or 0)
+    """An exit as a shell gives it: the code, or 128 and the signal; 0 if a colony has ended, and
+    with it the terminal of its service."""
+    code, number = told.get("code"), told.get("signal")
+    return 128 + int(number) if number is not None else int(code or 0)
 
 
 def at_a_terminal() -> bool:
