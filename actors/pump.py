@@ -363,7 +363,7 @@ class PlainCell(Cell):
     async def shut_down(self, reason: Reason, grace: ShutdownTime) -> Reason:
         if self.down is None:
             if grace == BRUTAL_KILL:
-                self.kill()
+                self.put_down()
                 self._end_if_idle()
             else:
                 self.tell_to_stop(reason)

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import anyio
 import msgspec
 
-from actors import dialogue, events, supervision
+from actors import crashes, dialogue, events, supervision
 from actors.actor import Actor
 from actors.cell import Cell, Ignore, waiting_for
 from actors.errors import InvalidSpec, Refused
@@ -226,6 +226,7 @@ class Supervisor(Actor):
     async def start(self) -> Ignore | None:
         """Starts the children in order; ends with the first failure, the others stopped (R54)."""
         self.ctx.trap_exit = True
+        self.ctx.cell.tie().ledger = {}
         self.state.path = self.ctx.path
         await self._drive(dialogue.Boot())
         return None
@@ -323,7 +324,7 @@ class Supervisor(Actor):
     async def _drive(self, event: Any) -> dialogue.Reply | dialogue.Refuse | None:
         """Steps with an event, and with the outcome of each blocking effect, until none is left."""
         answer: dialogue.Reply | dialogue.Refuse | None = None
-        effects = supervision.step(self.state, event, self.ctx.now)
+        effects = self._step(event)
         while effects:
             following: list[dialogue.Effect] = []
             for effect in effects:
@@ -340,13 +341,23 @@ class Supervisor(Actor):
                         self._queue(RetryDue(retry), delay)
                     case dialogue.Exit(reason):
                         raise Stop(reason)
+                    case events.CrashReport():
+                        self.ctx.system.report_crash(effect)
                     case events.Event():
                         self.ctx.system.publish(effect)
             effects = following
         return answer
 
     def _step(self, event: Any) -> list[dialogue.Effect]:
-        return supervision.step(self.state, event, self.ctx.now)
+        effects = supervision.step(self.state, event, self.ctx.now)
+        ledger = self.ctx.cell.tie().ledger
+        if ledger:
+            reports = crashes.decided(ledger, self.state, event, effects, self.ctx.now)
+            # Once what the decision is made of has been said, and before it is carried out.
+            said = [n for n, effect in enumerate(effects, 1) if isinstance(effect, events.Event)]
+            at = said[-1] if said else 0
+            effects[at:at] = reports
+        return effects
 
     def _queue(self, note: RetryDue, delay: float) -> None:
         if delay > 0:
@@ -400,7 +411,7 @@ async def _shut_down_all(system: System, cells: Sequence[Cell], grace: ShutdownT
             await _all_gone(cells)
     for cell in cells:
         if cell.down is None:
-            cell.kill()
+            cell.put_down() if grace == BRUTAL_KILL else cell.kill()
     await _all_gone(cells)
 
 

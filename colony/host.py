@@ -49,7 +49,7 @@ from colony.places import Places
 from colony.preparing import prepared, taken_back
 from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
-from netns import Instance, NetworkThread, probe
+from netns import Instance, NetworkThread, probe, rootless, userns
 from netns.instance import DeadInstance
 from netns.names import INSTANCE_VARIABLE
 from netns.reap import reap
@@ -299,10 +299,13 @@ class Host:
             for route in tree.colony_routes(config)
         }
 
-    async def add(self, config: Config, environ: Mapping[str, str] | None = None) -> RunningColony:
+    async def add(
+        self, config: Config, environ: Mapping[str, str] | None = None, *, keep: bool = False
+    ) -> RunningColony:
         """Starts a colony and returns once its services' processes run.
 
-        `environ` is the environment under the colony's own; this process's by default. Raises
+        `environ` is the environment under the colony's own; this process's by default. With `keep`
+        what was provided for it stays when it cannot be started, and the next start goes on. Raises
         `ColonyFailed`, with nothing of the colony left, if a step of starting it fails, or if this
         instance has a colony of that name, or without namespaces one with its port.
         """
@@ -314,7 +317,7 @@ class Host:
         colony = RunningColony(self, config, self.urls(config), environ)
         self._remember(colony)
         try:
-            await self._prepare_and_start(colony, environ)
+            await self._prepare_and_start(colony, environ, keep)
         except BaseException:
             if self.colonies.get(config.name) is colony:
                 del self.colonies[config.name]
@@ -324,9 +327,11 @@ class Host:
             colony.prepared.set()
         return colony
 
-    async def _prepare_and_start(self, colony: RunningColony, environ: Mapping[str, str]) -> None:
+    async def _prepare_and_start(
+        self, colony: RunningColony, environ: Mapping[str, str], keep: bool
+    ) -> None:
         with anyio.CancelScope() as colony.preparing:
-            async with self._prepared(colony.config, environ) as colony.environ:
+            async with self._prepared(colony, environ, keep) as colony.environ:
                 # From here on it is stopped by its supervisor, and not by cancelling a call to it.
                 colony.preparing = None
                 await self._start(colony)
@@ -334,15 +339,16 @@ class Host:
         raise ColonyFailed(f"colony {colony.name} was stopped before it had started")
 
     def _prepared(
-        self, config: Config, environ: Mapping[str, str]
+        self, colony: RunningColony, environ: Mapping[str, str], keep: bool
     ) -> AbstractAsyncContextManager[dict[str, str]]:
         return prepared(
-            config,
+            colony.config,
             self.options.home or home_directory(),
             environ,
             {INSTANCE_VARIABLE: self.parts.instance.id},
-            self.system.publish,
+            colony.provides,
             anyio.current_time,
+            keep=keep,
         )
 
     def _refuse_shared_ports(self, config: Config) -> None:
@@ -447,6 +453,8 @@ def look_at_machine() -> Machine:
     why_not = "" if capability.namespaces else f"{capability.reason}; {capability.remedy}"
     return Machine(
         why_not=why_not,
+        rootless=userns.entered(),
+        why_not_rootless=rootless.refusal(),
         caddy=shutil.which("caddy") is not None,
         dnsmasq=shutil.which("dnsmasq") is not None or os.path.exists("/usr/sbin/dnsmasq"),
     )

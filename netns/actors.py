@@ -170,7 +170,7 @@ class NetworkOwner(Actor):
 
     async def _tend(self, network: Network) -> None:
         """Sees to it that the packet rules are whole, and tells whoever tends the rest."""
-        disturbances = Disturbances()
+        disturbances = await self.thread.run(Disturbances, undo=Disturbances.close)
         try:
             while True:
                 with anyio.move_on_after(healing.LOOK_AGAIN) as quiet:

@@ -55,7 +55,8 @@ _BUFFER: Final = 1 << 16
 
 
 class Disturbances:
-    """Hears of links, routes and packet rules that go on this host; its maker's to close."""
+    """Hears of links, routes and packet rules that go where its maker stands, which is on the
+    network thread; its maker's to close."""
 
     __slots__ = ("_sockets",)
 
@@ -117,8 +118,8 @@ def heal(thread: NetworkThread, host: Host, space: Namespace, hosts: str | None)
     plan = Plan(space.colony, space.address, "", "", space.egress, space.mtu)
     build = Build(thread, host, plan, space)
     repaired: list[str] = []
-    if not _is_pinned(space):
-        pins.remove(space.colony)  # another's mount, or an empty file
+    if not _is_pinned(space, host.instance.pins):
+        pins.remove(space.colony, host.instance.pins)  # another's mount, or an empty file
         namespace.pin(build)
         repaired.append(f"the name {space.name}")
     if not netlink.exists(space.link):
@@ -152,9 +153,9 @@ def rewrite_hosts(thread: NetworkThread, space: Namespace, text: str) -> bool:
     return False
 
 
-def _is_pinned(space: Namespace) -> bool:
+def _is_pinned(space: Namespace, directory: str) -> bool:
     try:
-        return os.stat(pins.path_of(space.colony)).st_ino == space.inode
+        return os.stat(pins.path_of(space.colony, directory)).st_ino == space.inode
     except OSError:
         return False
 

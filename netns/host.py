@@ -111,7 +111,7 @@ class Host:
         """
         instance = self.instance
         try:
-            hostwide.hold_pin_directory(instance.id, instance.lock)
+            hostwide.hold_pin_directory(instance.id, instance.lock, instance.record, instance.pins)
             self.pool = self._claim(pool, wanted)
             if nft.available():
                 self._nft = nft.Nft()
@@ -215,7 +215,9 @@ class Host:
     def _forward(self) -> None:
         if not self._forwards:
             instance = self.instance
-            hostwide.hold_setting(hostwide.IP_FORWARD, "1", instance.id, instance.lock)
+            hostwide.hold_setting(
+                hostwide.IP_FORWARD, "1", instance.id, instance.lock, instance.record
+            )
             self._forwards = True
 
     def _element(self, verb: str, address: Address, doing: str) -> None:
@@ -280,7 +282,7 @@ class Host:
             self.netlink.send(messages.unclaim_pool(network, self.instance.number))
 
     def _let_go(self) -> None:
-        hostwide.let_go(self.instance.id)
+        hostwide.let_go(self.instance.id, self.instance.record)
 
 
 def write_setting(setting: str, value: str, *, optional: bool = False) -> None:

@@ -33,7 +33,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from netns import linux, messages, names, netlink, nft, pins, ruleset
+from netns import linux, messages, names, netlink, nft, pins, ruleset, userns
 from netns.errors import NetnsError, StepFailed
 from netns.host import EGRESS_FILE, Host, ipv6_forwarded, write_setting
 from netns.netlink import Netlink
@@ -47,6 +47,7 @@ OnStep = Callable[[str, float], object]
 
 DEFAULT_MTU: Final = 1500
 
+_EVERY_GROUP: Final = "0 2147483647"
 _LOOPBACK_INDEX: Final = 1
 _ANYWHERE4: Final = ip_network("0.0.0.0/0")
 _ANYWHERE6: Final = ip_network("::/0")
@@ -62,7 +63,7 @@ _INNER_SETTINGS: Final = (
     # the only neighbour is the host; never set on the host itself.
     ("ipv4/conf/eth0/route_localnet", "1", False),
     ("ipv4/ip_unprivileged_port_start", "0", True),
-    ("ipv4/ping_group_range", "0 2147483647", True),
+    ("ipv4/ping_group_range", "{groups}", True),
     ("ipv6/conf/eth0/accept_ra", "0", True),
 )
 
@@ -237,17 +238,18 @@ def _drop_namespace(b: Build) -> None:
 
 
 def pin(b: Build) -> None:
+    directory = b.host.instance.pins
     try:
-        pins.reserve(b.plan.colony, b.instance)
+        pins.reserve(b.plan.colony, b.instance, directory)
     except FileExistsError:
-        raise pins.name_taken(b.thread, b.plan.colony, b.instance) from None
+        raise pins.name_taken(b.thread, b.plan.colony, b.instance, directory) from None
     b.reserved = True
-    pins.mount(b.plan.colony, b.space.place.net)
+    pins.mount(b.plan.colony, b.space.place.net, directory)
 
 
 def _unpin(b: Build) -> None:
     if b.reserved:
-        pins.remove(b.plan.colony)
+        pins.remove(b.plan.colony, b.host.instance.pins)
         b.reserved = False
 
 
@@ -325,9 +327,12 @@ def configure_inside(b: Build) -> None:
 
 
 def set_settings(b: Build) -> None:
+    # Who may ping: everybody, which in a user namespace is the one group that it has.
+    group = os.getegid()
+    groups = f"{group} {group}" if userns.entered() else _EVERY_GROUP
     with b.inside():
         for setting, value, optional in _INNER_SETTINGS:
-            write_setting(setting, value, optional=optional)
+            write_setting(setting, value.format(groups=groups), optional=optional)
 
 
 def _redirect(b: Build) -> None:
@@ -345,7 +350,7 @@ def _make_view(b: Build) -> None:
         # Slave, not private: what the user mounts or unmounts later shall be seen inside as well.
         linux.set_propagation("/", linux.MS_SLAVE | linux.MS_REC)
         # The copies of all pins would keep every other colony's namespace alive.
-        pins.forget_copies()
+        pins.forget_copies(b.host.instance.pins)
         for name in ("hosts", "resolv.conf"):
             # Often a symlink into /run; a mount over the link itself is not possible.
             target = os.path.realpath(f"/etc/{name}")

@@ -217,7 +217,7 @@ class Network:
 
     async def _await_end(self, link: str) -> None:
         for _ in range(_LINK_LOOKS):
-            if not netlink.exists(link):
+            if not await self._thread.run(netlink.exists, link):
                 return
             await anyio.sleep(_LINK_PAUSE)
         # A socket or a process still holds the namespace.

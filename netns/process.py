@@ -235,7 +235,8 @@ async def spawn(
         session,
         controlling_tty,
     )
-    return await thread.run(_spawn, thread, order, undo=Process.kill_and_reap)
+    starter = thread.on_host if order.place is None else thread
+    return await starter.run(_spawn, starter, order, undo=Process.kill_and_reap)
 
 
 def _order(

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from colony.api import network as n
+from colony.api import network_types as n
 from colony.api import terminal_types as tt
 from colony.api import types as t
 

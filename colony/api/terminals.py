@@ -127,6 +127,7 @@ class Terminals:
     # -- a session -----------------------------------------------------------------------------
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
+        _check_upgrade(request)  # first: to join may start a session
         query = problems.converted(dict(request.query), AttachQuery)
         attached = await self._server.bridge.run(
             join, self._colony(request), request.match_info["terminal"], query
@@ -158,6 +159,7 @@ class Terminals:
     # -- a command -----------------------------------------------------------------------------
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
+        _check_upgrade(request)
         colony = self._colony(request)
         socket = await _accepted(request)
         try:
@@ -316,12 +318,27 @@ async def join(colony: RunningColony, name: str, query: AttachQuery) -> opening.
         raise ApiError("failed", str(error)) from None
 
 
-async def _accepted(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(compress=False, max_msg_size=MESSAGE_MAX, timeout=1.0)
-    if not socket.can_prepare(request).ok:
+def _socket() -> web.WebSocketResponse:
+    return web.WebSocketResponse(compress=False, max_msg_size=MESSAGE_MAX, timeout=1.0)
+
+
+def _check_upgrade(request: web.Request) -> None:
+    """Raises `ApiError` (400) for what does not ask for a WebSocket."""
+    try:
+        ready = _socket().can_prepare(request).ok
+    except web.HTTPException:
+        ready = False
+    if not ready:
         help = "ask as a WebSocket (RFC 6455)"
         raise ApiError("invalid_request", "this is a WebSocket", help=help)
-    await socket.prepare(request)
+
+
+async def _accepted(request: web.Request) -> web.WebSocketResponse:
+    socket = _socket()
+    try:
+        await socket.prepare(request)
+    except web.HTTPException as error:
+        raise ApiError("invalid_request", f"this is no WebSocket: {error.text}") from None
     return socket
 
 

@@ -32,9 +32,9 @@ def instance_options(command: Any) -> Any:
 _OPTIONS = (
     click.option(
         "--network",
-        type=click.Choice(["auto", "namespace", "host"]),
+        type=click.Choice(["auto", "namespace", "rootless", "host"]),
         default="auto",
-        help="A network namespace for each colony, or the host's network. Default: auto.",
+        help="A network for each colony, made as root or without, or the host's. Default: auto.",
     ),
     click.option(
         "--proxy",
@@ -69,8 +69,13 @@ _OPTIONS = (
 @click.option(
     "--separate", is_flag=True, help="Be an instance of its own, also where one runs already."
 )
+@click.option(
+    "--keep", is_flag=True, help="Should providing what it needs fail, leave what was made."
+)
 @pass_session
-def run(session: Session, files: tuple[Path, ...], separate: bool, **wishes: Any) -> None:
+def run(
+    session: Session, files: tuple[Path, ...], separate: bool, keep: bool, **wishes: Any
+) -> None:
     """Run the colonies of FILE..., in the foreground.
 
     FILE is a colony.toml; default: the nearest one, from here upward. Where an instance runs
@@ -85,11 +90,14 @@ def run(session: Session, files: tuple[Path, ...], separate: bool, **wishes: Any
         from colony.join import join
 
         client = Client(Address(socket_path()))
-        sys.exit(join(client, configs, colour=session.colour()))
+        sys.exit(join(client, configs, colour=session.colour(), keep=keep))
+    from colony.entering import enter
+
+    enter(wishes["network"])
     from colony.run import run as run_in_foreground
 
     options = options_of(wishes)
-    sys.exit(run_in_foreground(configs, options, colour=session.colour()))
+    sys.exit(run_in_foreground(configs, options, colour=session.colour(), keep=keep))
 
 
 def options_of(wishes: dict[str, Any], *, daemon: bool = False) -> Options:

@@ -104,6 +104,12 @@ class Colony(ABC):
         """Stops it, and waits until it is gone. Stopping twice is no error."""
 
     @abstractmethod
+    async def restart(self) -> Colony:
+        """Stops it and starts it again, as its configuration was; not counted as restarts. Returns
+        the colony to go on with, once its services' processes run. Raises `ColonyFailed`, with
+        nothing of it left, and `Conflict` if it is not there any more."""
+
+    @abstractmethod
     def terminal(
         self,
         name: str | None = None,

@@ -8,6 +8,13 @@ from colony.modes import Impossible, Machine, Modes, Wishes, choose
 
 FULL = Machine(why_not="", caddy=True, dnsmasq=True)
 BARE = Machine(why_not="user 1 lacks rights; be root", caddy=False, dnsmasq=False)
+INSIDE = Machine(why_not="", caddy=True, dnsmasq=True, rootless=True)
+SHUT = Machine(
+    why_not="user 1 lacks rights; be root",
+    caddy=False,
+    dnsmasq=False,
+    why_not_rootless="forbidden; allow it",
+)
 NOTE = (
     "no network namespaces here, so services share the host's ports and two colonies cannot "
     "use the same one: user 1 lacks rights; be root"
@@ -17,15 +24,23 @@ NOTE = (
 @pytest.mark.parametrize(
     ("wishes", "machine", "modes"),
     [
-        (Wishes(), FULL, Modes(True, "caddy", "dnsmasq")),
-        (Wishes(), BARE, Modes(False, "embedded", "embedded", (NOTE,))),
-        (Wishes(network="host"), FULL, Modes(False, "caddy", "dnsmasq")),
-        (Wishes(network="host"), BARE, Modes(False, "embedded", "embedded")),
-        (Wishes(network="namespace"), FULL, Modes(True, "caddy", "dnsmasq")),
-        (Wishes(proxy="embedded"), FULL, Modes(True, "embedded", "dnsmasq")),
-        (Wishes(dns="embedded"), FULL, Modes(True, "caddy", "embedded")),
-        (Wishes(dns="none"), FULL, Modes(True, "caddy", "none")),
-        (Wishes(dns="none", network="host"), BARE, Modes(False, "embedded", "none")),
+        (Wishes(), FULL, Modes("namespace", "caddy", "dnsmasq")),
+        (Wishes(), BARE, Modes("host", "embedded", "embedded", (NOTE,))),
+        (Wishes(network="host"), FULL, Modes("host", "caddy", "dnsmasq")),
+        (Wishes(network="host"), BARE, Modes("host", "embedded", "embedded")),
+        (Wishes(network="namespace"), FULL, Modes("namespace", "caddy", "dnsmasq")),
+        (Wishes(proxy="embedded"), FULL, Modes("namespace", "embedded", "dnsmasq")),
+        (Wishes(dns="embedded"), FULL, Modes("namespace", "caddy", "embedded")),
+        (Wishes(dns="none"), FULL, Modes("namespace", "caddy", "none")),
+        (Wishes(), INSIDE, Modes("rootless", "embedded", "dnsmasq")),
+        (Wishes(network="rootless"), INSIDE, Modes("rootless", "embedded", "dnsmasq")),
+        (Wishes(network="host"), INSIDE, Modes("host", "caddy", "dnsmasq")),
+        (
+            Wishes(),
+            SHUT,
+            Modes("host", "embedded", "embedded", (f"{NOTE}; without root: forbidden; allow it",)),
+        ),
+        (Wishes(dns="none", network="host"), BARE, Modes("host", "embedded", "none")),
     ],
 )
 def test_choice(wishes: Wishes, machine: Machine, modes: Modes) -> None:
@@ -33,16 +48,19 @@ def test_choice(wishes: Wishes, machine: Machine, modes: Modes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "words"),
+    ("wishes", "machine", "words"),
     [
-        (Wishes(network="namespace"), "--network namespace: user 1 lacks rights; be root"),
-        (Wishes(proxy="caddy"), "--proxy caddy: there is no caddy on this machine"),
-        (Wishes(dns="dnsmasq"), "--dns dnsmasq: there is no dnsmasq on this machine"),
+        (Wishes(network="namespace"), BARE, "--network namespace: user 1 lacks rights; be root"),
+        (Wishes(network="namespace"), INSIDE, "--network namespace: this process has entered"),
+        (Wishes(network="rootless"), SHUT, "--network rootless: forbidden; allow it"),
+        (Wishes(proxy="caddy"), BARE, "--proxy caddy: there is no caddy on this machine"),
+        (Wishes(proxy="caddy"), INSIDE, "rootless, Caddy cannot reach the colonies' networks"),
+        (Wishes(dns="dnsmasq"), BARE, "--dns dnsmasq: there is no dnsmasq on this machine"),
     ],
 )
-def test_a_wish_by_name_that_cannot_be_met(wishes: Wishes, words: str) -> None:
+def test_a_wish_by_name_that_cannot_be_met(wishes: Wishes, machine: Machine, words: str) -> None:
     with pytest.raises(Impossible) as refusal:
-        choose(wishes, BARE)
+        choose(wishes, machine)
     assert str(refusal.value).startswith(words)
 
 

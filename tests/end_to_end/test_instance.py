@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from colony.client import Address, Client, path_of
+from colony.run import ECHO
 from tests.end_to_end.colonies import Run, Shop, eventually, page, root_only
 
 pytestmark = root_only
@@ -78,6 +80,41 @@ def test_when_the_instance_is_killed_the_joined_say_so_in_one_line_and_exit_4(sh
     # The next one finds the dead one's socket, takes its place and cleans up.
     three = first(shop)
     assert three.stop() == 130
+
+
+def test_when_the_host_stops_all_in_order_the_joined_end_in_order(shop: Shop) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    one.send(signal.SIGINT)
+    one.expect("still here for")
+    time.sleep(ECHO)  # within which a second signal is taken for an echo of the first
+    one.send(signal.SIGINT)
+    assert (one.wait(), two.wait()) == (130, 0)
+    two.expect(rf"^· {two.colonies[0].name} was stopped, with the instance$")
+    assert two.err.all() == []
+
+
+def test_one_that_joined_ends_with_the_code_of_the_service_that_ends_it(shop: Shop) -> None:
+    one = first(shop)
+    job = {"command": "sleep 0.3; exit 7", "exit_colony": True, "restart": "temporary"}
+    two = shop.run(shop.colony({"web": page("second"), "job": job}))
+    assert two.wait() == 7
+    two.expect(r"job, with which it ends, has ended: exit code 7")
+    assert two.err.all() == []
+    assert one.stop() == 130
+
+
+def test_one_that_joined_follows_its_colony_over_a_restart_of_the_whole(shop: Shop) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    pid = two.service_pid()
+    client(shop).post(path_of("colonies", two.colonies[0].name, "restart"))
+    two.ready(nth=2)
+    assert two.service_pid(nth=2) != pid
+    assert two.stop() == 130
+    assert one.stop() == 130
 
 
 def test_a_follower_of_logs_notices_the_end_of_the_instance(shop: Shop) -> None:
