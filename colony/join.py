@@ -29,6 +29,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from colony.aside import Seat, Waiting, until_settled
 from colony.client import Client, ClientError, Gone, Problem, Stream, Unreachable, path_of
 from colony.config import Config
 from colony.exits import BY_CODE, Exit
@@ -63,9 +64,14 @@ class Join:
         colour: bool,
         leave: bool = False,
         keep: bool = False,
+        attach: bool = False,
     ) -> None:
         self.client = client
         self.keep = keep
+        self.attach = attach
+        self.seat: Seat | None = None
+        """While somebody sits in the terminal: what is to be shown waits."""
+        self.waiting = Waiting()
         self.configs = configs
         self.colour = colour
         self.leave = leave
@@ -103,6 +109,7 @@ class Join:
             )
             self.status = Exit.UNREACHABLE
         finally:
+            self._leave_seat()
             self._end_table()
             signal.set_wakeup_fd(previous)
             for stream in self.streams.values():
@@ -154,11 +161,48 @@ class Join:
 
     def _show(self, data: bytes) -> None:
         """Writes whole lines, and the table below them."""
+        if self.seat is not None:
+            self.waiting.add(sys.stdout.buffer, data)
+            return
         if self.table is not None:
             self.lanes.stir()
             data = self.table.around(data)
         if data:
             _write(sys.stdout.buffer, data)
+
+    # -- aside ---------------------------------------------------------------------------------
+
+    def _sit(self) -> None:
+        """In a thread: once the services are ready, somebody sits in the terminal."""
+        name = self.configs[0].name
+        with suppress(ClientError):
+            until_settled(self.client, name)
+            self._tell(functools.partial(self._sit_down, name))
+
+    def _sit_down(self, name: str) -> None:
+        if self.signal is not None or self.client.address.path is None:
+            return
+        if self.table is not None:
+            _write(sys.stdout.buffer, self.table.hide())
+        self.seat = seat = Seat(self.client.address.path, name)
+
+        def until_left() -> None:
+            seat.wait()
+            self._tell(self._get_up)
+
+        self._in_a_worker(until_left)
+
+    def _get_up(self) -> None:
+        """It is left: what has waited is shown."""
+        self.seat = None
+        for out, data in self.waiting.take():
+            self._show(data) if out is sys.stdout.buffer else _write(out, data)
+
+    def _leave_seat(self) -> None:
+        if self.seat is not None:
+            self.seat.end()
+            self.seat.wait()
+            self._get_up()
 
     def _end_table(self) -> None:
         self.lanes.end()
@@ -269,6 +313,9 @@ class Join:
                 self._tell(functools.partial(self._say, text))
             else:
                 self.added.append(config.name)
+        if self.attach and self.signal is None:
+            # By a thread that nobody waits for: a service may never get ready.
+            threading.Thread(target=self._sit, name="sit", daemon=True).start()
 
     def _present(self, name: str) -> bool:
         try:
@@ -324,6 +371,8 @@ class Join:
 
     def _stop(self) -> None:
         """Stops what was added here; of what ran before only the lines end."""
+        if self.seat is not None:
+            self.seat.end()
         for name in reversed(self.added):
             self._say(f"■ {name:<10} stopping (Ctrl-C again to kill)")
         if not self.adding:
@@ -342,6 +391,8 @@ class Join:
         line = text.encode() + b"\n"
         if self.shared:
             self._show(line)
+        elif self.seat is not None:
+            self.waiting.add(sys.stderr.buffer, line)
         else:
             _write(sys.stderr.buffer, line)
 
@@ -424,13 +475,15 @@ def join(
     colour: bool,
     leave: bool = False,
     keep: bool = False,
+    attach: bool = False,
 ) -> int:
     """Adds these colonies to the instance and stays until they have ended; the exit status.
 
     With `leave` a signal ends only the following: the colonies run on. With `keep` what was
-    provided for one stays when it cannot be started.
+    provided for one stays when it cannot be started. With `attach` we sit in the first one's
+    terminal once its services are ready (`colony.aside`).
     """
-    return Join(client, configs, colour=colour, leave=leave, keep=keep)()
+    return Join(client, configs, colour=colour, leave=leave, keep=keep, attach=attach)()
 
 
 def _write(out: Any, data: bytes) -> None:

@@ -139,11 +139,15 @@ class Table:
         text = "".join(f"{line}\n" for line in lines).encode()
         return taken + data + (_PLAIN + _NO_WRAP + text + _WRAP if lines else b"")
 
+    def hide(self) -> bytes:
+        """Takes the table away, until `around` is asked again."""
+        taken, self._standing = self._taken_away(self._size().columns), []
+        return taken
+
     def end(self) -> bytes:
         """Takes the table away for good; what is written from then on is written alone."""
         self._over = True
-        taken, self._standing = self._taken_away(self._size().columns), []
-        return taken
+        return self.hide()
 
     def _taken_away(self, columns: int) -> bytes:
         """To the table's first line, and away with all below. A terminal that has become narrower
