@@ -46,6 +46,7 @@ from colony.config import Config
 from colony.events import Notice
 from colony.logs import Logs
 from colony.modes import Machine, Modes, Wishes, choose
+from colony.network.named import NETWORKS_FILE
 from colony.paths import SOCKET, home_directory, make_private, runtime_directory
 from colony.places import Places
 from colony.preparing import prepared, taken_back
@@ -228,6 +229,7 @@ class Host:
             chronicle=self._chronicle(instance),
             api=self._api(runtime),
             logs=Logs((self.options.home or home_directory()) / "logs"),
+            networks_file=(self.options.home or home_directory()) / NETWORKS_FILE,
         )
 
     def _chronicle(self, instance: Instance) -> Chronicle:

@@ -4,6 +4,7 @@
     ├── chronicle                 what happens, written to disk
     ├── journal                   the last output of every service
     ├── addresses, network        (with namespaces) the network thread and the host's side
+    ├── networks                  (with namespaces) the networks that have a subnet of their own
     ├── neighbours                (with namespaces) who may reach whom, under what names
     ├── guardian                  ends what a killed Colony leaves
     ├── routes, door, dns         the front door
@@ -32,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -45,6 +47,7 @@ from colony.journal import JOURNAL, Journal
 from colony.logs import Logs
 from colony.network.egress_proxy import EgressProxy
 from colony.network.forms import Forward, parse
+from colony.network.named import NETWORKS, NamedNetworks
 from colony.network.neighbours import NEIGHBOURS, ColonyMember, Neighbours
 from colony.network.ports import PORTS, ColonyPorts, HostPorts, ports_name
 from colony.network.watching import PortWatch, watch_name
@@ -79,6 +82,7 @@ OWNER_LIMIT: Final = (10, 60.0)
 class Parts(msgspec.Struct, frozen=True):
     """What the owners at the top are given to own.
 
+    `networks_file` is where named networks are kept, None: nowhere.
     `thread` serves to start processes; without namespaces it is the only part of the network.
     """
 
@@ -94,6 +98,7 @@ class Parts(msgspec.Struct, frozen=True):
     chronicle: Chronicle
     api: Api | None = None
     logs: Logs = msgspec.field(default_factory=Logs)
+    networks_file: Path | None = None
     guarded: dict[str, int] = msgspec.field(default_factory=dict)
 
 
@@ -127,8 +132,9 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
 
 
 def _if_isolated(parts: Parts) -> list[ChildSpec[Any]]:
+    networks = NamedNetworks.spec(parts.networks_file)
     neighbours = Neighbours.spec().options(id="neighbours", name=NEIGHBOURS)
-    return [neighbours] if parts.isolated else []
+    return [networks.options(id="networks", name=NETWORKS), neighbours] if parts.isolated else []
 
 
 def colony_spec(
@@ -173,7 +179,7 @@ def _network_of(config: Config, parts: Parts) -> list[ChildSpec[Any]]:
     allow = policy.egress.allow
     direct = wanted.egress == "nat" and wanted.mode != "none"
     egress: Egress = "none" if not direct else "nat" if allow is None else "some"
-    owner = NamespaceOwner.spec(config.name, egress, address=address)
+    owner = NamespaceOwner.spec(config.name, egress, address=address, network=wanted.network)
     services = tuple(config.services)
     member = ColonyMember.spec(
         *(config.name, services, wanted.network, wanted.hostname), policy.allow_from, allow, direct

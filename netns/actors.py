@@ -209,7 +209,7 @@ class NamespaceOwner(Actor):
 
     colony
         Whose.
-    egress, hosts, address
+    egress, hosts, address, network
         As for `Network.create`.
     """
 
@@ -219,18 +219,24 @@ class NamespaceOwner(Actor):
         egress: Egress = "nat",
         hosts: Mapping[str, IPAddress | str] | None = None,
         address: IPv4Address | None = None,
+        network: str | None = None,
     ) -> None:
         self.colony = colony
         self.egress = egress
         self.hosts = hosts
         self.address = address
+        self.network = network
         self.space: Namespace | None = None
 
     async def start(self) -> Ignore | None:
         began = self.ctx.now
         network = await self._network()
         space = await network.create(
-            self.colony, egress=self.egress, hosts=self.hosts, address=self.address
+            self.colony,
+            egress=self.egress,
+            hosts=self.hosts,
+            address=self.address,
+            network=self.network,
         )
         self.ctx.run(self._hold, space)
         self.ctx.run(self._tend, space, name="tend")

@@ -31,6 +31,13 @@ MOUNT_NAMESPACE: Final = "/proc/thread-self/ns/mnt"
 CAP_NET_ADMIN: Final = 12
 CAP_SYS_ADMIN: Final = 21
 
+# The same numbers on every machine of 64 bits.
+_FSOPEN: Final = 430
+_FSCONFIG: Final = 431
+_FSMOUNT: Final = 432
+_CREATE: Final = 6
+_CLOEXEC: Final = 1
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
     ctypes.c_char_p,
@@ -84,6 +91,19 @@ def unmount(target: str, *, detach: bool = False) -> None:
     """Unmounts `target`, never through a symlink. `detach` takes what is below with it, at once."""
     flags = UMOUNT_NOFOLLOW | (MNT_DETACH if detach else 0)
     _check(_libc.umount2(os.fsencode(target), flags), "unmounting", target)
+
+
+def own_procfs() -> int:
+    """A procfs that is mounted nowhere, as a descriptor for `dir_fd`; the caller's to close."""
+    context = _libc.syscall(_FSOPEN, b"proc", _CLOEXEC)
+    _check(min(context, 0), "opening a procfs")
+    try:
+        _check(_libc.syscall(_FSCONFIG, context, _CREATE, None, None, 0), "making a procfs")
+        mounted: int = _libc.syscall(_FSMOUNT, context, _CLOEXEC, 0)
+        _check(min(mounted, 0), "mounting a procfs")
+        return mounted
+    finally:
+        os.close(context)
 
 
 def effective_capabilities() -> int:

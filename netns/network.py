@@ -92,6 +92,7 @@ class Network:
         hosts: Mapping[str, IPAddress | str] | None = None,
         nameservers: Iterable[IPAddress | str] | None = None,
         address: IPv4Address | None = None,
+        network: str | None = None,
         mtu: int = DEFAULT_MTU,
         on_step: OnStep | None = None,
     ) -> Namespace:
@@ -104,7 +105,9 @@ class Network:
         nameservers
             For its resolv.conf, instead of the host's that are not on loopback.
         address
-            The one that it shall have, inside the pool; default any free one.
+            The one that it shall have, inside its network's pool; default any free one.
+        network
+            The named network whose addresses it gets, if there is one of that name.
         on_step
             Called on the network thread after each step with its name and milliseconds.
 
@@ -114,45 +117,81 @@ class Network:
         names.check_colony(colony)
         if egress not in EGRESS:
             raise NetnsError(f"egress is one of {', '.join(EGRESS)}, got: {egress!r}")
-        if colony in self.pool.held():
+        if any(pool.holds(colony) for pool in self.pool.all):
             raise NetnsError(f"colony {colony!r} has a network in this instance already")
+        pool = self.pool.named.get(network or "", self.pool)
         if address is not None:
-            self.pool.reserve(colony, address)
-        host_text, upstream = await self._thread.run(host_resolv_conf)
-        plan = Plan(
-            colony=colony,
-            address=self.pool.allocate(colony),
-            hosts=files.hosts(colony, hosts),
-            resolv_conf=files.resolv_conf(host_text, upstream, nameservers),
-            egress=egress,
-            mtu=mtu,
-        )
-        try:
-            return await self._thread.run(
-                namespace.create, self._thread, self._host, plan, on_step, undo=self._take_back
+            pool.reserve(colony, address)
+        given = pool.allocate(colony)
+
+        def make() -> Namespace:
+            if pool is not self.pool and len(pool) == 1:
+                self._host.claim_named(network or "")  # its first colony
+            host_text, upstream = host_resolv_conf()
+            plan = Plan(
+                colony=colony,
+                address=given,
+                hosts=files.hosts(colony, hosts),
+                resolv_conf=files.resolv_conf(host_text, upstream, nameservers),
+                egress=egress,
+                mtu=mtu,
             )
+            return namespace.create(self._thread, self._host, plan, on_step)
+
+        try:
+            return await self._thread.run(make, undo=self._take_back)
         except BaseException:
-            self.pool.release(colony)
+            pool.release(colony)
             raise
 
-    async def destroy(self, space: Namespace) -> None:
-        """Removes the colony's network: when it returns, pin, link, routes, rules and files are
-        gone. Destroying twice is no error; cancelling does not interrupt it.
+    async def add_network(self, name: str, subnet: IPv4Network) -> None:
+        """From now on colonies of this network get addresses of this subnet.
+
+        Raises `NetnsError` if the subnet overlaps another network's, the pool, or a route of the
+        host.
+        """
+        self.pool.name(name, subnet)
+        try:
+            await self._thread.run(self._host.check_named, name)
+        except BaseException:
+            del self.pool.named[name]
+            raise
+
+    async def remove_network(self, name: str) -> None:
+        """Gives the subnet of a network back. Raises `NetnsError` while a colony has an address of
+        it; one that is not there is no error."""
+        pool = self.pool.named.get(name)
+        if pool is None:
+            return
+        if held := pool.held():
+            raise NetnsError(f"network {name} is in use by colonies {', '.join(sorted(held))}")
+        del self.pool.named[name]
+        await self._thread.run(self._host.unclaim_named, pool.v4)
+
+    async def destroy(self, *spaces: Namespace) -> None:
+        """Removes the colonies' networks: when it returns, pins, links, routes, rules and files
+        are gone. Destroying twice is no error; cancelling does not interrupt it.
+
+        The kernel needs some 20 ms for a link's end, and as long for many: who has many gives them
+        at once.
 
         Processes inside are the caller's to end first (`sweep.kill_all`). One that is left keeps
         the namespace itself alive, unnamed and without a link. Raises `NetnsError` with all that
         went wrong, having removed the rest.
         """
-        if not space.is_open:
-            return
+        wrong: list[str] = []
         with anyio.CancelScope(shield=True):
-            run = self._thread.run
-            errors = await run(namespace.dismantle, self._thread, self._host, space)
-            self.pool.release(space.colony)
-            await self._await_end(space.link)
-        if errors:
-            reasons = "; ".join(str(error) for error in errors)
-            raise NetnsError(f"removing the network of colony {space.colony!r}: {reasons}")
+            going = [space for space in spaces if space.is_open]
+            for space in going:
+                errors = await self._thread.run(
+                    namespace.dismantle, self._thread, self._host, space
+                )
+                for pool in self.pool.all:
+                    pool.release(space.colony)
+                wrong += [f"colony {space.colony!r}: {error}" for error in errors]
+            await self._await_end([space.link for space in going])
+        if wrong:
+            raise NetnsError(f"removing a network: {'; '.join(wrong)}")
 
     async def set_hosts(
         self, space: Namespace, hosts: Mapping[str, IPAddress | str] | None = None
@@ -171,6 +210,7 @@ class Network:
         """Puts the host's table of rules back if it is not whole; whether it was not."""
 
         def look() -> bool:
+            self._host.views.drop_if_stale()
             if self._host.rules_are_whole():
                 return False
             self._host.restore_rules()
@@ -215,10 +255,17 @@ class Network:
         if netlink.exists(space.link):
             self._host.netlink.send(messages.delete_link(space.link))
 
-    async def _await_end(self, link: str) -> None:
+    async def _await_end(self, links: list[str]) -> None:
+        left = links
         for _ in range(_LINK_LOOKS):
-            if not await self._thread.run(netlink.exists, link):
+            left = await self._thread.run(_still_there, left)
+            if not left:
                 return
             await anyio.sleep(_LINK_PAUSE)
-        # A socket or a process still holds the namespace.
-        await self._thread.run(self._host.netlink.send, messages.delete_link(link))
+        # A socket or a process still holds a namespace.
+        for link in left:
+            await self._thread.run(self._host.netlink.send, messages.delete_link(link))
+
+
+def _still_there(links: list[str]) -> list[str]:
+    return [link for link in links if netlink.exists(link)]
