@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
@@ -53,6 +54,7 @@ from netns import Instance, NetworkThread, probe, rootless, userns
 from netns.instance import DeadInstance
 from netns.names import INSTANCE_VARIABLE
 from netns.reap import reap
+from netns.uplink import TUN, usable
 from proxy import (
     HTTP_PORTS,
     LOCAL,
@@ -175,7 +177,12 @@ class Host:
     async def _open(self) -> None:
         options = self.options
         machine = await anyio.to_thread.run_sync(look_at_machine)
-        self.modes = choose(options.wishes, machine, existing_caddy=options.caddy is not None)
+        self.modes = choose(
+            options.wishes,
+            machine,
+            existing_caddy=options.caddy is not None,
+            caddy_admin=options.caddy_admin is not None,
+        )
         runtime = options.runtime or runtime_directory()
         try:
             await anyio.to_thread.run_sync(make_private, runtime)
@@ -219,6 +226,8 @@ class Host:
             dns=self._dns(instance),
             dns_kind=self.modes.dns,
             api=self._api(runtime),
+            ways_out=self.modes.ways_out,
+            relays=self.modes.network == "rootless" and self.modes.proxy == "caddy",
             logs=Logs((self.options.home or home_directory()) / "logs"),
         )
 
@@ -441,6 +450,18 @@ def _why_refused(name: str, refused: ChildRefused) -> str:
     return f"{what} cannot start: {explain(failed)}"
 
 
+def ways_out() -> tuple[str, ...]:
+    """The programs by which rootless colonies could go out. Blocks for some milliseconds."""
+    pasta = ""
+    if shutil.which("pasta") is not None:
+        try:
+            done = subprocess.run(["pasta", "--version"], capture_output=True, text=True, timeout=5)
+            pasta = done.stdout
+        except (OSError, subprocess.SubprocessError):
+            pass
+    return usable(shutil.which("slirp4netns") is not None, pasta)
+
+
 def look_at_machine() -> Machine:
     """What this machine has. Blocks for some milliseconds."""
     capability = probe()
@@ -449,6 +470,8 @@ def look_at_machine() -> Machine:
         why_not=why_not,
         rootless=userns.entered(),
         why_not_rootless=rootless.refusal(),
+        ways_out=ways_out(),
+        tun=os.access(TUN, os.R_OK | os.W_OK),
         caddy=shutil.which("caddy") is not None,
         dnsmasq=shutil.which("dnsmasq") is not None or os.path.exists("/usr/sbin/dnsmasq"),
     )

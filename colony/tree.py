@@ -3,6 +3,7 @@
     system                        one_for_one
     ├── journal                   the last output of every service
     ├── addresses, network        (with namespaces) the network thread and the host's side
+    ├── way out                   (rootless) the program that takes packets out of the hub
     ├── neighbours                (with namespaces) who may reach whom, under what names
     ├── guardian                  ends what a killed Colony leaves
     ├── routes, door, dns         the front door
@@ -53,14 +54,17 @@ from netns import Instance, NetworkThread
 from netns.actors import (
     ADDRESSES,
     NETWORK,
+    WAY_OUT,
     AddressBook,
     NamespaceGuest,
     NamespaceOwner,
     NetworkOwner,
     ProcessesOwner,
+    WayOutOwner,
     namespace_name,
 )
 from netns.namespace import Egress
+from netns.uplink import WayOut
 from proxy import FrontDoor, NameServer, Route, TcpUpstream
 from proxy.actors import DNS, DOOR, ROUTES, DnsOwner, DoorOwner, Routes
 
@@ -79,6 +83,8 @@ class Parts(msgspec.Struct, frozen=True):
     """What the owners at the top are given to own.
 
     `thread` serves to start processes; without namespaces it is the only part of the network.
+    `ways_out` are the programs by which rootless colonies may go out, `way_out` is the one that
+    they have. `relays` says whether the front door cannot dial their addresses.
     """
 
     instance: Instance
@@ -93,12 +99,17 @@ class Parts(msgspec.Struct, frozen=True):
     api: Api | None = None
     logs: Logs = msgspec.field(default_factory=Logs)
     guarded: dict[str, int] = msgspec.field(default_factory=dict)
+    ways_out: tuple[str, ...] = ()
+    way_out: WayOut = msgspec.field(default_factory=WayOut)
+    relays: bool = False
 
 
 def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
     """The top of the tree."""
-    network = NetworkOwner.spec(parts.instance, parts.thread, parts.runtime, parts.isolated)
-    guardian = Guardian.spec(parts.instance.id, parts.thread, parts.guarded)
+    network = NetworkOwner.spec(
+        parts.instance, parts.thread, parts.runtime, parts.isolated, parts.way_out
+    )
+    guardian = Guardian.spec(parts.instance.id, parts.thread, parts.guarded, parts.way_out)
     children: list[ChildSpec[Any]] = [
         Journal.spec(parts.logs).options(id="journal", name=JOURNAL),
         AddressBook.spec().options(id="addresses", name=ADDRESSES),
@@ -125,7 +136,11 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
 
 def _if_isolated(parts: Parts) -> list[ChildSpec[Any]]:
     neighbours = Neighbours.spec().options(id="neighbours", name=NEIGHBOURS)
-    return [neighbours] if parts.isolated else []
+    found: list[ChildSpec[Any]] = [neighbours] if parts.isolated else []
+    if parts.ways_out:
+        way = WayOutOwner.spec(parts.instance.id, parts.thread, parts.ways_out, parts.way_out)
+        found.insert(0, way.options(id="way out", name=WAY_OUT, shutdown=10.0))
+    return found
 
 
 def colony_spec(
@@ -142,7 +157,11 @@ def colony_spec(
     ports = ColonyPorts.spec(config.name, forwards(config), plain_ports(config), isolated)
     children.append(ports.options(id="ports", name=ports_name(config.name)))
     routes = ColonyRoutes.spec(
-        config.name, list(colony_routes(config)), parts.places, isolated=isolated
+        config.name,
+        list(colony_routes(config)),
+        parts.places,
+        isolated=isolated,
+        relays=parts.instance.directory if isolated and parts.relays else None,
     )
     children.append(routes.options(id="routes", name=routes_name(config.name)))
     here, path = where(config, parts), services_path(config.name)
