@@ -11,8 +11,6 @@ identity back. Works on asyncio and trio: what needs asyncio runs in a thread of
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
@@ -44,17 +42,17 @@ from colony.api.owner import Api, Listen
 from colony.config import Config
 from colony.events import Notice
 from colony.logs import Logs
-from colony.modes import Machine, Modes, Wishes, choose
+from colony.machine import look_at_machine
+from colony.modes import Modes, Wishes, choose
 from colony.paths import SOCKET, home_directory, make_private, runtime_directory
 from colony.places import Places
 from colony.preparing import prepared, taken_back
 from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
-from netns import Instance, NetworkThread, probe, rootless, userns
+from netns import Instance, NetworkThread
 from netns.instance import DeadInstance
 from netns.names import INSTANCE_VARIABLE
 from netns.reap import reap
-from netns.uplink import TUN, usable
 from proxy import (
     HTTP_PORTS,
     LOCAL,
@@ -448,30 +446,3 @@ def _why_refused(name: str, refused: ChildRefused) -> str:
         failed = failed.term.reason
     what = f"{trail[-1]} of colony {name}" if trail else f"colony {name}"
     return f"{what} cannot start: {explain(failed)}"
-
-
-def ways_out() -> tuple[str, ...]:
-    """The programs by which rootless colonies could go out. Blocks for some milliseconds."""
-    pasta = ""
-    if shutil.which("pasta") is not None:
-        try:
-            done = subprocess.run(["pasta", "--version"], capture_output=True, text=True, timeout=5)
-            pasta = done.stdout
-        except (OSError, subprocess.SubprocessError):
-            pass
-    return usable(shutil.which("slirp4netns") is not None, pasta)
-
-
-def look_at_machine() -> Machine:
-    """What this machine has. Blocks for some milliseconds."""
-    capability = probe()
-    why_not = "" if capability.namespaces else f"{capability.reason}; {capability.remedy}"
-    return Machine(
-        why_not=why_not,
-        rootless=userns.entered(),
-        why_not_rootless=rootless.refusal(),
-        ways_out=ways_out(),
-        tun=os.access(TUN, os.R_OK | os.W_OK),
-        caddy=shutil.which("caddy") is not None,
-        dnsmasq=shutil.which("dnsmasq") is not None or os.path.exists("/usr/sbin/dnsmasq"),
-    )

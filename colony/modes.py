@@ -110,24 +110,24 @@ def choose(
     return Modes(network, proxy, dns, tuple(notices), ways_out)
 
 
-def why_no_way_out(machine: Machine) -> str:
-    """Why rootless colonies could not go out, with what to do about it; "" if they can."""
-    if not machine.ways_out:
-        return "slirp4netns is not installed (apt-get install slirp4netns)"
-    if not machine.tun:
-        return "this user may not open /dev/net/tun (as root: chmod 666 /dev/net/tun)"
-    return ""
+def why_no_way_out(programs: tuple[str, ...], tun: bool) -> tuple[str, str]:
+    """Why rootless colonies cannot go out, and what to do about it; ("", "") if they can."""
+    if not programs:
+        return "slirp4netns is not installed", "apt-get install slirp4netns"
+    if not tun:
+        return "this user may not open /dev/net/tun", "as root: chmod 666 /dev/net/tun"
+    return "", ""
 
 
 def _ways_out(machine: Machine, notices: list[str]) -> tuple[str, ...]:
-    why_not = why_no_way_out(machine)
-    if why_not:
-        notices.append(
-            f'colonies have no way out, but by egress = "proxy": {why_not}; '
-            "the ways in are all there"
-        )
-        return ()
-    return machine.ways_out
+    reason, remedy = why_no_way_out(machine.ways_out, machine.tun)
+    if not reason:
+        return machine.ways_out
+    notices.append(
+        f'colonies have no way out, but by egress = "proxy": {reason} ({remedy}); '
+        "the ways in are all there"
+    )
+    return ()
 
 
 def _network(wish: NetworkWish, machine: Machine, notices: list[str]) -> Network:
