@@ -11,7 +11,6 @@ identity back. Works on asyncio and trio: what needs asyncio runs in a thread of
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
@@ -45,7 +44,8 @@ from colony.chronicle_file import EventFiles
 from colony.config import Config
 from colony.events import Notice
 from colony.logs import Logs
-from colony.modes import Machine, Modes, Wishes, choose
+from colony.machine import look_at_machine
+from colony.modes import Modes, Wishes, choose
 from colony.network.named import NETWORKS_FILE
 from colony.paths import SOCKET, home_directory, make_private, runtime_directory
 from colony.places import Places
@@ -53,7 +53,7 @@ from colony.preparing import prepared, taken_back
 from colony.records import encoder, journal_directory
 from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
-from netns import Instance, NetworkThread, probe, rootless, userns
+from netns import Instance, NetworkThread
 from netns.instance import DeadInstance
 from netns.limits import raise_open_files
 from netns.names import INSTANCE_VARIABLE
@@ -182,7 +182,12 @@ class Host:
         if options.serve:  # a program that embeds us has limits of its own
             raise_open_files()
         machine = await anyio.to_thread.run_sync(look_at_machine)
-        self.modes = choose(options.wishes, machine, existing_caddy=options.caddy is not None)
+        self.modes = choose(
+            options.wishes,
+            machine,
+            existing_caddy=options.caddy is not None,
+            caddy_admin=options.caddy_admin is not None,
+        )
         runtime = options.runtime or runtime_directory()
         try:
             await anyio.to_thread.run_sync(make_private, runtime)
@@ -228,6 +233,8 @@ class Host:
             dns_kind=self.modes.dns,
             chronicle=self._chronicle(instance),
             api=self._api(runtime),
+            ways_out=self.modes.ways_out,
+            relays=self.modes.network == "rootless" and self.modes.proxy == "caddy",
             logs=Logs((self.options.home or home_directory()) / "logs"),
             networks_file=(self.options.home or home_directory()) / NETWORKS_FILE,
         )
@@ -460,16 +467,3 @@ def _why_refused(name: str, refused: ChildRefused) -> str:
         failed = failed.term.reason
     what = f"{trail[-1]} of colony {name}" if trail else f"colony {name}"
     return f"{what} cannot start: {explain(failed)}"
-
-
-def look_at_machine() -> Machine:
-    """What this machine has. Blocks for some milliseconds."""
-    capability = probe()
-    why_not = "" if capability.namespaces else f"{capability.reason}; {capability.remedy}"
-    return Machine(
-        why_not=why_not,
-        rootless=userns.entered(),
-        why_not_rootless=rootless.refusal(),
-        caddy=shutil.which("caddy") is not None,
-        dnsmasq=shutil.which("dnsmasq") is not None or os.path.exists("/usr/sbin/dnsmasq"),
-    )

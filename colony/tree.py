@@ -4,6 +4,7 @@
     ├── chronicle                 what happens, written to disk
     ├── journal                   the last output of every service
     ├── addresses, network        (with namespaces) the network thread and the host's side
+    ├── way out                   (rootless) the program that takes packets out of the hub
     ├── networks                  (with namespaces) the networks that have a subnet of their own
     ├── neighbours                (with namespaces) who may reach whom, under what names
     ├── guardian                  ends what a killed Colony leaves
@@ -60,14 +61,17 @@ from netns import Instance, NetworkThread
 from netns.actors import (
     ADDRESSES,
     NETWORK,
+    WAY_OUT,
     AddressBook,
     NamespaceGuest,
     NamespaceOwner,
     NetworkOwner,
     ProcessesOwner,
+    WayOutOwner,
     namespace_name,
 )
 from netns.namespace import Egress
+from netns.uplink import WayOut
 from proxy import FrontDoor, NameServer, Route, TcpUpstream
 from proxy.actors import DNS, DOOR, ROUTES, DnsOwner, DoorOwner, Routes
 
@@ -84,6 +88,8 @@ class Parts(msgspec.Struct, frozen=True):
 
     `networks_file` is where named networks are kept, None: nowhere.
     `thread` serves to start processes; without namespaces it is the only part of the network.
+    `ways_out` are the programs by which rootless colonies may go out, `way_out` is the one that
+    they have. `relays` says whether the front door cannot dial their addresses.
     """
 
     instance: Instance
@@ -100,12 +106,17 @@ class Parts(msgspec.Struct, frozen=True):
     logs: Logs = msgspec.field(default_factory=Logs)
     networks_file: Path | None = None
     guarded: dict[str, int] = msgspec.field(default_factory=dict)
+    ways_out: tuple[str, ...] = ()
+    way_out: WayOut = msgspec.field(default_factory=WayOut)
+    relays: bool = False
 
 
 def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
     """The top of the tree."""
-    network = NetworkOwner.spec(parts.instance, parts.thread, parts.runtime, parts.isolated)
-    guardian = Guardian.spec(parts.instance.id, parts.thread, parts.guarded)
+    network = NetworkOwner.spec(
+        parts.instance, parts.thread, parts.runtime, parts.isolated, parts.way_out
+    )
+    guardian = Guardian.spec(parts.instance.id, parts.thread, parts.guarded, parts.way_out)
     children: list[ChildSpec[Any]] = [
         ChronicleOwner.spec(parts.chronicle).options(id="chronicle", name=CHRONICLE),
         Journal.spec(parts.logs).options(id="journal", name=JOURNAL),
@@ -134,7 +145,13 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
 def _if_isolated(parts: Parts) -> list[ChildSpec[Any]]:
     networks = NamedNetworks.spec(parts.networks_file)
     neighbours = Neighbours.spec().options(id="neighbours", name=NEIGHBOURS)
-    return [networks.options(id="networks", name=NETWORKS), neighbours] if parts.isolated else []
+    if not parts.isolated:
+        return []
+    found: list[ChildSpec[Any]] = [networks.options(id="networks", name=NETWORKS), neighbours]
+    if parts.ways_out:
+        way = WayOutOwner.spec(parts.instance.id, parts.thread, parts.ways_out, parts.way_out)
+        found.insert(0, way.options(id="way out", name=WAY_OUT, shutdown=10.0))
+    return found
 
 
 def colony_spec(
@@ -151,7 +168,11 @@ def colony_spec(
     ports = ColonyPorts.spec(config.name, forwards(config), plain_ports(config), isolated)
     children.append(ports.options(id="ports", name=ports_name(config.name)))
     routes = ColonyRoutes.spec(
-        config.name, list(colony_routes(config)), parts.places, isolated=isolated
+        config.name,
+        list(colony_routes(config)),
+        parts.places,
+        isolated=isolated,
+        relays=parts.instance.directory if isolated and parts.relays else None,
     )
     children.append(routes.options(id="routes", name=routes_name(config.name)))
     here, path = where(config, parts), services_path(config.name)

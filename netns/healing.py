@@ -112,12 +112,9 @@ def _something_went(sock: socket.socket) -> bool:
             offset += max((length + 3) & ~3, _HEADER.size)
 
 
-def heal(thread: NetworkThread, host: Host, space: Namespace, hosts: str | None) -> list[str]:
-    """Puts back what is missing of a colony's network; says what, in words. On the network thread.
-
-    hosts
-        The text that its hosts file should have; None: whatever it has.
-    """
+def heal(thread: NetworkThread, host: Host, space: Namespace) -> list[str]:
+    """Puts back what is missing of a colony's network; says what, in words. On the network
+    thread."""
     if not space.is_open:
         return []
     plan = Plan(space.colony, space.address, "", "", space.egress, space.mtu)
@@ -139,7 +136,7 @@ def heal(thread: NetworkThread, host: Host, space: Namespace, hosts: str | None)
         repaired.append("the colony's own routes")
     if space.redirect and _redirect_again(build):
         repaired.append("the colony's own packet rules")
-    if hosts is not None and rewrite_hosts(thread, space, hosts):
+    if rewrite_hosts(thread, space, space.hosts):
         repaired.append("the hosts file")
     return repaired
 
