@@ -10,7 +10,8 @@
 
     anyio.run(main)                     # or trio.run(main)
 
-`colony.connect()` gives the same objects for an instance that runs already; docs/sdk.md.
+`colony.connect()` gives the same objects for an instance that runs already; `colony.sync` has both
+for programs without an event loop; docs/sdk.md.
 
 The names here are loaded when they are first used, so that a command which needs none of them
 starts at once.
@@ -21,7 +22,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from colony import sync as sync
     from colony.embed import open
+    from colony.entering import enter
     from colony.host import Host, HostFailed, Options, RunningColony, RunningService
     from colony.modes import Impossible, Wishes
     from colony.sdk import (
@@ -71,10 +74,12 @@ __all__ = [
     "TimedOut",
     "Wishes",
     "connect",
+    "enter",
     "open",
 ]
 
 _HOMES = {
+    "enter": "colony.entering",
     "open": "colony.embed",
     "Impossible": "colony.modes",
     "Wishes": "colony.modes",
@@ -87,8 +92,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'colony' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "sync":
+        return import_module("colony.sync")
+    if name not in __all__:
+        raise AttributeError(f"module 'colony' has no attribute {name!r}")
     return getattr(import_module(_HOMES.get(name, "colony.sdk")), name)

@@ -5,6 +5,8 @@ second                     kills what is left of them, and stops those that have
 third                      kills what is left of those, too
 a colony gives up          its failing service's last lines, exit status 1
 
+On a terminal a table of the services stands below the lines (`colony.lanes`).
+
 Colonies of other `colony run`s may join the instance (`colony.join`). It stays for them when its
 own have ended.
 """
@@ -15,7 +17,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, BinaryIO, Final
 
 import anyio
@@ -23,11 +25,14 @@ import anyio.abc
 import anyio.to_thread
 
 from actors import Event, Subscription
+from colony import aside
 from colony.config import Config
 from colony.console import Console
 from colony.exits import Exit
 from colony.host import ColonyFailed, Host, HostFailed, Options, RunningColony, explain
+from colony.lanes import Lane, Table, providing, same_terminal, wanted
 from colony.modes import Impossible
+from colony.sdk.errors import ColonyError
 from colony.signals import ending
 from colony.tree import colony_of
 from netns import sweep
@@ -38,6 +43,9 @@ SIGNALLED: Final = 128
 BACKLOG: Final = 4 * 1024 * 1024
 """Bytes of output that may wait for a slow terminal; beyond it the oldest are dropped."""
 
+TICK: Final = 1.0
+"""Seconds after which the table is looked at anew: its times go on."""
+
 ECHO: Final = 0.3
 """Seconds within which a second signal is taken for an echo of the first."""
 
@@ -46,15 +54,20 @@ SHOWN_LINES: Final = 10
 
 
 class Screen:
-    """Writes to a terminal, or what stands for it, without ever holding up the event loop."""
+    """Writes to a terminal, or what stands for it, without ever holding up the event loop.
 
-    def __init__(self, out: BinaryIO) -> None:
+    `table` stands below what is written, where there is one.
+    """
+
+    def __init__(self, out: BinaryIO, table: Table | None = None) -> None:
+        self.table = table
         self._out = out
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._dropped = 0
         self._more = anyio.Event()
         self._turn = anyio.Lock()
+        self._held = False
         self.broken = False
         """Whether nobody reads any more."""
 
@@ -70,24 +83,54 @@ class Screen:
             self._dropped += lost.count(b"\n")
         self._more.set()
 
+    def stir(self) -> None:
+        """What the table shows may have changed."""
+        if self.table is not None:
+            self._more.set()
+
     async def run(self) -> None:
-        """Writes what is queued, until cancelled."""
+        """Writes what is queued, until cancelled; with a table, at least once a second."""
         while True:
-            await self._more.wait()
+            with anyio.move_on_after(float("inf") if self.table is None else TICK):
+                await self._more.wait()
             self._more = anyio.Event()
             await self.flush()
+
+    async def end(self) -> None:
+        """Takes the table away for good, and writes what is queued."""
+        if self.table is not None:
+            taken = self.table.end()
+            self._waiting.appendleft(taken)
+            self._size += len(taken)
+        await self.flush()
+
+    async def hold(self) -> None:
+        """Writes what is queued, takes the table away, and writes no more until `go_on`."""
+        async with self._turn:
+            if self.table is not None:
+                self._waiting.append(self.table.hide())
+            await self._flush(alone=True)
+            self._held = True
+
+    def go_on(self) -> None:
+        """Writes what has been queued since, and goes on."""
+        self._held = False
+        self._more.set()
 
     async def flush(self) -> None:
         """Writes all that is queued now. Two flushes at once keep the order."""
         async with self._turn:
-            await self._flush()
+            if not self._held:
+                await self._flush()
 
-    async def _flush(self) -> None:
+    async def _flush(self, alone: bool = False) -> None:
         data, self._size = b"".join(self._waiting), 0
         self._waiting.clear()
         if self._dropped:
             data = b"\xe2\x80\xa6 %d lines dropped\n" % self._dropped + data
             self._dropped = 0
+        if self.table is not None and not alone:
+            data = self.table.around(data)
         if data and not self.broken:
             await anyio.to_thread.run_sync(self._put, data)
 
@@ -102,14 +145,26 @@ class Screen:
 class Run:
     """One `colony run`, from the start of its host to the exit status."""
 
-    def __init__(self, configs: list[Config], options: Options, *, colour: bool) -> None:
+    def __init__(
+        self,
+        configs: list[Config],
+        options: Options,
+        *,
+        colour: bool,
+        keep: bool = False,
+        attach: bool = False,
+    ) -> None:
         self.configs = configs
+        self.keep = keep
+        self.attach = attach
         self.host = Host(options)
         self.console = Console(colour=colour, several=len(configs) > 1)
-        self.screen = Screen(sys.stdout.buffer)
-        self.errors = Screen(sys.stderr.buffer)
+        table = Table(self._lanes, colour=colour) if wanted() else None
+        self.screen = Screen(sys.stdout.buffer, table)
+        shared = table is not None and same_terminal(sys.stdout, sys.stderr)
+        self.errors = self.screen if shared else Screen(sys.stderr.buffer)
         self.colonies: list[RunningColony] = []
-        self.own = {config.name for config in configs}
+        self.own = dict.fromkeys(config.name for config in configs)
         self.signal: int | None = None
         self.signalled_at = 0.0
         self.asked = anyio.Event()
@@ -122,8 +177,8 @@ class Run:
     async def __call__(self) -> int:
         """Runs to the end and returns the exit status."""
         async with anyio.create_task_group() as tasks, _signals(self._signalled):
-            tasks.start_soon(self.screen.run)
-            tasks.start_soon(self.errors.run)
+            for screen in {self.screen, self.errors}:
+                tasks.start_soon(screen.run)
             try:
                 async with self.host:
                     self._listen()
@@ -136,7 +191,7 @@ class Run:
             except Impossible as error:
                 self._complain(str(error))
                 self.failed, self.status = False, Exit.REFUSED
-            await self.screen.flush()
+            await self.screen.end()
             await self.errors.flush()
             tasks.cancel_scope.cancel()
         if self.signal is not None:
@@ -154,6 +209,28 @@ class Run:
         colony = colony_of(event)
         if colony is None or colony in self.own:
             self.screen.write(self.console.show(event))
+            self.screen.stir()
+
+    def _lanes(self) -> list[Lane]:
+        """The services of our own colonies, for the table."""
+        now, lanes = self.host.system.now(), []
+        for name in self.own:
+            colony = self.host.colonies.get(name)
+            if colony is not None and (step := colony.step) is not None:
+                for_it = (step.step, step.detail, step.percent, now - colony.step_began)
+                lanes.append(providing(name, *for_it))
+            for each in () if colony is None else colony.statuses.values():
+                lane = Lane(
+                    self.console.name(name, each.service),
+                    each.state,
+                    each.port,
+                    each.url,
+                    each.restarts,
+                    now - each.since if each.since else None,
+                    each.detail,
+                )
+                lanes.append(lane)
+        return lanes
 
     async def _up(self) -> None:
         """Starts everything, or stops trying when asked to stop."""
@@ -164,7 +241,7 @@ class Run:
                 period = config.supervision.period
                 self.console.expect(config.name, urls, list(config.services), period)
                 try:
-                    self.colonies.append(await self.host.add(config))
+                    self.colonies.append(await self.host.add(config, keep=self.keep))
                 except ColonyFailed as error:
                     self._complain(str(error))
                     for line in error.last_lines:
@@ -184,6 +261,8 @@ class Run:
             tasks.start_soon(self._watch_colonies, tasks.cancel_scope)
             tasks.start_soon(self._watch_system, tasks.cancel_scope)
             tasks.start_soon(self._watch_operations)
+            if self.attach:
+                tasks.start_soon(self._sit)
             await self.asked.wait()
             tasks.cancel_scope.cancel()
 
@@ -229,6 +308,34 @@ class Run:
             await self.host.parts.api.operations.stop_asked.wait()
             self.asked.set()
             self.asked_again.set()
+
+    async def _sit(self) -> None:
+        """Once its services are ready: the first colony's terminal, until it is left."""
+        colony, api = self.colonies[0], self.host.parts.api
+        for name in colony.services:
+            with suppress(ColonyError):
+                await colony.service(name).ready()
+        assert api is not None
+        await api.settled.wait()
+        if not api.claimed:
+            self._warn(f"not attached: another instance is served at {api.path}")
+            return
+        screens = {self.screen, self.errors}
+        for screen in screens:
+            await screen.hold()
+        try:
+            words = aside.command(api.path, colony.name)
+            process = await anyio.open_process(words, stdin=None, stdout=None, stderr=None)
+            try:
+                await process.wait()
+            finally:
+                with suppress(ProcessLookupError):
+                    process.terminate()
+                with anyio.CancelScope(shield=True):
+                    await process.wait()
+        finally:
+            for screen in screens:
+                screen.go_on()
 
     # -- down ----------------------------------------------------------------------------------
 
@@ -329,10 +436,21 @@ async def _signals(handle: Callable[[int], Coroutine[Any, Any, None]]) -> AsyncI
         tasks.cancel_scope.cancel()
 
 
-def run(configs: list[Config], options: Options, *, colour: bool) -> int:
-    """Hosts these colonies in the foreground; returns the exit status. Blocks."""
+def run(
+    configs: list[Config],
+    options: Options,
+    *,
+    colour: bool,
+    keep: bool = False,
+    attach: bool = False,
+) -> int:
+    """Hosts these colonies in the foreground; returns the exit status. Blocks.
+
+    With `keep` what was provided for a colony stays when it cannot be started. With `attach` we
+    sit in the first one's terminal once its services are ready (`colony.aside`).
+    """
 
     async def main() -> int:
-        return await Run(configs, options, colour=colour)()
+        return await Run(configs, options, colour=colour, keep=keep, attach=attach)()
 
     return anyio.run(main)

@@ -60,7 +60,8 @@ _BUFFER: Final = 1 << 16
 
 
 class Disturbances:
-    """Hears of links, routes and packet rules that go on this host; its maker's to close."""
+    """Hears of links, routes and packet rules that go where its maker stands, which is on the
+    network thread; its maker's to close."""
 
     __slots__ = ("_sockets",)
 
@@ -111,20 +112,20 @@ def _something_went(sock: socket.socket) -> bool:
             offset += max((length + 3) & ~3, _HEADER.size)
 
 
-def heal(thread: NetworkThread, host: Host, space: Namespace, hosts: str | None) -> list[str]:
-    """Puts back what is missing of a colony's network; says what, in words. On the network thread.
-
-    hosts
-        The text that its hosts file should have; None: whatever it has.
-    """
+def heal(
+    thread: NetworkThread, host: Host, space: Namespace, *, thorough: bool = True
+) -> list[str]:
+    """Puts back what is missing of a colony's network; says what, in words. On the network
+    thread. Not `thorough`: looks at what is on the host alone."""
     if not space.is_open:
         return []
     plan = Plan(space.colony, space.address, "", "", space.egress, space.mtu)
     build = Build(thread, host, plan, space)
     repaired: list[str] = []
-    if not _is_pinned(space):
+    directory = host.instance.pins
+    if not _is_pinned(space, directory):
         with host.views.own_change():
-            pins.remove(space.colony)  # another's mount, or an empty file
+            pins.remove(space.colony, directory)  # another's mount, or an empty file
         namespace.pin(build)
         repaired.append(f"the name {space.name}")
     if not netlink.exists(space.link):
@@ -133,11 +134,13 @@ def heal(thread: NetworkThread, host: Host, space: Namespace, hosts: str | None)
     elif not _has_routes(host, space):
         _reroute(build)
         repaired.append(f"the route to {space.address.v4}")
-    elif _reroute_inside(build):
+    elif thorough and _reroute_inside(build):
         repaired.append("the colony's own routes")
+    if not thorough:
+        return repaired
     if space.redirect and _redirect_again(build):
         repaired.append("the colony's own packet rules")
-    if hosts is not None and rewrite_hosts(thread, space, hosts):
+    if rewrite_hosts(thread, space, space.hosts):
         repaired.append("the hosts file")
     return repaired
 
@@ -179,9 +182,9 @@ def _redirect_again(build: Build) -> bool:
         return True
 
 
-def _is_pinned(space: Namespace) -> bool:
+def _is_pinned(space: Namespace, directory: str) -> bool:
     try:
-        return os.stat(pins.path_of(space.colony)).st_ino == space.inode
+        return os.stat(pins.path_of(space.colony, directory)).st_ino == space.inode
     except OSError:
         return False
 

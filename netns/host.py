@@ -46,6 +46,15 @@ def host_resolv_conf() -> tuple[str, str | None]:
     return _text(_RESOLV_CONF) or "", _text(files.RESOLVED_UPSTREAM)
 
 
+def routed() -> list[IPv4Network]:
+    """The networks that are routed where the caller stands, other Colonies' pools aside: who is
+    behind a hub does not meet them."""
+    with Netlink() as netlink:
+        routes = netlink.routes(AF_INET)
+    foreign = [r.destination for r in routes if r.protocol != names.ROUTE_PROTOCOL]
+    return [network for network in foreign if isinstance(network, IPv4Network)]
+
+
 def _text(path: str) -> str | None:
     try:
         with open(path, errors="replace") as file:
@@ -73,6 +82,7 @@ class Host:
         "_forwards",
         "_nft",
         "_out",
+        "_outside",
         "_packets",
         "_peers",
         "instance",
@@ -92,11 +102,12 @@ class Host:
         self.netlink = Netlink()
         self.log: PacketLog | None = None
         self.settings = Settings()
-        self.views = Views(instance.own)
+        self.views = Views(instance.pins, instance.own)
         self._nft: nft.Nft | None = None
         self._packets: Packets | None = None
         self._forwards = False
         self._out: set[Address] = set()
+        self._outside: tuple[IPv4Network, ...] = ()
         self._peers: frozenset[Permit] = frozenset()
         self._allowed: frozenset[Permit] = frozenset()
         self.pool = Pool(v6=ula_network(instance.id))
@@ -108,15 +119,22 @@ class Host:
     def rules(self) -> bool:
         return self._nft is not None
 
-    def open(self, pool: Pool | None, wanted: Iterable[IPv4Network] | None) -> Host:
+    def open(
+        self,
+        pool: Pool | None,
+        wanted: Iterable[IPv4Network] | None,
+        outside: Iterable[IPv4Network] = (),
+    ) -> Host:
         """Claims a pool and makes the table; undoes both if either fails.
 
         Colonies that hold an address in `pool` (their namespaces live on from an earlier `open` of
-        this instance) are let out again as they were.
+        this instance) are let out again as they were. `outside` are networks that are routed
+        where the colonies' way out leads, and so none of theirs.
         """
         instance = self.instance
+        self._outside = tuple(outside)
         try:
-            hostwide.hold_pin_directory(instance.id, instance.lock)
+            hostwide.hold_pin_directory(instance.id, instance.lock, instance.record, instance.pins)
             self.pool = self._claim(pool, wanted)
             if nft.available():
                 self._nft = nft.Nft()
@@ -299,7 +317,9 @@ class Host:
     def _forward(self) -> None:
         if not self._forwards:
             instance = self.instance
-            hostwide.hold_setting(hostwide.IP_FORWARD, "1", instance.id, instance.lock)
+            hostwide.hold_setting(
+                hostwide.IP_FORWARD, "1", instance.id, instance.lock, instance.record
+            )
             self._forwards = True
 
     def _claim(self, pool: Pool | None, wanted: Iterable[IPv4Network] | None) -> Pool:
@@ -340,13 +360,14 @@ class Host:
     def _foreign(self, routes: Iterable[Route]) -> list[IPv4Network]:
         group = names.link_group(self.instance.id)
         mine = {link.index for link in self.netlink.links() if link.group == group}
-        return [
+        here = [
             route.destination
             for route in routes
             if isinstance(route.destination, IPv4Network)
             and route.link not in mine
             and not self._is_ours(route)
         ]
+        return [*here, *self._outside]
 
     def _is_ours(self, route: Route) -> bool:
         return route.protocol == names.ROUTE_PROTOCOL and route.metric == self.instance.number
@@ -362,4 +383,4 @@ class Host:
             self.netlink.send(messages.unclaim_pool(network, self.instance.number))
 
     def _let_go(self) -> None:
-        hostwide.let_go(self.instance.id)
+        hostwide.let_go(self.instance.id, self.instance.record)

@@ -36,7 +36,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from netns import linux, messages, names, netlink, pins, ruleset
+from netns import linux, messages, names, netlink, pins, ruleset, userns
 from netns.errors import NetnsError, PacketFilterError, StepFailed
 from netns.host import EGRESS_FILE, Host
 from netns.netlink import Netlink
@@ -51,6 +51,7 @@ OnStep = Callable[[str, float], object]
 
 DEFAULT_MTU: Final = 1500
 
+_EVERY_GROUP: Final = "0 2147483647"
 _LOOPBACK_INDEX: Final = 1
 _ANYWHERE4: Final = ip_network("0.0.0.0/0")
 _ANYWHERE6: Final = ip_network("::/0")
@@ -67,7 +68,7 @@ _HOST_SETTINGS: Final = (
 )
 _INNER_SETTINGS: Final = (
     ("ipv4/ip_unprivileged_port_start", "0", True),
-    ("ipv4/ping_group_range", "0 2147483647", True),
+    ("ipv4/ping_group_range", "{groups}", True),
     ("ipv6/conf/default/accept_ra", "0", True),
 )
 
@@ -254,8 +255,11 @@ def _make_namespace(b: Build) -> None:
         linux.unshare(linux.CLONE_NEWNET, "making a network namespace")
         b.space._net = os.open(linux.NET_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         b.inner, b.packets = Netlink(), Packets()
+        # Who may ping: everybody, which in a user namespace is the one group that it has.
+        group = os.getegid()
+        groups = f"{group} {group}" if userns.entered() else _EVERY_GROUP
         for setting, value, optional in _INNER_SETTINGS:
-            b.host.settings.write(setting, value, optional=optional)
+            b.host.settings.write(setting, value.format(groups=groups), optional=optional)
     finally:
         b.thread.go_home(mounts=False)
     b.space.inode = os.fstat(b.space._net).st_ino
@@ -275,19 +279,20 @@ def _drop_namespace(b: Build) -> None:
 
 
 def pin(b: Build) -> None:
+    directory = b.host.instance.pins
     try:
-        pins.reserve(b.plan.colony, b.instance)
+        pins.reserve(b.plan.colony, b.instance, directory)
     except FileExistsError:
-        raise pins.name_taken(b.thread, b.plan.colony, b.instance) from None
+        raise pins.name_taken(b.thread, b.plan.colony, b.instance, directory) from None
     b.reserved = True
     with b.host.views.own_change():
-        pins.mount(b.plan.colony, b.space.place.net)
+        pins.mount(b.plan.colony, b.space.place.net, directory)
 
 
 def _unpin(b: Build) -> None:
     if b.reserved:
         with b.host.views.own_change():
-            pins.remove(b.plan.colony)
+            pins.remove(b.plan.colony, b.host.instance.pins)
         b.reserved = False
 
 

@@ -14,16 +14,17 @@ has removed it when it raises.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Final
 
 import anyio
 
-from netns import files, foreign, healing, messages, names, namespace, netlink
+from netns import files, foreign, healing, messages, names, namespace, netlink, userns
 from netns.errors import NetnsError
 from netns.foreign import ForeignDrop
-from netns.host import Host, host_resolv_conf
+from netns.host import Host, host_resolv_conf, routed
 from netns.instance import Instance
 from netns.messages import IPAddress
 from netns.namespace import DEFAULT_MTU, EGRESS, Egress, Namespace, OnStep, Plan
@@ -31,6 +32,7 @@ from netns.packet_log import PacketLog
 from netns.permits import Permit
 from netns.pool import Pool
 from netns.thread import NetworkThread
+from netns.uplink import MTU, WayOut
 
 # The kernel removes a link some 10 to 40 ms after its namespace's last reference, many at once; to
 # delete it ourselves takes as long and keeps the network thread from all else meanwhile.
@@ -46,11 +48,12 @@ class Network:
         `open` of the same instance, colonies keep their addresses.
     """
 
-    __slots__ = ("_host", "_thread", "pool")
+    __slots__ = ("_host", "_thread", "_way_out", "pool")
 
-    def __init__(self, thread: NetworkThread, host: Host) -> None:
+    def __init__(self, thread: NetworkThread, host: Host, way_out: WayOut | None = None) -> None:
         self._thread = thread
         self._host = host
+        self._way_out = way_out or WayOut()
         self.pool: Pool = host.pool
 
     def __repr__(self) -> str:
@@ -64,6 +67,7 @@ class Network:
         *,
         pool: Pool | None = None,
         wanted: Iterable[IPv4Network] | None = None,
+        way_out: WayOut | None = None,
     ) -> Network:
         """Claims addresses on this host for the instance and makes its table of packet rules.
 
@@ -71,14 +75,19 @@ class Network:
             One from before, to go on with; its network if that is still free, else another.
         wanted
             Networks to prefer, best first. By default 10.200.0.0/16 and then its likes.
+        way_out
+            Rootless: the way out of the hub, now and later.
 
         Raises `NetnsError` when no network is free or the packet filter refuses the rules.
         """
 
-        def make() -> Host:
-            return Host(instance).open(pool, wanted)
+        on_host = thread.on_host
+        outside = [] if on_host is thread else await on_host.run(routed)
 
-        return cls(thread, await thread.run(make, undo=Host.close))
+        def make() -> Host:
+            return Host(instance).open(pool, wanted, outside)
+
+        return cls(thread, await thread.run(make, undo=Host.close), way_out)
 
     @property
     def rules(self) -> bool:
@@ -94,7 +103,7 @@ class Network:
         nameservers: Iterable[IPAddress | str] | None = None,
         address: IPv4Address | None = None,
         network: str | None = None,
-        mtu: int = DEFAULT_MTU,
+        mtu: int | None = None,
         on_step: OnStep | None = None,
     ) -> Namespace:
         """Makes the colony's complete network.
@@ -104,11 +113,14 @@ class Network:
         hosts
             Further names for its hosts file, with their addresses.
         nameservers
-            For its resolv.conf, instead of the host's that are not on loopback.
+            For its resolv.conf, instead of the host's that are not on loopback, or rootless of
+            the way out's.
         address
             The one that it shall have, inside its network's pool; default any free one.
         network
             The named network whose addresses it gets, if there is one of that name.
+        mtu
+            Of its link; default 1500, or rootless the way out's.
         on_step
             Called on the network thread after each step with its name and milliseconds.
 
@@ -128,14 +140,13 @@ class Network:
         def make() -> Namespace:
             if pool is not self.pool and len(pool) == 1:
                 self._host.claim_named(network or "")  # its first colony
-            host_text, upstream = host_resolv_conf()
             plan = Plan(
                 colony=colony,
                 address=given,
                 hosts=files.hosts(colony, hosts),
-                resolv_conf=files.resolv_conf(host_text, upstream, nameservers),
+                resolv_conf=self._resolv_conf(nameservers),
                 egress=egress,
-                mtu=mtu,
+                mtu=mtu or (MTU if userns.entered() else DEFAULT_MTU),
             )
             return namespace.create(self._thread, self._host, plan, on_step)
 
@@ -144,6 +155,14 @@ class Network:
         except BaseException:
             pool.release(colony)
             raise
+
+    def remember(self, addresses: Mapping[str, str], network: str | None = None) -> None:
+        """These colonies shall have these addresses if they can: those of the pool, or of a named
+        network, that are nobody's."""
+        pool = self.pool.named.get(network or "", self.pool)
+        for colony, address in addresses.items():
+            with contextlib.suppress(NetnsError, ValueError):
+                pool.reserve(colony, IPv4Address(address))
 
     async def add_network(self, name: str, subnet: IPv4Network) -> None:
         """From now on colonies of this network get addresses of this subnet.
@@ -199,13 +218,26 @@ class Network:
     ) -> None:
         """Rewrites the colony's hosts file; processes inside see it at their next look."""
         text = files.hosts(space.colony, hosts)
-        await self._thread.run(healing.rewrite_hosts, self._thread, space, text)
-        space.hosts = text
 
-    async def heal(self, space: Namespace) -> list[str]:
+        def write() -> None:
+            # In one job: a look between the two would put the old text back.
+            space.hosts = text
+            healing.rewrite_hosts(self._thread, space, text)
+
+        await self._thread.run(write)
+
+    async def heal(self, space: Namespace, *, thorough: bool = True) -> list[str]:
         """Puts back what somebody else has taken away of a colony's network; says what, in words.
-        Processes inside run on. Nothing for one that is destroyed."""
-        return await self._thread.run(healing.heal, self._thread, self._host, space, space.hosts)
+        Processes inside run on. Nothing for one that is destroyed.
+
+        thorough
+            False: what is on the host alone, of which the kernel tells; a fifth of the time.
+        """
+
+        def look() -> list[str]:
+            return healing.heal(self._thread, self._host, space, thorough=thorough)
+
+        return await self._thread.run(look)
 
     async def heal_rules(self) -> bool:
         """Puts the host's table of rules back if it is not whole; whether it was not."""
@@ -245,8 +277,7 @@ class Network:
 
     async def nameservers(self) -> tuple[IPAddress, ...]:
         """The name servers that colonies ask, as far as they are addresses."""
-        host_text, upstream = await self._thread.run(host_resolv_conf)
-        text = files.resolv_conf(host_text, upstream)
+        text = await self._thread.run(self._resolv_conf, None)
         return tuple(ip_address(server) for server in files.nameservers(text))
 
     async def close(self) -> None:
@@ -254,6 +285,14 @@ class Network:
         instance needs them. Namespaces are the caller's to destroy first."""
         with anyio.CancelScope(shield=True):
             await self._thread.run(self._host.close)
+
+    def _resolv_conf(self, nameservers: Iterable[IPAddress | str] | None) -> str:
+        """On the network thread."""
+        host_text, upstream = host_resolv_conf()
+        if userns.entered() and nameservers is None:
+            kind = self._way_out.kind
+            nameservers = () if kind is None else (kind.nameserver,)
+        return files.resolv_conf(host_text, upstream, nameservers)
 
     def _take_back(self, space: Namespace) -> None:
         """For a creation whose caller was cancelled. On the network thread."""
@@ -264,10 +303,14 @@ class Network:
     async def _await_end(self, links: list[str]) -> None:
         left = links
         for _ in range(_LINK_LOOKS):
-            left = [link for link in left if netlink.exists(link)]
+            left = await self._thread.run(_still_there, left)
             if not left:
                 return
             await anyio.sleep(_LINK_PAUSE)
         # A socket or a process still holds a namespace.
         for link in left:
             await self._thread.run(self._host.netlink.send, messages.delete_link(link))
+
+
+def _still_there(links: list[str]) -> list[str]:
+    return [link for link in links if netlink.exists(link)]

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from netns.errors import PacketFilterError
-from netns.netlink import explanation
+from netns.netlink import attributes, explanation
 
 NETLINK_NETFILTER: Final = 12
 
@@ -293,17 +293,6 @@ class Packets:
             length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)
             yield kind, flags, sequence, data[offset : offset + length]
             offset += max((length + 3) & ~3, _HEADER.size)
-
-
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The (type, value) of each attribute in a message's body."""
-    offset = 0
-    while offset + _ATTRIBUTE.size <= len(data):
-        size, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if size < _ATTRIBUTE.size:
-            return
-        yield kind & 0x3FFF, data[offset + _ATTRIBUTE.size : offset + size]
-        offset += (size + 3) & ~3
 
 
 def _read_element(data: bytes) -> tuple[bytes, bytes]:

@@ -22,7 +22,8 @@ import anyio
 import msgspec
 
 from netns.errors import PacketFilterError
-from netns.nfnetlink import NETLINK_NETFILTER, attribute, attributes
+from netns.netlink import attributes
+from netns.nfnetlink import NETLINK_NETFILTER, attribute
 
 RATE: Final = 20
 """Attempts told of each second; twice as many at once."""

@@ -35,13 +35,25 @@ _MOUNTS: Final = "/proc/thread-self/mountinfo"
 class Views:
     """Makes views; its maker's to close. On the network thread.
 
+    directory
+        Of the pins.
     hidden
         A directory in whose place each view has that of the colony's files.
     """
 
-    __slots__ = ("_born", "_changes", "_doubled", "_mould", "_stale", "_watched", "hidden")
+    __slots__ = (
+        "_born",
+        "_changes",
+        "_directory",
+        "_doubled",
+        "_mould",
+        "_stale",
+        "_watched",
+        "hidden",
+    )
 
-    def __init__(self, hidden: Path) -> None:
+    def __init__(self, directory: str, hidden: Path) -> None:
+        self._directory = directory
         self.hidden = hidden
         self._mould: int | None = None
         self._watched: int | None = None
@@ -70,7 +82,7 @@ class Views:
             linux.setns(self._mould, linux.CLONE_NEWNS, "entering the mould of the views")
             linux.unshare(linux.CLONE_NEWNS, "making a mount namespace")
             if self._doubled:
-                pins.forget_copies()
+                pins.forget_copies(self._directory)
             for name in FILES:
                 # Often a symlink into /run; a mount over the link itself is not possible.
                 target = os.path.realpath(f"/etc/{name}")
@@ -106,8 +118,8 @@ class Views:
             linux.set_propagation("/", linux.MS_SLAVE | linux.MS_REC)
             # Made by `ip netns` under a shared parent, the pins' directory is that one's peer:
             # whatever is pinned later is mounted beneath it in here, too.
-            self._doubled = pins.are_doubled()
-            pins.forget_copies()
+            self._doubled = pins.are_doubled(self._directory)
+            pins.forget_copies(self._directory)
             self._mould = os.open(linux.MOUNT_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         finally:
             thread.go_home(mounts=True)

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from colony.api import network as n
+from colony.api import network_types as n
 from colony.api import terminal_types as tt
 from colony.api import types as t
 
@@ -237,7 +237,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "list_terminals",
         "GET",
         _TERMINALS,
-        "The terminal sessions of a colony",
+        "The terminals of a colony, those of its services included",
         tuple[tt.Terminal, ...],
         errors=("not_found", "conflict"),
     ),

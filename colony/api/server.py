@@ -138,6 +138,11 @@ class Server:
                 return await answer(request)
             except ApiError as error:
                 return _problem(error.problem)
+            except (ConnectionError, asyncio.CancelledError):
+                raise
+            except Exception as error:
+                log.error("%s failed", request.path, exc_info=error)
+                return _problem(ApiError("fault", f"{type(error).__name__}: {error}").problem)
 
         return respond
 

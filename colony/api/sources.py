@@ -29,7 +29,7 @@ _TEMPLATE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 async def config_of(body: CreateColony) -> Config:
     """The configuration that a request means. Raises `ApiError` with every mistake at once."""
-    return await anyio.to_thread.run_sync(_config_of, body)
+    return await anyio.to_thread.run_sync(sought, body)
 
 
 async def config_for(body: ApplyColony, present: Config) -> Config:
@@ -37,7 +37,8 @@ async def config_for(body: ApplyColony, present: Config) -> Config:
     return await anyio.to_thread.run_sync(_config_for, body, present)
 
 
-def _config_of(body: CreateColony) -> Config:
+def sought(body: CreateColony) -> Config:
+    """`config_of` for a thread that may block."""
     template = _template_of(body)
     given = [
         name
@@ -47,17 +48,27 @@ def _config_of(body: CreateColony) -> Config:
     if len(given) != 1:
         got = " and ".join(given) or "none of them"
         raise invalid([Advice("path", f"one of path, config and template is needed, got {got}")])
-    if body.name is not None and not re.fullmatch(NAME_PATTERN, body.name):
-        words = f"a name is a-z, 0-9 and inner hyphens, got: {body.name!r}"
-        raise invalid([Advice("name", words, help=f"as {_as_name(body.name)!r}")])
-    if body.name is not None and len(body.name) > NAME_LENGTH:
-        raise invalid([Advice("name", f"a name has at most {NAME_LENGTH} characters")])
+    _check_name(body.name)
     if template is not None:
         return _from_template(template, body)
     if body.path is not None:
         return _named(_from_file(body.path), body.name)
     assert body.config is not None
     return _from_object(body.config, body)
+
+
+def renamed(config: Config, name: str | None) -> Config:
+    """A configuration under another name; None for its own. Raises `ApiError` for a wrong one."""
+    _check_name(name)
+    return _named(config, name)
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and not re.fullmatch(NAME_PATTERN, name):
+        words = f"a name is a-z, 0-9 and inner hyphens, got: {name!r}"
+        raise invalid([Advice("name", words, help=f"as {_as_name(name)!r}")])
+    if name is not None and len(name) > NAME_LENGTH:
+        raise invalid([Advice("name", f"a name has at most {NAME_LENGTH} characters")])
 
 
 def _template_of(body: CreateColony) -> str | None:
@@ -185,4 +196,4 @@ def _as_name(text: str) -> str:
     return name or "my-app"
 
 
-__all__ = ["ApiError", "config_for", "config_of"]
+__all__ = ["ApiError", "config_for", "config_of", "renamed", "sought"]

@@ -31,6 +31,7 @@ from colony.api.security import WRITE_TIMEOUT
 from colony.console import Console
 from colony.events import ServiceOutput
 from colony.logs import Filter
+from colony.running import RunningColony
 
 HEARTBEAT: Final = 15.0
 """Seconds of silence after which a stream says that it lives."""
@@ -40,6 +41,9 @@ READERS_MOST: Final = 4000
 
 LINES_WAITING: Final = 2000
 """Pieces of a console that wait for one reader."""
+
+END_OF_LIFE: Final = b""
+"""Among those pieces: here the colony has ended, or been ended for its restart."""
 
 _HEADERS: Final = {
     "Server": "colony",
@@ -192,9 +196,11 @@ class Streams:
     # -- the console ---------------------------------------------------------------------------
 
     async def console(self, ask: Ask, request: web.Request) -> web.StreamResponse:
-        """What `colony run` shows of a colony: from now until it has ended. It may start later."""
+        """What `colony run` shows of a colony: from now until it has ended. It may start later, and
+        goes on over a restart by an operator."""
         query: t.ConsoleQuery = ask.query
         feed: Feed[bytes] = Feed(LINES_WAITING)
+        ended: list[RunningColony] = []
         post, put, host = self.bridge.post, feed.put, self.operations.host
         path = f"{tree.SYSTEM}/{tree.COLONIES}/{query.colony}"
         console = Console(colour=query.colour, several=query.several)
@@ -213,7 +219,12 @@ class Streams:
                 if lines:
                     post(put, lines)
                 if isinstance(event, kernel.Exited) and event.actor == path:
-                    post(feed.close)
+                    life = host.colonies.get(query.colony)
+                    if life is None:
+                        post(feed.close)
+                    else:
+                        ended.append(life)
+                        post(put, END_OF_LIFE)
 
             announce()
             return host.system.events.listen(note), None
@@ -224,6 +235,8 @@ class Streams:
                 dropped, items = taken
                 lost = f"… {dropped} outputs dropped\n".encode() if dropped else b""
                 await _write(response, lost + b"".join(items))
+                if END_OF_LIFE in items and await self.bridge.run(ended[-1].successor) is None:
+                    break
             await response.write_eof()
         return response
 

@@ -39,6 +39,9 @@ MESSAGE_MAX: Final = 1024 * 1024
 START_TIMEOUT: Final = 15.0
 """Seconds in which a command's first message has to come."""
 
+LAST_WORDS: Final = 2.0
+"""Seconds that what a viewer had typed when it left may take to be typed."""
+
 GONE: Final = 1001
 REFUSED: Final = 1008
 
@@ -124,6 +127,7 @@ class Terminals:
     # -- a session -----------------------------------------------------------------------------
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
+        _check_upgrade(request)  # first: to join may start a session
         query = problems.converted(dict(request.query), AttachQuery)
         attached = await self._server.bridge.run(
             join, self._colony(request), request.match_info["terminal"], query
@@ -155,6 +159,7 @@ class Terminals:
     # -- a command -----------------------------------------------------------------------------
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
+        _check_upgrade(request)
         colony = self._colony(request)
         socket = await _accepted(request)
         try:
@@ -237,13 +242,22 @@ class Terminals:
         other: Connected,
         hear: Callable[[Told], Awaitable[bool]],
     ) -> None:
-        """Until the program has ended and all is sent, or the viewer goes."""
+        """Until the program has ended and all is sent, or the viewer goes.
+
+        What a viewer typed before it went, whose connection may have been cut by then, is typed.
+        """
         down = asyncio.ensure_future(self._send(socket, other))
         up = asyncio.ensure_future(self._receive(socket, other, hear))
         tasks = {down, up}
         self._open |= tasks
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                await asyncio.wait({up}, timeout=LAST_WORDS)
+                raise
+            if down.done() and not down.cancelled() and down.exception() is not None:
+                await asyncio.wait({up}, timeout=LAST_WORDS)
         finally:
             for task in tasks:
                 task.cancel()
@@ -295,19 +309,36 @@ async def join(colony: RunningColony, name: str, query: AttachQuery) -> opening.
             size=size_of(query.rows, query.columns),
             since=query.since,
         )
+    except opening.NoTerminal as error:
+        raise conflict(str(error), error.help) from None
     except opening.NoSession as error:
         what = f"terminal in colony {colony.name} called"
-        raise unknown(what, name, (*error.known, MAIN)) from None
+        raise unknown(what, name, dict.fromkeys((MAIN, *error.known))) from None
     except opening.NotStarted as error:
         raise ApiError("failed", str(error)) from None
 
 
-async def _accepted(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(compress=False, max_msg_size=MESSAGE_MAX, timeout=1.0)
-    if not socket.can_prepare(request).ok:
+def _socket() -> web.WebSocketResponse:
+    return web.WebSocketResponse(compress=False, max_msg_size=MESSAGE_MAX, timeout=1.0)
+
+
+def _check_upgrade(request: web.Request) -> None:
+    """Raises `ApiError` (400) for what does not ask for a WebSocket."""
+    try:
+        ready = _socket().can_prepare(request).ok
+    except web.HTTPException:
+        ready = False
+    if not ready:
         help = "ask as a WebSocket (RFC 6455)"
         raise ApiError("invalid_request", "this is a WebSocket", help=help)
-    await socket.prepare(request)
+
+
+async def _accepted(request: web.Request) -> web.WebSocketResponse:
+    socket = _socket()
+    try:
+        await socket.prepare(request)
+    except web.HTTPException as error:
+        raise ApiError("invalid_request", f"this is no WebSocket: {error.text}") from None
     return socket
 
 

@@ -34,23 +34,30 @@ def start(session: Session, foreground: bool, as_json: bool, **wishes: Any) -> N
     """Start the instance, without any colony. Nothing is done if one runs."""
     if foreground:
         from colony.daemon import run
+        from colony.entering import enter
 
+        enter(wishes["network"])
         sys.exit(run(options_of(wishes, daemon=True)))
     found = _version(session)
     if found is None:
-        from colony.daemon import NotStarted
-        from colony.daemon import start as start_in_background
-
-        try:
-            start_in_background(_again(wishes))
-        except NotStarted as error:
-            refused = error.status == Exit.REFUSED
-            raise Failed(Exit.REFUSED if refused else Exit.FAILED, str(error)) from None
+        in_background(_again(wishes))
         found = session.client.get("/api/version")
     if as_json:
         out.as_json(found)
     else:
         print(f"instance {found['instance']} runs, pid {found['pid']}")
+
+
+def in_background(options: list[str] | None = None) -> int:
+    """Starts an instance in the background; its process. Raises `Failed`."""
+    from colony.daemon import NotStarted
+    from colony.daemon import start as start_in_background
+
+    try:
+        return start_in_background(options)
+    except NotStarted as error:
+        refused = error.status == Exit.REFUSED
+        raise Failed(Exit.REFUSED if refused else Exit.FAILED, str(error)) from None
 
 
 def _again(wishes: dict[str, Any]) -> list[str]:

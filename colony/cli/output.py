@@ -90,12 +90,13 @@ def paint(text: str, code: int | None, colour: bool) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if colour and code is not None else text
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Aligned columns. Escape sequences take no room; the last column is as long as it is."""
-    lines = [list(headers), *(list(row) for row in rows)]
-    widths = [max(width(line[i]) for line in lines) for i in range(len(headers))]
+def table(headers: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> list[str]:
+    """Aligned columns. Escape sequences take no room; the last column is as long as it is, and one
+    that is empty throughout is left out."""
+    lines = [*([list(headers)] if headers else []), *(list(row) for row in rows)]
+    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
     return [
-        "  ".join(cell + " " * (widths[i] - width(cell)) for i, cell in enumerate(line)).rstrip()
+        "  ".join(c + " " * (w - width(c)) for c, w in zip(line, widths, strict=True) if w).rstrip()
         for line in lines
     ]
 

@@ -16,7 +16,8 @@ They are the same for a colony in this process and for one of a running instance
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -101,6 +102,17 @@ KINDS: Final[dict[str, type[ColonyError]]] = {
     "failed": Failed,
 }
 """By a problem's code; `Refused` for all others."""
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """In the block a colony is started: what fails there is a `ColonyFailed`."""
+    try:
+        yield
+    except Failed as error:
+        raise ColonyFailed(
+            str(error), help=error.help, last_lines=error.last_lines, code=error.code
+        ) from None
 
 
 def error_of(problem: Problem) -> ColonyError:

@@ -21,7 +21,13 @@ import anyio
 
 from colony.api import types as t
 from colony.client import Address
-from colony.sdk.errors import ColonyError, ColonyFailed, Conflict, Failed, InstanceLost, NotFound
+from colony.sdk.errors import (
+    ColonyError,
+    Conflict,
+    InstanceLost,
+    NotFound,
+    starting,
+)
 from colony.sdk.face import Colony, Service
 from colony.sdk.flow import Flow
 from colony.sdk.values import Event
@@ -136,12 +142,8 @@ class Connection:
 
     async def _created(self, body: t.CreateColony) -> tuple[bool, RemoteColony]:
         """The colony, and whether it is a new one."""
-        try:
+        with starting():
             status, view = await self.wire.asked("create_colony", {}, t.Colony, body=body)
-        except Failed as error:
-            raise ColonyFailed(
-                str(error), help=error.help, last_lines=error.last_lines, code=error.code
-            ) from None
         return status == 201, RemoteColony(self.wire, view)
 
     async def _created_or_taken_back(self, body: t.CreateColony) -> tuple[bool, RemoteColony]:
@@ -248,6 +250,13 @@ class RemoteColony(Colony):
         is gone is no error."""
         with suppress(NotFound):
             await self._wire.ask("stop_colony", {"colony": self.name}, t.Colony)
+
+    async def restart(self) -> RemoteColony:
+        """As `Colony.restart`; returns this very object, which goes on standing for it."""
+        with starting():
+            names = {"colony": self.name}
+            self._take(await self._wire.ask("restart_colony", names, t.Colony))
+        return self
 
     def terminal(
         self,

@@ -164,8 +164,7 @@ def test_files_of_variables_are_absolute_once_loaded(tmp_path: Path) -> None:
         ),
         (
             'ready = { log = "(" }',
-            "`log` in [services.web.ready] must be a regular expression: missing ), unterminated "
-            'subpattern at position 0: got "("',
+            '`log` in [services.web.ready] must be a regular expression: missing ): (: got "("',
             "",
         ),
         (
@@ -238,6 +237,16 @@ def test_a_probe_of_a_port_needs_one() -> None:
         "[services.web.ready] asks a port, and service `web` has none",
         "write port = … in [services.web]",
     )
+
+
+def test_a_services_terminal_takes_no_sessions_name() -> None:
+    for name in ("terminal", "17"):
+        assert problems(f'[services.{name}]\ncommand = "x"\npty = true') == [
+            (
+                f"service `{name}` cannot have a terminal: a terminal called {name} is a session",
+                "give the service another name, or remove pty",
+            )
+        ]
 
 
 def test_waiting_for_the_end_of_what_never_ends_is_refused() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from colony.client import Address, Client, path_of
+from colony.run import ECHO
 from tests.end_to_end.colonies import Run, Shop, eventually, page, root_only
 
 pytestmark = root_only
@@ -80,6 +83,41 @@ def test_when_the_instance_is_killed_the_joined_say_so_in_one_line_and_exit_4(sh
     assert three.stop() == 130
 
 
+def test_when_the_host_stops_all_in_order_the_joined_end_in_order(shop: Shop) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    one.send(signal.SIGINT)
+    one.expect("still here for")
+    time.sleep(ECHO)  # within which a second signal is taken for an echo of the first
+    one.send(signal.SIGINT)
+    assert (one.wait(), two.wait()) == (130, 0)
+    two.expect(rf"^· {two.colonies[0].name} was stopped, with the instance$")
+    assert two.err.all() == []
+
+
+def test_one_that_joined_ends_with_the_code_of_the_service_that_ends_it(shop: Shop) -> None:
+    one = first(shop)
+    job = {"command": "sleep 0.3; exit 7", "exit_colony": True, "restart": "temporary"}
+    two = shop.run(shop.colony({"web": page("second"), "job": job}))
+    assert two.wait() == 7
+    two.expect(r"job, with which it ends, has ended: exit code 7")
+    assert two.err.all() == []
+    assert one.stop() == 130
+
+
+def test_one_that_joined_follows_its_colony_over_a_restart_of_the_whole(shop: Shop) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    pid = two.service_pid()
+    client(shop).post(path_of("colonies", two.colonies[0].name, "restart"))
+    two.ready(nth=2)
+    assert two.service_pid(nth=2) != pid
+    assert two.stop() == 130
+    assert one.stop() == 130
+
+
 def test_a_follower_of_logs_notices_the_end_of_the_instance(shop: Shop) -> None:
     one = first(shop)
     command = [sys.executable, "-m", "colony", "logs", "-f", "-c", one.colonies[0].name]
@@ -113,7 +151,11 @@ def test_the_same_colony_again_is_followed_and_left_running(shop: Shop) -> None:
 
 def test_a_thousand_clients_follow_one_colonys_logs(shop: Shop) -> None:
     script = "sleep 1; i=0; while :; do i=$((i+1)); echo line $i; sleep 0.2; done"
-    one = shop.run(shop.colony({"talk": {"command": script}}))
+    few = (
+        "prlimit",
+        "--nofile=256:4096",
+    )  # as a shell gives it that has 256 files and may have more
+    one = shop.run(shop.colony({"talk": {"command": script}}), prefix=few)
     one.expect(r"^✓ talk +pid")
     name, asks = one.colonies[0].name, client(shop)
     path, query = path_of("colonies", name, "logs"), {"follow": True, "tail": 0}
@@ -126,6 +168,20 @@ def test_a_thousand_clients_follow_one_colonys_logs(shop: Shop) -> None:
         for stream in streams:
             stream.close()
     eventually(lambda: asks.get("/api/health")["subscribers"] == 0)
+    assert one.stop() == 130
+
+
+def test_services_and_commands_have_the_limit_of_open_files_that_the_shell_gave(shop: Shop) -> None:
+    says = {"command": "ulimit -Sn; ulimit -Hn; exec sleep 1000"}
+    one = shop.run(shop.colony({"says": says}), prefix=("prlimit", "--nofile=256:4096"))
+    one.expect(r"^says \| 256$")
+    one.expect(r"^says \| 4096$")
+    done = client(shop).post(
+        path_of("colonies", one.colonies[0].name, "exec"), {"argv": ["sh", "-c", "ulimit -Sn"]}
+    )
+    assert done["stdout"] == "256\n"
+    limits = Path(f"/proc/{one.pid}/limits").read_text()
+    assert re.search(r"^Max open files +4096 +4096 ", limits, re.MULTILINE)
     assert one.stop() == 130
 
 

@@ -76,6 +76,17 @@ async def test_a_service_is_waited_for_looked_at_and_restarted(shop: Shop, way: 
 
 
 @both_ways
+async def test_a_whole_colony_is_restarted(shop: Shop, way: str) -> None:
+    async with running(shop, way, {"web": page("hello")}) as c:
+        first = await c.service("web").ready(PATIENCE)
+        again = await c.restart()
+        second = await again.service("web").ready(PATIENCE)
+        assert (again.name, second.restarts, second.pid != first.pid) == (c.name, 0, True)
+        assert (await c.http("web").get("/")).body.startswith("hello")
+        await again.stop()
+
+
+@both_ways
 async def test_a_service_of_another_name_is_a_key_error(shop: Shop, way: str) -> None:
     async with running(shop, way, {"web": page("hello")}) as c:
         with pytest.raises(KeyError, match=f"colony {c.name} has no service 'wbe'; it has web"):
@@ -374,3 +385,40 @@ async def test_no_instance_is_said_at_once(shop: Shop) -> None:
     with pytest.raises(colony.InstanceLost, match="no instance runs"):
         async with colony.connect(address(shop)):
             raise AssertionError("nobody is there")
+
+
+# -- in this process -------------------------------------------------------------------------------
+
+
+async def test_copies_of_one_project_are_opened_under_names_of_their_own(shop: Shop) -> None:
+    made = shop.colony({"web": page("hello")})
+    chosen = options(shop, EMBEDDED)
+    with anyio.fail_after(PATIENCE):
+        async with colony.open(made.file, chosen, name=f"{made.name}-b", env={"PATH": "/"}) as c:
+            shop.note_instances()
+            await c.ready()
+            assert c.name == f"{made.name}-b"
+            assert f"//{made.name}-b-4001." in c.urls["web"]
+            assert c.environ["PATH"] == "/"
+
+
+async def test_a_colony_is_opened_from_an_object(shop: Shop) -> None:
+    said = {"services": {"web": page("hello")}}
+    chosen = options(shop, EMBEDDED)
+    with anyio.fail_after(PATIENCE):
+        async with colony.open(said, chosen, name=shop.name(), workspace=shop.folder) as c:
+            shop.note_instances()
+            await c.ready()
+            assert c.config.workspace == str(shop.folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [({"services": {}}, "x"), ({"servces": {}}, "x"), ("colony.toml", "Not One")],
+)
+async def test_a_wrong_object_or_name_is_refused(shop: Shop, source: Any, name: str) -> None:
+    made = shop.colony({"web": page("hello")})
+    wanted = made.file if isinstance(source, str) else source
+    with pytest.raises(colony.Refused):
+        async with colony.open(wanted, options(shop, EMBEDDED), name=name):
+            raise AssertionError("it was opened")

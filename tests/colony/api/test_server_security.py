@@ -315,6 +315,11 @@ def upgraded(r: Rig, path: str, headers: dict[str, str]) -> int:
         return int(answered.readline().split()[1])
 
 
+ATTACH = ["attach", "terminals/terminal/attach"]
+"""The routes of WebSockets: one command, and a session."""
+
+
+@pytest.mark.parametrize("route", ATTACH)
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -330,13 +335,92 @@ def upgraded(r: Rig, path: str, headers: dict[str, str]) -> int:
     ],
 )
 async def test_a_websocket_is_let_in_as_any_request_is(
-    tmp_path: Path, headers: dict[str, str], status: int
+    tmp_path: Path, headers: dict[str, str], status: int, route: str
 ) -> None:
     async with rig(tmp_path, tcp=True) as r:
         colony = await r.add({"web": {"command": "sleep 1000"}})
         sent = {name: value.format(port=r.tcp) for name, value in (headers | UPGRADE).items()}
-        path = f"/api/colonies/{colony.name}/attach"
+        path = f"/api/colonies/{colony.name}/{route}"
         assert await r.ask(upgraded, r, path, sent) == status
+
+
+@pytest.mark.parametrize("route", ATTACH)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"Upgrade": ""},
+        {"Upgrade": "h2c"},
+        {"Connection": "keep-alive"},
+        {"Sec-WebSocket-Version": "12"},
+        {"Sec-WebSocket-Key": ""},
+        {"Sec-WebSocket-Key": "short"},
+    ],
+    ids=str,
+)
+async def test_what_is_no_handshake_is_refused_and_starts_nothing(
+    tmp_path: Path, wrong: dict[str, str], route: str
+) -> None:
+    async with rig(tmp_path, tcp=True) as r:
+        colony = await r.add({"web": {"command": "sleep 1000"}})
+        path = f"/api/colonies/{colony.name}/{route}"
+        assert await r.ask(upgraded, r, path, GOOD | UPGRADE | wrong) == 400
+        assert await r.ask(r.client.get, f"/api/colonies/{colony.name}/terminals") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("nope/terminals/terminal/attach", 404),
+        ("nope/attach", 404),
+        ("{colony}/terminals/nope/attach", 404),
+        ("{colony}/terminals/terminal/attach?since=-1", 422),
+        ("{colony}/terminals/terminal/attach?what=1", 422),
+        ("{ended}/terminals/terminal/attach", 409),
+        ("{ended}/attach", 409),
+    ],
+)
+async def test_a_websocket_that_cannot_be_is_a_problem_before_it_is_one(
+    tmp_path: Path, path: str, status: int
+) -> None:
+    async with rig(tmp_path, tcp=True) as r:
+        colony = await r.add({"web": {"command": "sleep 1000"}})
+        ended = await r.add({"web": {"command": "sleep 1000"}})
+        await ended.stop()
+        whole = "/api/colonies/" + path.format(colony=colony.name, ended=ended.name)
+        assert await r.ask(upgraded, r, whole, GOOD | UPGRADE) == status
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [(b"\x81\x84\0\0\0\0nope", 1008), (b"\x82\xff" + b"\0\0\0\0\0\x20\0\0", 1009)],
+)
+async def test_a_session_is_closed_on_a_message_that_is_wrong_or_too_long(
+    tmp_path: Path, message: bytes, code: int
+) -> None:
+    async with rig(tmp_path, tcp=True) as r:
+        colony = await r.add({"web": {"command": "sleep 1000"}})
+        path = f"/api/colonies/{colony.name}/terminals/terminal/attach"
+        assert await r.ask(closed_with, r, path, message + b"\0\0\0\0") == code
+
+
+def closed_with(r: Rig, path: str, message: bytes) -> int:
+    """The code with which a WebSocket is closed on a message."""
+    headers = "".join(f"{name}: {value}\r\n" for name, value in (GOOD | UPGRADE).items())
+    with connect(r) as sock, sock.makefile("rb") as answered:
+        sock.sendall(f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode())
+        assert answered.readline().split()[1] == b"101"
+        while answered.readline().strip():
+            pass
+        sock.sendall(message)
+        while True:
+            kind, length = answered.read(2)
+            if length == 126:
+                length = int.from_bytes(answered.read(2), "big")
+            elif length == 127:
+                length = int.from_bytes(answered.read(8), "big")
+            data = answered.read(length)
+            if kind == 0x88:
+                return int.from_bytes(data[:2], "big")
 
 
 async def test_the_documents_own_curl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import colony
+from colony import sdk
 from colony.sdk import errors
+from colony.terminals import driven
 
 DOCS = Path(__file__).parents[3] / "docs" / "sdk.md"
 
@@ -38,8 +43,36 @@ def test_the_names_are_loaded_when_they_are_used() -> None:
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
+def test_whoever_blocks_can_do_the_same() -> None:
+    pairs = (
+        (colony.Colony, colony.sync.Colony),
+        (colony.Service, colony.sync.Service),
+        (colony.Connection, colony.sync.Connection),
+        (sdk.Http, colony.sync.Http),
+        (driven.Terminal, colony.sync.Terminal),
+    )
+    for kind, blocking in pairs:
+        assert public(kind) - public(blocking) <= {"link", "wire"}
+        for name in public(kind) & public(blocking):
+            one, other = getattr(kind, name), getattr(blocking, name)
+            if callable(one) and callable(other):
+                assert parameters(one) == parameters(other), name
+
+
+def parameters(function: Callable[..., Any]) -> list[tuple[str, object, object]]:
+    found = inspect.signature(function).parameters.values()
+    return [(each.name, each.kind, each.default) for each in found]
+
+
+def test_the_blocking_one_is_loaded_when_it_is_used() -> None:
+    program = "import colony, sys; print('anyio' in sys.modules); colony.sync.connect"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
 def test_a_connection_needs_no_server() -> None:
-    program = "import colony, sys; colony.connect; print(*{'aiohttp', 'pyroute2'} & {*sys.modules})"
+    heavy = {"aiohttp", "pyroute2", "actors"}
+    program = f"import colony, sys; colony.connect; print(*{heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("\n", "")
 
