@@ -305,7 +305,7 @@ def main() -> None:
     elif options.install:
         install()
     else:
-        rounds, seconds = (3, 0.5) if options.quick else (7, 2.0)
+        rounds, seconds = (3, 0.5) if options.quick else (7, 1.5)
         try:
             found = figures(anyio.run(compare, rounds, seconds))
         except BinaryNotFound as error:
