@@ -163,8 +163,9 @@ class Neighbours(Actor):
         servers = [s for s in await network.nameservers() if isinstance(s, IPv4Address)]
         allowed = policy.outward(members, self.addresses, servers)
         await network.permit(policy.between(members), allowed)
+        reach = policy.reach(members)
         for each in self.known.values():
-            hosts = policy.hosts(each.member, members)
+            hosts = policy.hosts(each.member, reach.get(each.member.colony, ()))
             if hosts != each.hosts and each.space.is_open:
                 await network.set_hosts(each.space, hosts)
                 each.hosts = hosts
