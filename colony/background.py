@@ -24,7 +24,7 @@ class Background:
 
     def __init__(self, options: Options) -> None:
         self.host = Host(options)
-        self.console = Console(colour=False, several=True)
+        self.console = Console(colour=False, several=True, debug=True)
 
     def __repr__(self) -> str:
         return f"<Background {self.host!r}>"

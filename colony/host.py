@@ -125,6 +125,9 @@ class Options(msgspec.Struct, frozen=True):
 
 DEFAULT: Final = Options()
 
+BLOCKED: Final = 0.25
+"""Seconds in which nothing else runs after which it is said whose code holds all up."""
+
 ENDED_KEPT: Final = 100
 """Colonies that have ended and are still remembered, for those who ask why."""
 
@@ -142,7 +145,7 @@ class Host:
 
     def __init__(self, options: Options = DEFAULT) -> None:
         self.options = options
-        self.system = System()
+        self.system = System(watchdog=BLOCKED, log_crashes=False)
         self.modes: Modes
         self.parts: tree.Parts
         self.failures: Failures

@@ -129,12 +129,18 @@ class Run:
     """One `colony run`, from the start of its host to the exit status."""
 
     def __init__(
-        self, configs: list[Config], options: Options, *, colour: bool, keep: bool = False
+        self,
+        configs: list[Config],
+        options: Options,
+        *,
+        colour: bool,
+        keep: bool = False,
+        debug: bool = False,
     ) -> None:
         self.configs = configs
         self.keep = keep
         self.host = Host(options)
-        self.console = Console(colour=colour, several=len(configs) > 1)
+        self.console = Console(colour=colour, several=len(configs) > 1, debug=debug)
         table = Table(self._lanes, colour=colour) if wanted() else None
         self.screen = Screen(sys.stdout.buffer, table)
         shared = table is not None and same_terminal(sys.stdout, sys.stderr)
@@ -382,13 +388,21 @@ async def _signals(handle: Callable[[int], Coroutine[Any, Any, None]]) -> AsyncI
         tasks.cancel_scope.cancel()
 
 
-def run(configs: list[Config], options: Options, *, colour: bool, keep: bool = False) -> int:
+def run(
+    configs: list[Config],
+    options: Options,
+    *,
+    colour: bool,
+    keep: bool = False,
+    debug: bool = False,
+) -> int:
     """Hosts these colonies in the foreground; returns the exit status. Blocks.
 
-    With `keep` what was provided for a colony stays when it cannot be started.
+    With `keep` what was provided for a colony stays when it cannot be started; with `debug` faults
+    of Colony's own are shown with their tracebacks.
     """
 
     async def main() -> int:
-        return await Run(configs, options, colour=colour, keep=keep)()
+        return await Run(configs, options, colour=colour, keep=keep, debug=debug)()
 
     return anyio.run(main)

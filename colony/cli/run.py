@@ -97,7 +97,8 @@ def run(
     from colony.run import run as run_in_foreground
 
     options = options_of(wishes)
-    sys.exit(run_in_foreground(configs, options, colour=session.colour(), keep=keep))
+    colour, debug = session.colour(), session.debug
+    sys.exit(run_in_foreground(configs, options, colour=colour, keep=keep, debug=debug))
 
 
 def options_of(wishes: dict[str, Any], *, daemon: bool = False) -> Options:
