@@ -52,7 +52,7 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(self._patience / 4):
+        while not self._over.wait(self._patience / 2):
             if is_waiting(self._frame()):
                 continue
             self._beat.clear()

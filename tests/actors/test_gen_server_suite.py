@@ -385,3 +385,33 @@ async def test_multicall_in_a_cycle_and_without_a_handler() -> None:
         bare = await system.start(Bare.spec())
         with pytest.raises(Unhandled):
             await call_all([a, bare], Do(lambda _: 1))
+
+
+@KINDS
+async def test_cast_fast(kind: Any) -> None:
+    """A cast returns at once whatever has become of the actor; one to the dead is an event."""
+    async with System() as system:
+        ref = await system.start(kind.spec())
+        await system.stop_actor(ref)
+        with recorded(system, events.DeadLetter) as seen:
+            for n in range(3):
+                ref.tell(Note(n))
+        assert [letter.message for letter in seen if isinstance(letter, events.DeadLetter)] == [
+            Note(n) for n in range(3)
+        ]
+
+
+async def test_reply_by_alias_with_payload() -> None:
+    """A late answer, however big, reaches nobody, and not the caller's next call either."""
+    held: list[Reply[bytes]] = []
+
+    def defers(actor: Any) -> Any:
+        held.append(actor.ctx.defer())
+        return held[0]
+
+    async with System() as system:
+        ref = await system.start(Puppet.spec())
+        with pytest.raises(CallTimeout):
+            await ref.call(Do(defers), timeout=1.0)
+        held[0].send(b"x" * 1_000_000)
+        assert await ref.call(Do(lambda _: "own")) == "own"
