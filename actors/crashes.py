@@ -239,7 +239,7 @@ def log(report: CrashReport) -> None:
     exception tells its starter of.
     """
     told = report.starting and report.decision in ("refused", "unsupervised")
-    if report.cause is None and not told:
+    if report.cause is None and not told and LOG.isEnabledFor(logging.ERROR):
         LOG.error("%s", text(report).rstrip("\n"))
 
 

@@ -23,7 +23,7 @@ class Background:
     """One instance, from its start to the exit status."""
 
     def __init__(self, options: Options) -> None:
-        self.host = Host(options)
+        self.host = Host(options, log_crashes=False)
         self.console = Console(colour=False, several=True, debug=True)
 
     def __repr__(self) -> str:

@@ -139,7 +139,7 @@ class Run:
     ) -> None:
         self.configs = configs
         self.keep = keep
-        self.host = Host(options)
+        self.host = Host(options, log_crashes=False)
         self.console = Console(colour=colour, several=len(configs) > 1, debug=debug)
         table = Table(self._lanes, colour=colour) if wanted() else None
         self.screen = Screen(sys.stdout.buffer, table)
