@@ -435,3 +435,33 @@ async def test_r28_a_handle_that_is_dropped_by_a_kill_is_not_said_to_be_dropped(
             with pytest.raises(ActorDown) as down:
                 await request
             assert down.value.reason == reason
+
+
+@pytest.mark.parametrize("end", ["kill", "crash", "stop"])
+async def test_r28_a_handle_that_goes_with_an_ending_actors_task(end: str) -> None:
+    async def hold(_reply: Reply[Any]) -> None:
+        await anyio.sleep_forever()
+
+    def defers(actor: Any) -> Any:
+        reply = actor.ctx.defer()
+        actor.ctx.run(hold, reply)
+        return reply
+
+    error = ValueError("boom")
+    reasons = {"kill": Killed(), "crash": Crashed(error), "stop": Normal()}
+    async with System() as system:
+        for kind in (Puppet, Doll):
+            ref: Ref[Any] = await system.start(_any(kind).spec().options(id=kind.__name__))
+            request = ref.request(Do(defers))
+            await settle()
+            if end == "kill":
+                system.kill(ref)
+            else:
+                ref.tell(Act(raises(error) if end == "crash" else lambda a: a.ctx.stop()))
+            with pytest.raises(ActorDown) as down:
+                await request
+            assert down.value.reason == reasons[end]
+
+
+def _any(kind: Any) -> Any:
+    return kind
