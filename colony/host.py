@@ -126,6 +126,9 @@ class Options(msgspec.Struct, frozen=True):
 
 DEFAULT: Final = Options()
 
+BLOCKED: Final = 0.25
+"""Seconds in which nothing else runs after which it is said whose code holds all up."""
+
 ENDED_KEPT: Final = 100
 """Colonies that have ended and are still remembered, for those who ask why."""
 
@@ -137,13 +140,17 @@ class HostFailed(Exception):
 class Host:
     """The instance, from entering the block to leaving it.
 
+    log_crashes
+        Whether a crash of Colony's own goes to the log "actors", too. Default true; false where a
+        console shows it.
+
     Raises on entry `modes.Impossible` when a wish by name cannot be met, and `HostFailed` when
     an owner at the top cannot do its work, such as opening the front door.
     """
 
-    def __init__(self, options: Options = DEFAULT) -> None:
+    def __init__(self, options: Options = DEFAULT, *, log_crashes: bool = True) -> None:
         self.options = options
-        self.system = System()
+        self.system = System(watchdog=BLOCKED, log_crashes=log_crashes)
         self.modes: Modes
         self.parts: tree.Parts
         self.failures: Failures

@@ -132,7 +132,7 @@ class Simulation:
         self.agenda = Agenda(backend.current().now)
         group.start_soon(self.agenda.run)
         self._stack.callback(self.agenda.stop)
-        self.system = await self._stack.enter_async_context(System())
+        self.system = await self._stack.enter_async_context(System(log_crashes=False))
         self.began = self.system.now()
         self.machine = LabMachine(self.agenda, self.scenario)
         self.path = f"{name}/{SERVICES}"
