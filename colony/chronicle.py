@@ -83,6 +83,22 @@ class InstanceStopped(Event, frozen=True, kw_only=True):
     """An instance has ended in good order. One without this was killed."""
 
 
+class ColonyPolicy(Event, frozen=True, kw_only=True):
+    """A colony is going to be started, from the file `path`, under this policy.
+
+    services
+        Its services in the order of starting; `exits` those with whose end it ends.
+    """
+
+    colony: str
+    path: str
+    services: tuple[str, ...]
+    exits: tuple[str, ...]
+    strategy: str
+    intensity: int
+    period: float
+
+
 class EventsLost(Event, frozen=True, kw_only=True):
     """Here `lost` events are missing: they came faster than they could be kept."""
 
