@@ -39,9 +39,10 @@ from actors import (
 from colony import tree
 from colony.api.history import History
 from colony.api.owner import Api, Listen
-from colony.chronicle import Chronicle
+from colony.chronicle import Chronicle, ColonyPolicy
 from colony.chronicle_file import EventFiles
 from colony.config import Config
+from colony.config.order import in_order
 from colony.events import Notice
 from colony.logs import Logs
 from colony.machine import look_at_machine
@@ -395,6 +396,7 @@ class Host:
 
     async def _start(self, colony: RunningColony) -> None:
         config = colony.config
+        self.parts.chronicle.put(policy_of(config, self.system.now()))
         spec = tree.colony_spec(config, self.parts, colony.urls, colony.environ)
         try:
             ref = await self._colonies().call(StartChild(spec))
@@ -447,6 +449,21 @@ class Failures:
     def _note(self, event: Event) -> None:
         if isinstance(event, events.Exited | events.StartFailed) and not event.reason.orderly:
             self.first = self.first or explain(event.reason)
+
+
+def policy_of(config: Config, at: float) -> ColonyPolicy:
+    """What the event journal is told of a colony that is going to be started."""
+    rules, services = config.supervision, config.services
+    return ColonyPolicy(
+        at=at,
+        colony=config.name,
+        path=os.path.abspath(config.path),
+        services=tuple(in_order({name: service.after for name, service in services.items()})),
+        exits=tuple(name for name, service in services.items() if service.exit_colony),
+        strategy=rules.strategy,
+        intensity=rules.intensity,
+        period=rules.period,
+    )
 
 
 def shared_port(config: Config, other: Config) -> str | None:

@@ -47,7 +47,7 @@ from colony.services.specs import (
     colony_supervisor,
     first_statuses,
 )
-from colony.services.status import ServiceStatus, State, after
+from colony.services.status import ServiceStatus, State, after, named_in
 
 
 def simulate(config: Config, scenario: Scenario, backend: testing.BackendName = "asyncio") -> Trace:
@@ -175,10 +175,10 @@ class Simulation:
 
     def _note(self, event: Event) -> None:
         self.collector.take(event)
-        for name, status in self.statuses.items():
-            changed = after(status, event, self.path)
-            if changed is not status:
-                self.statuses[name] = changed
+        name = named_in(event)
+        status = self.statuses.get(name)
+        if status is not None:
+            self.statuses[name] = after(status, event, self.path)
         if isinstance(event, kernel.Exited) and event.actor == self.config.name:
             self._end()
 
