@@ -45,7 +45,7 @@ from actors.errors import (
     StartFailed,
     Unhandled,
 )
-from actors.events import Event, EventStream, Subscription
+from actors.events import CrashReport, Event, EventStream, Subscription
 from actors.groups import Groups
 from actors.messages import Call, Cast, Reply, on
 from actors.partition import PartitionSupervisor, Router
@@ -120,6 +120,7 @@ __all__ = [
     "Context",
     "CountChildren",
     "Counts",
+    "CrashReport",
     "Crashed",
     "Deadlock",
     "DeleteChild",

@@ -96,7 +96,7 @@ class Actor:
     def stopping(self, reason: Reason) -> Awaitable[None] | None:
         """The last word, after a stop, a crash or a supervisor's request, not after a kill (R32).
 
-        It has as many seconds as the spec's `shutdown`, is cancelled then, and an exception in it
-        replaces the exit reason.
+        It has as many seconds as the spec's `shutdown` and is cancelled then; if it goes on after
+        that it is reported by `KillIgnored` and killed. Its exception replaces the exit reason.
         """
         return None

@@ -31,10 +31,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from actors import crashes, deadlock
 from actors.backend import Future
-from actors.control import CLOSED, Control
+from actors.control import CLOSED, Control, Entry, parts
 from actors.errors import ActorDown, Deadlock, NoReply
-from actors.events import DeadLetter, Event, Exited, Started, StartFailed, StartIgnored, Undelivered
+from actors.events import (
+    CrashReport,
+    DeadLetter,
+    Event,
+    Exited,
+    Started,
+    StartFailed,
+    StartIgnored,
+    Undelivered,
+)
 from actors.messages import Message, Reply
 from actors.reasons import Killed, NoProc, Normal, Reason, reason_of
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, ShutdownTime
@@ -45,14 +55,13 @@ if TYPE_CHECKING:
     from actors.ref import Slot
     from actors.system import System
 
-FAIRNESS: Final = 128
+FAIRNESS: Final = 256
 """Messages that an actor may handle before others get the event loop."""
 
 _serial = itertools.count(1)
 current_cell: ContextVar[Cell | None] = ContextVar("actors_current", default=None)
 """The cell whose handler runs; None in owned tasks, in plain handlers and outside of actors."""
 
-Entry = tuple[Any, "Future[Any] | None"]
 """A message in a mailbox, and the future of the one who waits for the reply."""
 
 
@@ -95,6 +104,9 @@ class OwnedTask:
     def described(self) -> tuple[str, str | None, Any]:
         return self._cell.path, self.name, None
 
+    def insist(self) -> None:
+        """It is cancelled as much as can be."""
+
     def begin(
         self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]
     ) -> Coroutine[Any, Any, None]:
@@ -108,29 +120,37 @@ class OwnedTask:
             with self.scope:
                 await function(*args)
         except Exception as error:
-            self._cell.fail(reason_of(error))
+            self._fail(reason_of(error))
         except anyio.get_cancelled_exc_class():
             if self._cell.system.backend.name == "trio":
                 raise
-            self._cell.fail(Killed())
+            self._fail(Killed())
         finally:
             self._cell.system.condemned.discard(self)
             self._cell.tie().tasks.pop(self, None)
             if not self.done.done():
                 self.done.set_result(None)
 
+    def _fail(self, reason: Reason) -> None:
+        self._cell.tie().failed_task = self.name, reason
+        self._cell.fail(reason)
+
 
 class Ties:
     """What binds a cell to others, and what it says at its end."""
 
     __slots__ = (
+        "cause",
         "children",
         "deferred",
         "doomed",
         "ending",
+        "expected",
+        "failed_task",
         "farewell",
         "ignored",
         "last_reply",
+        "ledger",
         "links",
         "message",
         "orphaned",
@@ -151,9 +171,13 @@ class Ties:
         self.watching: dict[Monitor, None] = {}
         self.deferred: dict[Future[Any], None] = {}
         self.waiting: list[Future[Reason]] = []
+        self.ledger: dict[int, CrashReport] | None = None  # a supervisor's: see crashes.py
+        self.cause: tuple[str, Reason] | None = None  # whose death ends it
+        self.failed_task: tuple[str, Reason] | None = None
         self.trap_exit = False
         self.orphaned = False  # unlinked from its parent
         self.doomed: Reason | None = None  # killed, with this reason
+        self.expected = False  # to be killed, by its owner
         self.told = False  # to stop, by whoever keeps the deadline
         self.ending = False  # only the release of what it owns is left
         self.ignored = False  # its start said IGNORE
@@ -193,7 +217,9 @@ class Cell:
     )
 
     calling: Any
-    """Whom the actor waits for in the handler at hand, by the futures that it awaits."""
+    """Whom the actor waits for in the handler at hand, by the futures that it awaits: cells, and
+    `deadlock.AnyOf`.
+    """
 
     def __init__(
         self, system: System, slot: Slot, spec: ChildSpec[Any], parent: Cell | None
@@ -295,18 +321,10 @@ class Cell:
     # -- sending ---------------------------------------------------------------------------------
 
     def refuse_deadlock(self, caller: Cell) -> None:
-        """Raises `Deadlock` if this cell waits, over any number of calls, for `caller`.
-
-        A wait for a reply that was deferred does not count: whoever holds the handle can end it.
-        """
-        trails: list[tuple[Cell, ...]] = [(caller, self)]
-        while trails:
-            trail = trails.pop()
-            if trail[-1] is caller:
-                raise Deadlock(tuple(cell.path for cell in trail))
-            for key, callee in trail[-1].calling.items():
-                if callee.ties is None or key not in callee.ties.deferred:
-                    trails.append((*trail, callee))
+        """Raises `Deadlock` if this cell waits, over any number of calls, for `caller`."""
+        trail = deadlock.trail_to(self, caller)
+        if trail:
+            raise Deadlock((caller.path, *(cell.path for cell in trail)))
 
     def bounce(self, message: Any, reply: Future[Any] | None, reason: Reason) -> None:
         """Gives a message up: its caller hears why, a tell becomes a dead letter."""
@@ -321,9 +339,9 @@ class Cell:
     def withdraw(self, monitor: Monitor) -> None:
         """Takes back a monitor's `Down` that waits in the mailbox (R9)."""
         for queue in self.queues():
-            for n, (message, _) in enumerate(queue):
+            for n, message in enumerate(queue):
                 if isinstance(message, Down) and message.monitor is monitor:
-                    queue[n] = WITHDRAWN, None
+                    queue[n] = WITHDRAWN
 
     def unheard(self, message: Any) -> None:
         """A kernel message has come that the actor has no handler for (R36)."""
@@ -349,10 +367,17 @@ class Cell:
         """`die` with the reason that says so."""
         self.die(Killed())
 
+    def put_down(self) -> None:
+        """`kill` by its owner, to whom that end is no news: no crash is reported."""
+        self.tie().expected = True
+        self.kill()
+
     def exit_signal(self, sender: Cell, reason: Reason) -> None:
         """An actor that this one is linked to has died (R4)."""
         if self.down is not None or (self.ties is not None and self.ties.ending):
             return
+        if not reason.orderly:
+            self.tie().cause = sender.path, reason
         if sender is self.parent:
             self.request_stop(reason)
         elif self.ties is not None and self.ties.trap_exit:
@@ -384,7 +409,7 @@ class Cell:
         Cancelling leaves the request standing, without the kill at the deadline.
         """
         if grace == BRUTAL_KILL:
-            self.kill()
+            self.put_down()
         elif self.down is None:
             self.tell_to_stop(reason)
             if grace != INFINITY:
@@ -408,6 +433,8 @@ class Cell:
             for task in tuple(ties.tasks):
                 await task.done
             for child in reversed(tuple(ties.children)):
+                if not reason.orderly:
+                    child.tie().cause = self.path, reason
                 await child.shut_down(reason, child.spec.shutdown)
 
     def announce_start(self) -> None:
@@ -427,6 +454,7 @@ class Cell:
     def finish(self, reason: Reason) -> None:
         """Tells the world. Law 3: one go, in this order."""
         acked = self.acked
+        crashes.abandon(self)
         self.down = reason
         self.system.forget(self)
         parent, ties = self.parent, self.ties
@@ -435,6 +463,8 @@ class Cell:
         self._settle_callers(reason)
         if self.system.events.heard:
             self.system.publish(self._end_event(reason, acked))
+        if not reason.orderly:
+            crashes.note(self, reason, starting=not acked)
         if acked and parent is not None and not (ties is not None and ties.orphaned):
             parent.exit_signal(self, reason)
         if ties is not None:
@@ -470,8 +500,8 @@ class Cell:
         reply = self.current_reply()
         if reply is not None:
             self.bounce(None, reply, reason)
-        for message, caller in self.unread():
-            self.bounce(message, caller, reason)
+        for entry in self.unread():
+            self.bounce(*parts(entry), reason)
         self.inbox = []
 
     def _end_event(self, reason: Reason, acked: bool) -> Event:

@@ -28,12 +28,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from actors.backend import Backend, Future
-from actors.reasons import Reason
+from actors.reasons import Crashed, Reason
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -123,6 +123,72 @@ class StopFailed(Event, frozen=True, kw_only=True):
     reason: Reason
 
 
+Decision = Literal[
+    "restarted",
+    "delayed",
+    "group",
+    "temporary",
+    "stopped",
+    "gave_up",
+    "escalated",
+    "refused",
+    "abandoned",
+    "unsupervised",
+]
+"""What comes of a crash: restarted at once, in some seconds, or with its group; not restarted, as
+it is temporary, as it was being stopped anyway, as its supervisor gave up or ends with it, as
+whoever started it has been told, as its supervisor has ended, too, or as it has none.
+"""
+
+
+class CrashReport(Event, frozen=True, kw_only=True):
+    """An actor ended abnormally: published once for each such end, when its decision is known.
+
+    incarnation
+        Which of its lives it was.
+    reason, traceback
+        Why. The traceback is text, and has no frames of the kernel; empty without an exception.
+    message
+        What it was handling, if anything.
+    task
+        The name of its task (`Context.run`) that failed, if it was one.
+    cause
+        The actor whose end took it along by a link, if it was one: that one's report says more.
+    starting
+        Whether it is a failed start: it has not lived yet.
+    supervisor, decision
+        Who decided, None if nobody is there to do so, and what: see `Decision`.
+    delay
+        Seconds until the restart, if it is "delayed".
+    count, intensity, period
+        Which restart it is, of how many in how many seconds, if it is one or one too many.
+
+    `crashes.line` and `crashes.text` put it into words.
+    """
+
+    actor: str
+    kind: str
+    incarnation: int
+    reason: Reason
+    decision: Decision
+    message: Any = None
+    task: str | None = None
+    cause: str | None = None
+    starting: bool = False
+    supervisor: str | None = None
+    delay: float = 0.0
+    count: int = 0
+    intensity: int = 0
+    period: float = 0.0
+
+    @property
+    def traceback(self) -> str:
+        """Made when it is asked for: it takes some tenths of a millisecond."""
+        from actors.crashes import traceback_of
+
+        return traceback_of(self.reason.error) if isinstance(self.reason, Crashed) else ""
+
+
 class DeadLetter(Event, frozen=True, kw_only=True):
     """A message that nobody will handle: its actor is not alive, or died before its turn."""
 
@@ -152,7 +218,8 @@ class HandlerBlocked(Event, frozen=True, kw_only=True):
 
 
 class KillIgnored(Event, frozen=True, kw_only=True):
-    """An actor, or its task of that name, was killed `seconds` ago and still runs.
+    """An actor, or its task of that name, was killed `seconds` ago and still runs; or that long ago
+    the deadline of its `stopping` was over.
 
     It swallows its cancellation, or shields itself from it: `stack` is where, as text. `message` is
     the one at hand. Said again each time that it has lasted twice as long.

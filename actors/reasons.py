@@ -105,6 +105,9 @@ class Crashed(Reason, frozen=True):
         return "".join(traceback.format_exception(self.error))
 
     def __str__(self) -> str:
+        if isinstance(self.error, BaseExceptionGroup):
+            each = tuple(str(Crashed(error)) for error in self.error.exceptions)
+            return f"{len(each)} errors at once: {'; '.join(each)}"
         name, text = type(self.error).__name__, str(self.error)
         return f"{name}: {text}" if text else name
 

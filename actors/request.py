@@ -31,16 +31,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
-from actors import backend
+from actors import backend, deadlock
 from actors.backend import Future
 from actors.cell import Cell, current_cell
-from actors.errors import CallTimeout
+from actors.errors import CallTimeout, Deadlock
 
 if TYPE_CHECKING:
     from actors.messages import Call
@@ -159,8 +159,7 @@ class Request(Generic[T]):
         if caller is None or cell is None:
             yield
             return
-        deferred = cell.ties is not None and self in cell.ties.deferred
-        if not deferred and (cell is caller or cell.calling):
+        if not deadlock.is_deferred(cell, self) and (cell is caller or cell.calling):
             cell.refuse_deadlock(caller)
         mark = object() if self in caller.calling else self
         caller.calling[mark] = cell
@@ -222,13 +221,39 @@ class Requests:
         return self
 
     async def __anext__(self) -> Request[Any]:
-        """The next one that is answered. Cancelling loses none."""
+        """The next one that is answered. Cancelling loses none.
+
+        Raises `Deadlock` in an actor's handler if all that are left wait, directly or not, for
+        that actor.
+        """
         while not self._come:
             if not self._pending:
                 raise StopAsyncIteration
-            self._reader = backend.current().future()
-            await self._reader
+            with self._marked():
+                self._reader = backend.current().future()
+                await self._reader
         return self._come.popleft()
+
+    @contextmanager
+    def _marked(self) -> Iterator[None]:
+        """Lets the search for deadlocks see who waits, and for any of whom."""
+        caller = current_cell.get()
+        if caller is None:
+            yield
+            return
+        trail = deadlock.all_lead_to(self, caller)
+        if trail:
+            raise Deadlock((caller.path, *(cell.path for cell in trail)))
+        mark = object()
+        caller.calling[mark] = self
+        try:
+            yield
+        finally:
+            del caller.calling[mark]
+
+    def awaited(self) -> Iterable[tuple[object, Cell | None]]:
+        """For the search for deadlocks: see `deadlock.AnyOf`."""
+        return [(request, request._cell) for request in self._pending]
 
 
 @asynccontextmanager

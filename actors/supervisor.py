@@ -38,13 +38,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import anyio
 import msgspec
 
-from actors import dialogue, events, supervision
+from actors import crashes, dialogue, events, supervision
 from actors.actor import Actor
 from actors.cell import Cell, Ignore, waiting_for
 from actors.errors import InvalidSpec, Refused
 from actors.messages import Call, Cast, on
 from actors.reasons import Crashed, Reason, Shutdown, Stop
-from actors.ref import Ref
+from actors.ref import Ref, Slot
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, ChildType, ShutdownTime
 from actors.supervision import AutoShutdown, Flags, Status, Strategy
 from actors.watching import Exit
@@ -217,6 +217,7 @@ class Supervisor(Actor):
     def _init(self, flags: Flags, children: Sequence[ChildSpec[Any]], seed: int | None) -> None:
         self.state = supervision.new(flags, children, Random(seed).random)
         self._cells: dict[str, Cell] = {}
+        self._slots: dict[str, Slot] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {', '.join(self.state.children) or 'nobody'}>"
@@ -226,6 +227,7 @@ class Supervisor(Actor):
     async def start(self) -> Ignore | None:
         """Starts the children in order; ends with the first failure, the others stopped (R54)."""
         self.ctx.trap_exit = True
+        self.ctx.cell.tie().ledger = {}
         self.state.path = self.ctx.path
         await self._drive(dialogue.Boot())
         return None
@@ -323,7 +325,7 @@ class Supervisor(Actor):
     async def _drive(self, event: Any) -> dialogue.Reply | dialogue.Refuse | None:
         """Steps with an event, and with the outcome of each blocking effect, until none is left."""
         answer: dialogue.Reply | dialogue.Refuse | None = None
-        effects = supervision.step(self.state, event, self.ctx.now)
+        effects = self._step(event)
         while effects:
             following: list[dialogue.Effect] = []
             for effect in effects:
@@ -340,13 +342,23 @@ class Supervisor(Actor):
                         self._queue(RetryDue(retry), delay)
                     case dialogue.Exit(reason):
                         raise Stop(reason)
+                    case events.CrashReport():
+                        self.ctx.system.report_crash(effect)
                     case events.Event():
                         self.ctx.system.publish(effect)
             effects = following
         return answer
 
     def _step(self, event: Any) -> list[dialogue.Effect]:
-        return supervision.step(self.state, event, self.ctx.now)
+        effects = supervision.step(self.state, event, self.ctx.now)
+        ledger = self.ctx.cell.tie().ledger
+        if ledger:
+            reports = crashes.decided(ledger, self.state, event, effects, self.ctx.now)
+            # Once what the decision is made of has been said, and before it is carried out.
+            said = [n for n, effect in enumerate(effects, 1) if isinstance(effect, events.Event)]
+            at = said[-1] if said else 0
+            effects[at:at] = reports
+        return effects
 
     def _queue(self, note: RetryDue, delay: float) -> None:
         if delay > 0:
@@ -358,6 +370,7 @@ class Supervisor(Actor):
         system = self.ctx.system
         me = self.ctx.cell
         cell = system.launch(me, self.state.children[id].spec)
+        self._keep(id, cell.slot)
         outcome = await system.started(cell, me)
         if outcome is None:
             self._cells[id] = cell
@@ -365,6 +378,16 @@ class Supervisor(Actor):
         if isinstance(outcome, Ignore):
             return dialogue.Ignored(id)
         return dialogue.StartFailed(id, outcome)
+
+    def _keep(self, id: str, place: Slot) -> None:
+        """Holds on to a place while its child is down and is to come back: the system forgets one
+        that nobody refers to, and how many lives it has seen."""
+        children = self.state.children
+        if children[id].spec.restart == "temporary":
+            return
+        self._slots[id] = place
+        if len(self._slots) > 2 * len(children) + 8:  # some of them were deleted
+            self._slots = {id: place for id, place in self._slots.items() if id in children}
 
     async def _stop(self, id: str) -> dialogue.Stopped:
         cell = self._cells.pop(id)
@@ -400,7 +423,7 @@ async def _shut_down_all(system: System, cells: Sequence[Cell], grace: ShutdownT
             await _all_gone(cells)
     for cell in cells:
         if cell.down is None:
-            cell.kill()
+            cell.put_down() if grace == BRUTAL_KILL else cell.kill()
     await _all_gone(cells)
 
 

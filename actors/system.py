@@ -30,13 +30,13 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
-from actors import backend
+from actors import backend, crashes
 from actors.actor import Actor
 from actors.backend import Future
 from actors.cell import Cell, Ignore, OwnedTask
 from actors.condemned import Condemned
 from actors.errors import ActorDown, NameTaken, StartFailed
-from actors.events import Event, EventStream
+from actors.events import CrashReport, Event, EventStream
 from actors.introspection import Node, tree
 from actors.pump import PlainCell, Pump, PumpStatistics, SpawnedCell
 from actors.reasons import Crashed, NoProc, Reason, Shutdown, StartTimeout
@@ -85,6 +85,9 @@ class System:
     watchdog
         After how many seconds in which the event loop stands still a `HandlerBlocked` event says
         in whose handler. Costs a thread. Default None: no watch.
+    log_crashes
+        Whether each `CrashReport` is also an error in the log "actors" (module `logging`). Default
+        true, so that no crash goes unnoticed; false for a program that shows them itself.
     """
 
     backend: backend.Backend
@@ -96,12 +99,19 @@ class System:
     pump: Pump
     scheduler: Scheduler | None
 
-    def __init__(self, *, plain: Plain | None = None, watchdog: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        plain: Plain | None = None,
+        watchdog: float | None = None,
+        log_crashes: bool = True,
+    ) -> None:
         self._plain = default_plain.get() if plain is None else plain
         if self._plain not in get_args(Plain):
             raise ValueError(f"plain must be one of {get_args(Plain)}, got: {plain!r}")
         if watchdog is not None and watchdog <= 0:
             raise ValueError(f"watchdog must be a number of seconds above 0, got: {watchdog!r}")
+        self._log_crashes = log_crashes
         self._patience = watchdog
         self._watchdog: Watchdog | None = None
         self._spawned: dict[Any, ChildSpec[Any]] = {}
@@ -192,6 +202,12 @@ class System:
     def publish(self, event: Event) -> None:
         """Puts an event on the system's stream."""
         self.events.publish(event)
+
+    def report_crash(self, report: CrashReport) -> None:
+        """Publishes and logs a report: for the kernel's own use."""
+        self.events.publish(report)
+        if self._log_crashes:
+            crashes.log(report)
 
     # -- starting and stopping -----------------------------------------------------------------
 
@@ -293,7 +309,7 @@ class System:
                     return await cell.ack
                 return await self._started_in_time(cell, cell.spec.start_timeout)
         except BaseException:
-            cell.kill()
+            cell.put_down()
             with anyio.CancelScope(shield=True):
                 await cell.stopped()
             raise

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from colony import sync as sync
     from colony.embed import open
+    from colony.entering import enter
     from colony.host import Host, HostFailed, Options, RunningColony, RunningService
     from colony.modes import Impossible, Wishes
     from colony.sdk import (
@@ -73,10 +74,12 @@ __all__ = [
     "TimedOut",
     "Wishes",
     "connect",
+    "enter",
     "open",
 ]
 
 _HOMES = {
+    "enter": "colony.entering",
     "open": "colony.embed",
     "Impossible": "colony.modes",
     "Wishes": "colony.modes",

@@ -39,7 +39,14 @@ from colony.logs import LineSplitter
 from colony.network.egress_proxy import EgressDenied
 from colony.network.ports import FocusChanged, ForwardOpened
 from colony.tree import SERVICES, SYSTEM
-from netns.actors import NamespaceGone, NamespaceMade, NetworkHealed, NetworkSick, Reaped
+from netns.actors import (
+    NamespaceGone,
+    NamespaceMade,
+    NetworkHealed,
+    NetworkSick,
+    Reaped,
+    WayOutOpened,
+)
 from proxy import DNS_PORTS, HTTP_PORTS
 from proxy.actors import DnsOpened, DoorOpened
 
@@ -174,6 +181,11 @@ def _dns(console: Console, event: DnsOpened) -> bytes:
 def _namespace(console: Console, event: NamespaceMade) -> bytes:
     where = f"colony-{event.colony}, {event.address}"
     return console.line("done", "namespace", where, event.seconds)
+
+
+def _way_out(console: Console, event: WayOutOpened) -> bytes:
+    text = f"{event.program}, with this user's rights"
+    return console.line("done", "way out", text, event.seconds)
 
 
 def _namespace_gone(console: Console, event: NamespaceGone) -> bytes:
@@ -323,6 +335,7 @@ _SHOWERS: Final[dict[type, Callable[[Console, Any], bytes]]] = {
     DoorOpened: _door,
     DnsOpened: _dns,
     NamespaceMade: _namespace,
+    WayOutOpened: _way_out,
     Notice: _notice,
     ForwardOpened: _forward,
     FocusChanged: _focus,

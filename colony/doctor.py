@@ -42,12 +42,34 @@ class Finding(NamedTuple):
 
 
 def _namespaces() -> Finding:
-    from netns.capability import probe
+    from netns import capability, rootless
 
-    found = probe()
+    found = capability.probe()
     if found.namespaces:
         return Finding("network", "ok", "network namespaces can be made")
-    return Finding("network", "note", f"no network namespaces: {found.reason}", found.remedy)
+    text = f"no network namespaces: {found.reason}"
+    # Whoever has the rights, and yet cannot, would fail in a user namespace as well.
+    if capability.missing_rights() is None:
+        return Finding("network", "note", text, found.remedy)
+    without = rootless.probe()
+    if without is None:
+        return Finding("network", "ok", "network namespaces can be made, rootless")
+    text = f"{text}; without root: {without.reason}"
+    return Finding("network", "note", text, f"{without.remedy}, or run Colony as root")
+
+
+def _way_out() -> Finding:
+    from colony.machine import may_open_tun, ways_out
+    from colony.modes import why_no_way_out
+    from netns import capability
+
+    if capability.missing_rights() is None:
+        return Finding("way out", "ok", "the host's own")
+    programs = ways_out()
+    reason, remedy = why_no_way_out(programs, may_open_tun())
+    if not reason:
+        return Finding("way out", "ok", f"rootless colonies go out by {programs[0]}")
+    return Finding("way out", "note", f"rootless colonies have none: {reason}", remedy)
 
 
 def _caddy() -> Finding:
@@ -184,6 +206,7 @@ def _instance() -> Finding:
 
 CHECKS: Final[tuple[Callable[[], Finding], ...]] = (
     _namespaces,
+    _way_out,
     _caddy,
     _dnsmasq,
     _names,

@@ -34,13 +34,15 @@ class Notice(Event, frozen=True, kw_only=True):
 
 
 class ProvisionStep(Event, frozen=True, kw_only=True):
-    """A step of providing what a colony needs: state is begun, done, skipped, failed or undone."""
+    """A step of providing what a colony needs: state is begun, running (with how far it is, in
+    `percent`), done, skipped, failed or undone."""
 
     colony: str
     step: str
     state: str
     detail: str
     seconds: float | None = None
+    percent: int | None = None
 
 
 class ServiceWaiting(Event, frozen=True, kw_only=True):

@@ -11,7 +11,6 @@ identity back. Works on asyncio and trio: what needs asyncio runs in a thread of
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
@@ -40,16 +39,21 @@ from actors import (
 from colony import tree
 from colony.api.history import History
 from colony.api.owner import Api, Listen
+from colony.chronicle import Chronicle
+from colony.chronicle_file import EventFiles
 from colony.config import Config
 from colony.events import Notice
 from colony.logs import Logs
-from colony.modes import Machine, Modes, Wishes, choose
+from colony.machine import look_at_machine
+from colony.modes import Modes, Wishes, choose
+from colony.network.named import NETWORKS_FILE
 from colony.paths import SOCKET, home_directory, make_private, runtime_directory
 from colony.places import Places
 from colony.preparing import prepared, taken_back
+from colony.records import encoder, journal_directory
 from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
-from netns import Instance, NetworkThread, probe
+from netns import Instance, NetworkThread
 from netns.instance import DeadInstance
 from netns.limits import raise_open_files
 from netns.names import INSTANCE_VARIABLE
@@ -178,7 +182,12 @@ class Host:
         if options.serve:  # a program that embeds us has limits of its own
             raise_open_files()
         machine = await anyio.to_thread.run_sync(look_at_machine)
-        self.modes = choose(options.wishes, machine, existing_caddy=options.caddy is not None)
+        self.modes = choose(
+            options.wishes,
+            machine,
+            existing_caddy=options.caddy is not None,
+            caddy_admin=options.caddy_admin is not None,
+        )
         runtime = options.runtime or runtime_directory()
         try:
             await anyio.to_thread.run_sync(make_private, runtime)
@@ -191,6 +200,7 @@ class Host:
         self.system.events.listen(self._note)
         self.system.events.listen(self.history.note)
         self.parts = self._parts(instance, runtime)
+        self.system.events.listen(self.parts.chronicle.note)
 
     def _look_for_despair(self) -> None:
         """Notes whether the tree has ended by itself, or never came to stand."""
@@ -221,8 +231,17 @@ class Host:
             door_kind=self.modes.proxy,
             dns=self._dns(instance),
             dns_kind=self.modes.dns,
+            chronicle=self._chronicle(instance),
             api=self._api(runtime),
+            ways_out=self.modes.ways_out,
+            relays=self.modes.network == "rootless" and self.modes.proxy == "caddy",
             logs=Logs((self.options.home or home_directory()) / "logs"),
+            networks_file=(self.options.home or home_directory()) / NETWORKS_FILE,
+        )
+
+    def _chronicle(self, instance: Instance) -> Chronicle:
+        return Chronicle(
+            EventFiles(journal_directory(self.options.home)), encoder(instance.id), os.getpid()
         )
 
     def _api(self, runtime: Path) -> Api | None:
@@ -302,10 +321,13 @@ class Host:
             for route in tree.colony_routes(config)
         }
 
-    async def add(self, config: Config, environ: Mapping[str, str] | None = None) -> RunningColony:
+    async def add(
+        self, config: Config, environ: Mapping[str, str] | None = None, *, keep: bool = False
+    ) -> RunningColony:
         """Starts a colony and returns once its services' processes run.
 
-        `environ` is the environment under the colony's own; this process's by default. Raises
+        `environ` is the environment under the colony's own; this process's by default. With `keep`
+        what was provided for it stays when it cannot be started, and the next start goes on. Raises
         `ColonyFailed`, with nothing of the colony left, if a step of starting it fails, or if this
         instance has a colony of that name, or without namespaces one with its port.
         """
@@ -317,7 +339,7 @@ class Host:
         colony = RunningColony(self, config, self.urls(config), environ)
         self._remember(colony)
         try:
-            await self._prepare_and_start(colony, environ)
+            await self._prepare_and_start(colony, environ, keep)
         except BaseException:
             if self.colonies.get(config.name) is colony:
                 del self.colonies[config.name]
@@ -327,9 +349,11 @@ class Host:
             colony.prepared.set()
         return colony
 
-    async def _prepare_and_start(self, colony: RunningColony, environ: Mapping[str, str]) -> None:
+    async def _prepare_and_start(
+        self, colony: RunningColony, environ: Mapping[str, str], keep: bool
+    ) -> None:
         with anyio.CancelScope() as colony.preparing:
-            async with self._prepared(colony.config, environ) as colony.environ:
+            async with self._prepared(colony, environ, keep) as colony.environ:
                 # From here on it is stopped by its supervisor, and not by cancelling a call to it.
                 colony.preparing = None
                 await self._start(colony)
@@ -337,15 +361,16 @@ class Host:
         raise ColonyFailed(f"colony {colony.name} was stopped before it had started")
 
     def _prepared(
-        self, config: Config, environ: Mapping[str, str]
+        self, colony: RunningColony, environ: Mapping[str, str], keep: bool
     ) -> AbstractAsyncContextManager[dict[str, str]]:
         return prepared(
-            config,
+            colony.config,
             self.options.home or home_directory(),
             environ,
             {INSTANCE_VARIABLE: self.parts.instance.id},
-            self.system.publish,
+            colony.provides,
             anyio.current_time,
+            keep=keep,
         )
 
     def _refuse_shared_ports(self, config: Config) -> None:
@@ -442,14 +467,3 @@ def _why_refused(name: str, refused: ChildRefused) -> str:
         failed = failed.term.reason
     what = f"{trail[-1]} of colony {name}" if trail else f"colony {name}"
     return f"{what} cannot start: {explain(failed)}"
-
-
-def look_at_machine() -> Machine:
-    """What this machine has. Blocks for some milliseconds."""
-    capability = probe()
-    why_not = "" if capability.namespaces else f"{capability.reason}; {capability.remedy}"
-    return Machine(
-        why_not=why_not,
-        caddy=shutil.which("caddy") is not None,
-        dnsmasq=shutil.which("dnsmasq") is not None or os.path.exists("/usr/sbin/dnsmasq"),
-    )

@@ -29,10 +29,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from colony.aside import Seat, Waiting, until_settled
 from colony.client import Client, ClientError, Gone, Problem, Stream, Unreachable, path_of
 from colony.config import Config
 from colony.exits import BY_CODE, Exit
-from colony.lanes import Lane, Table, same_terminal, wanted
+from colony.lanes import Lane, Table, providing, same_terminal, wanted
 from colony.signals import ending
 
 ECHO: Final = 0.3
@@ -48,6 +49,7 @@ TICK: Final = 1.0
 """Seconds after which the table is drawn anew, as its times go on."""
 
 STIRRED: Final = 0.1
+STEP: Final = 0.3
 """Seconds at least between two questions for what the table shows."""
 
 
@@ -55,9 +57,21 @@ class Join:
     """One `colony run` that has joined, to its exit status."""
 
     def __init__(
-        self, client: Client, configs: list[Config], *, colour: bool, leave: bool = False
+        self,
+        client: Client,
+        configs: list[Config],
+        *,
+        colour: bool,
+        leave: bool = False,
+        keep: bool = False,
+        attach: bool = False,
     ) -> None:
         self.client = client
+        self.keep = keep
+        self.attach = attach
+        self.seat: Seat | None = None
+        """While somebody sits in the terminal: what is to be shown waits."""
+        self.waiting = Waiting()
         self.configs = configs
         self.colour = colour
         self.leave = leave
@@ -95,6 +109,7 @@ class Join:
             )
             self.status = Exit.UNREACHABLE
         finally:
+            self._leave_seat()
             self._end_table()
             signal.set_wakeup_fd(previous)
             for stream in self.streams.values():
@@ -146,11 +161,48 @@ class Join:
 
     def _show(self, data: bytes) -> None:
         """Writes whole lines, and the table below them."""
+        if self.seat is not None:
+            self.waiting.add(sys.stdout.buffer, data)
+            return
         if self.table is not None:
             self.lanes.stir()
             data = self.table.around(data)
         if data:
             _write(sys.stdout.buffer, data)
+
+    # -- aside ---------------------------------------------------------------------------------
+
+    def _sit(self) -> None:
+        """In a thread: once the services are ready, somebody sits in the terminal."""
+        name = self.configs[0].name
+        with suppress(ClientError):
+            until_settled(self.client, name)
+            self._tell(functools.partial(self._sit_down, name))
+
+    def _sit_down(self, name: str) -> None:
+        if self.signal is not None or self.client.address.path is None:
+            return
+        if self.table is not None:
+            _write(sys.stdout.buffer, self.table.hide())
+        self.seat = seat = Seat(self.client.address.path, name)
+
+        def until_left() -> None:
+            seat.wait()
+            self._tell(self._get_up)
+
+        self._in_a_worker(until_left)
+
+    def _get_up(self) -> None:
+        """It is left: what has waited is shown."""
+        self.seat = None
+        for out, data in self.waiting.take():
+            self._show(data) if out is sys.stdout.buffer else _write(out, data)
+
+    def _leave_seat(self) -> None:
+        if self.seat is not None:
+            self.seat.end()
+            self.seat.wait()
+            self._get_up()
 
     def _end_table(self) -> None:
         self.lanes.end()
@@ -248,7 +300,7 @@ class Join:
         for config in self.configs:
             if self.signal is not None:
                 return
-            body = {"path": os.path.abspath(config.path), "env": environment}
+            body = {"path": os.path.abspath(config.path), "env": environment, "keep": self.keep}
             try:
                 before = self._present(config.name)
                 self.client.post("/api/colonies", body)
@@ -261,6 +313,9 @@ class Join:
                 self._tell(functools.partial(self._say, text))
             else:
                 self.added.append(config.name)
+        if self.attach and self.signal is None:
+            # By a thread that nobody waits for: a service may never get ready.
+            threading.Thread(target=self._sit, name="sit", daemon=True).start()
 
     def _present(self, name: str) -> bool:
         try:
@@ -316,6 +371,8 @@ class Join:
 
     def _stop(self) -> None:
         """Stops what was added here; of what ran before only the lines end."""
+        if self.seat is not None:
+            self.seat.end()
         for name in reversed(self.added):
             self._say(f"■ {name:<10} stopping (Ctrl-C again to kill)")
         if not self.adding:
@@ -334,6 +391,8 @@ class Join:
         line = text.encode() + b"\n"
         if self.shared:
             self._show(line)
+        elif self.seat is not None:
+            self.waiting.add(sys.stderr.buffer, line)
         else:
             _write(sys.stderr.buffer, line)
 
@@ -349,6 +408,7 @@ class Lanes:
         self.names = names
         self._tell = tell
         self._services: list[dict[str, Any]] = []
+        self._steps: list[tuple[str, dict[str, Any]]] = []
         self._stirred = threading.Event()
         self._over = False
 
@@ -374,37 +434,56 @@ class Lanes:
                 return
             mine = [each for each in colonies if each["name"] in self.names]
             services = [service for colony in mine for service in colony["services"]]
-            if services != self._services:
-                self._services = services
+            steps = [(colony["name"], colony["step"]) for colony in mine if colony["step"]]
+            if (services, steps) != (self._services, self._steps):
+                self._services, self._steps = services, steps
                 self._tell(_wake)
             time.sleep(STIRRED)
-            self._stirred.wait()
+            # How far a step has come stirs nothing.
+            self._stirred.wait(STEP if steps else None)
 
     def now(self) -> list[Lane]:
         """The lanes, their times as of now."""
         several, now = len(self.names) > 1, datetime.now(UTC)
-        return [
+
+        def passed(since: str | None) -> float | None:
+            return (now - datetime.fromisoformat(since)).total_seconds() if since else None
+
+        steps = [
+            providing(name, each["name"], each["detail"], each["percent"], passed(each["since"]))
+            for name, each in self._steps
+        ]
+        services = [
             Lane(
                 f"{each['colony']}/{each['name']}" if several else each["name"],
                 each["state"],
                 each["port"],
                 each["url"],
                 each["restarts"],
-                (now - datetime.fromisoformat(each["since"])).total_seconds()
-                if each["since"]
-                else None,
+                passed(each["since"]),
                 each["detail"] or "",
             )
             for each in self._services
         ]
+        return [*steps, *services]
 
 
-def join(client: Client, configs: list[Config], *, colour: bool, leave: bool = False) -> int:
+def join(
+    client: Client,
+    configs: list[Config],
+    *,
+    colour: bool,
+    leave: bool = False,
+    keep: bool = False,
+    attach: bool = False,
+) -> int:
     """Adds these colonies to the instance and stays until they have ended; the exit status.
 
-    With `leave` a signal ends only the following: the colonies run on.
+    With `leave` a signal ends only the following: the colonies run on. With `keep` what was
+    provided for one stays when it cannot be started. With `attach` we sit in the first one's
+    terminal once its services are ready (`colony.aside`).
     """
-    return Join(client, configs, colour=colour, leave=leave)()
+    return Join(client, configs, colour=colour, leave=leave, keep=keep, attach=attach)()
 
 
 def _write(out: Any, data: bytes) -> None:

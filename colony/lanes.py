@@ -24,6 +24,8 @@ from colony.cli import output as out
 RULE: Final = "─"
 SHARE: Final = 2
 """The table takes at most one part in so many of a terminal's rows."""
+BAR: Final = 20
+"""Columns of a bar that shows how far a step has come."""
 NARROW: Final = 20
 """Columns of a terminal below which there is no table."""
 
@@ -33,7 +35,8 @@ _NO_WRAP, _WRAP = b"\x1b[?7l", b"\x1b[?7h"
 
 
 class Lane(NamedTuple):
-    """A service as it is now. `seconds` is how long it has been so; None before it began."""
+    """A service as it is now. `seconds` is how long it has been so; None before it began. `alone`
+    says that it stands in no column, being no service."""
 
     name: str
     state: str
@@ -42,6 +45,21 @@ class Lane(NamedTuple):
     restarts: int
     seconds: float | None
     detail: str = ""
+    alone: bool = False
+
+
+def providing(
+    name: str, step: str, detail: str, percent: int | None, seconds: float | None
+) -> Lane:
+    """The lane of a step that provides what a colony needs, while it is done."""
+    done = "" if percent is None else bar(percent)
+    return Lane(name, step, None, None, 0, seconds, f"{done}{detail}", alone=True)
+
+
+def bar(percent: int) -> str:
+    """A bar of so many percent."""
+    full = percent * BAR // 100
+    return f"▕{'█' * full}{' ' * (BAR - full)}▏ {percent:>3} %  "
 
 
 Look = Callable[[], Sequence[Lane]]
@@ -60,7 +78,8 @@ def drawn(lanes: Sequence[Lane], size: os.terminal_size, *, colour: bool) -> lis
     if not lanes or room < 1 or size.columns < NARROW:
         return []
     shown = lanes if len(lanes) <= room else lanes[: room - 1]
-    lines = out.table(None, [_cells(lane, colour) for lane in shown])
+    lines = ["  ".join(filter(None, _cells(lane, colour))) for lane in shown if lane.alone]
+    lines += out.table(None, [_cells(lane, colour) for lane in shown if not lane.alone])
     if len(shown) < len(lanes):
         lines.append(_more(lanes[len(shown) :]))
     rule = out.paint(RULE * size.columns, _DIM, colour)
@@ -68,7 +87,7 @@ def drawn(lanes: Sequence[Lane], size: os.terminal_size, *, colour: bool) -> lis
 
 
 def _cells(lane: Lane, colour: bool) -> tuple[str, ...]:
-    shape = out.SHAPES.get(lane.state, "·")
+    shape = out.SHAPES.get(lane.state, "◌")
     return (
         f"{out.paint(shape, out.COLOURS.get(shape), colour)} {lane.name}",
         lane.state,
@@ -120,11 +139,15 @@ class Table:
         text = "".join(f"{line}\n" for line in lines).encode()
         return taken + data + (_PLAIN + _NO_WRAP + text + _WRAP if lines else b"")
 
+    def hide(self) -> bytes:
+        """Takes the table away, until `around` is asked again."""
+        taken, self._standing = self._taken_away(self._size().columns), []
+        return taken
+
     def end(self) -> bytes:
         """Takes the table away for good; what is written from then on is written alone."""
         self._over = True
-        taken, self._standing = self._taken_away(self._size().columns), []
-        return taken
+        return self.hide()
 
     def _taken_away(self, columns: int) -> bytes:
         """To the table's first line, and away with all below. A terminal that has become narrower

@@ -3,6 +3,7 @@
 Two ways lead to a service. Caddy dials by itself, so a route holds the namespace's address, where
 the namespace's own rules pass a connection on to 127.0.0.1. The embedded door asks a `Dialer`,
 which makes the socket inside the namespace and so reaches a listener on 127.0.0.1 or ::1 alone.
+Rootless Caddy has to be led there as well (`network.relays`).
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from actors import Actor, ActorDown, Call, Cast, Ignore, Reason, on
+from colony.network import splice
+from colony.network.relays import Relays
 from colony.network.splice import connect
 from netns import Namespace, NetworkThread
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
-from proxy import Route, TcpUpstream, Upstream, dial
+from proxy import Route, TcpUpstream, UnixUpstream, Upstream, dial
 from proxy.actors import ROUTES, PutRoutes, Routes, follow_routes
 
 
@@ -107,19 +111,30 @@ class ColonyRoutes(Actor):
     """Holds a colony's routes at the front door for as long as it lives.
 
     A route belongs to a service's definition, not to one life of its process: a restart of a
-    service touches none. With a namespace the routes lead to its address.
+    service touches none. With a namespace the routes lead to its address, or with `relays`, the
+    instance's directory, to sockets in there that lead into it.
     """
 
     def __init__(
-        self, colony: str, routes: Sequence[Route], places: Places, *, isolated: bool
+        self,
+        colony: str,
+        routes: Sequence[Route],
+        places: Places,
+        *,
+        isolated: bool,
+        relays: Path | None = None,
     ) -> None:
         self.colony = colony
         self.routes = routes
         self.places = places
         self.isolated = isolated
+        self.directory = relays
+        self.relays: Relays | None = None
         self.also: tuple[int, ...] = ()
 
     async def start(self) -> Ignore | None:
+        if self.directory is not None:
+            self.relays = Relays(self.ctx, self.directory, self._way_to)
         follow_routes(self.ctx, PutAgain())
         await self._put()
         return None
@@ -149,8 +164,13 @@ class ColonyRoutes(Actor):
             space = await owner.call(GetNamespace())
             self.places.put(self.colony, space)
             routes = tuple(led_to(route, space) for route in routes)
+        if self.relays is not None:
+            routes = tuple([relayed(each, await self.relays.to(each.port)) for each in routes])
         wanted: Any = PutRoutes(self.ctx.ref, self.colony, routes)
         await system.named(ROUTES, Routes).call(wanted)
+
+    def _way_to(self, port: int) -> splice.Dial:
+        return lambda: self.places.connect(self.colony, port)
 
     async def stopping(self, reason: Reason) -> None:
         self.places.remove(self.colony)
@@ -170,3 +190,8 @@ def led_to(route: Route, space: Namespace) -> Route:
     """The route with its upstream in a namespace."""
     upstream = TcpUpstream(route.port, address=str(space.address.v4), namespace=route.colony)
     return msgspec.structs.replace(route, upstream=upstream)
+
+
+def relayed(route: Route, path: str) -> Route:
+    """The route with its upstream behind a socket of ours."""
+    return msgspec.structs.replace(route, upstream=UnixUpstream(path))

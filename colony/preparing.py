@@ -39,11 +39,13 @@ async def prepared(
     marks: Mapping[str, str],
     publish: Callable[[ProvisionStep], None],
     now: Callable[[], float],
+    *,
+    keep: bool = False,
 ) -> AsyncIterator[dict[str, str]]:
     """The environment for the colony's services, with what was provided in it, for the block in
     which it is started. `marks` are variables by which what is run can be found after a crash.
 
-    Raises `ColonyFailed`, with everything as before.
+    Raises `ColonyFailed`, with everything as before; with `keep` what was made stays.
     """
     if config.colony.environment == Environment():
         yield dict(environ)
@@ -61,11 +63,12 @@ async def prepared(
                 state=progress.state,
                 detail=progress.detail,
                 seconds=progress.seconds,
+                percent=progress.percent,
             )
         )
 
     try:
-        async with provisioning(work, workspace_stages(), report):
+        async with provisioning(work, workspace_stages(), report, keep=keep):
             yield {**environ, **work.added}
     except ProvisionFailed as failed:
         cause = failed.cause

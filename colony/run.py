@@ -17,7 +17,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, BinaryIO, Final
 
 import anyio
@@ -25,12 +25,14 @@ import anyio.abc
 import anyio.to_thread
 
 from actors import Event, Subscription
+from colony import aside
 from colony.config import Config
 from colony.console import Console
 from colony.exits import Exit
 from colony.host import ColonyFailed, Host, HostFailed, Options, RunningColony, explain
-from colony.lanes import Lane, Table, same_terminal, wanted
+from colony.lanes import Lane, Table, providing, same_terminal, wanted
 from colony.modes import Impossible
+from colony.sdk.errors import ColonyError
 from colony.signals import ending
 from colony.tree import colony_of
 from netns import sweep
@@ -65,6 +67,7 @@ class Screen:
         self._dropped = 0
         self._more = anyio.Event()
         self._turn = anyio.Lock()
+        self._held = False
         self.broken = False
         """Whether nobody reads any more."""
 
@@ -101,18 +104,32 @@ class Screen:
             self._size += len(taken)
         await self.flush()
 
+    async def hold(self) -> None:
+        """Writes what is queued, takes the table away, and writes no more until `go_on`."""
+        async with self._turn:
+            if self.table is not None:
+                self._waiting.append(self.table.hide())
+            await self._flush(alone=True)
+            self._held = True
+
+    def go_on(self) -> None:
+        """Writes what has been queued since, and goes on."""
+        self._held = False
+        self._more.set()
+
     async def flush(self) -> None:
         """Writes all that is queued now. Two flushes at once keep the order."""
         async with self._turn:
-            await self._flush()
+            if not self._held:
+                await self._flush()
 
-    async def _flush(self) -> None:
+    async def _flush(self, alone: bool = False) -> None:
         data, self._size = b"".join(self._waiting), 0
         self._waiting.clear()
         if self._dropped:
             data = b"\xe2\x80\xa6 %d lines dropped\n" % self._dropped + data
             self._dropped = 0
-        if self.table is not None:
+        if self.table is not None and not alone:
             data = self.table.around(data)
         if data and not self.broken:
             await anyio.to_thread.run_sync(self._put, data)
@@ -128,8 +145,18 @@ class Screen:
 class Run:
     """One `colony run`, from the start of its host to the exit status."""
 
-    def __init__(self, configs: list[Config], options: Options, *, colour: bool) -> None:
+    def __init__(
+        self,
+        configs: list[Config],
+        options: Options,
+        *,
+        colour: bool,
+        keep: bool = False,
+        attach: bool = False,
+    ) -> None:
         self.configs = configs
+        self.keep = keep
+        self.attach = attach
         self.host = Host(options)
         self.console = Console(colour=colour, several=len(configs) > 1)
         table = Table(self._lanes, colour=colour) if wanted() else None
@@ -189,6 +216,9 @@ class Run:
         now, lanes = self.host.system.now(), []
         for name in self.own:
             colony = self.host.colonies.get(name)
+            if colony is not None and (step := colony.step) is not None:
+                for_it = (step.step, step.detail, step.percent, now - colony.step_began)
+                lanes.append(providing(name, *for_it))
             for each in () if colony is None else colony.statuses.values():
                 lane = Lane(
                     self.console.name(name, each.service),
@@ -211,7 +241,7 @@ class Run:
                 period = config.supervision.period
                 self.console.expect(config.name, urls, list(config.services), period)
                 try:
-                    self.colonies.append(await self.host.add(config))
+                    self.colonies.append(await self.host.add(config, keep=self.keep))
                 except ColonyFailed as error:
                     self._complain(str(error))
                     for line in error.last_lines:
@@ -231,6 +261,8 @@ class Run:
             tasks.start_soon(self._watch_colonies, tasks.cancel_scope)
             tasks.start_soon(self._watch_system, tasks.cancel_scope)
             tasks.start_soon(self._watch_operations)
+            if self.attach:
+                tasks.start_soon(self._sit)
             await self.asked.wait()
             tasks.cancel_scope.cancel()
 
@@ -276,6 +308,34 @@ class Run:
             await self.host.parts.api.operations.stop_asked.wait()
             self.asked.set()
             self.asked_again.set()
+
+    async def _sit(self) -> None:
+        """Once its services are ready: the first colony's terminal, until it is left."""
+        colony, api = self.colonies[0], self.host.parts.api
+        for name in colony.services:
+            with suppress(ColonyError):
+                await colony.service(name).ready()
+        assert api is not None
+        await api.settled.wait()
+        if not api.claimed:
+            self._warn(f"not attached: another instance is served at {api.path}")
+            return
+        screens = {self.screen, self.errors}
+        for screen in screens:
+            await screen.hold()
+        try:
+            words = aside.command(api.path, colony.name)
+            process = await anyio.open_process(words, stdin=None, stdout=None, stderr=None)
+            try:
+                await process.wait()
+            finally:
+                with suppress(ProcessLookupError):
+                    process.terminate()
+                with anyio.CancelScope(shield=True):
+                    await process.wait()
+        finally:
+            for screen in screens:
+                screen.go_on()
 
     # -- down ----------------------------------------------------------------------------------
 
@@ -376,10 +436,21 @@ async def _signals(handle: Callable[[int], Coroutine[Any, Any, None]]) -> AsyncI
         tasks.cancel_scope.cancel()
 
 
-def run(configs: list[Config], options: Options, *, colour: bool) -> int:
-    """Hosts these colonies in the foreground; returns the exit status. Blocks."""
+def run(
+    configs: list[Config],
+    options: Options,
+    *,
+    colour: bool,
+    keep: bool = False,
+    attach: bool = False,
+) -> int:
+    """Hosts these colonies in the foreground; returns the exit status. Blocks.
+
+    With `keep` what was provided for a colony stays when it cannot be started. With `attach` we
+    sit in the first one's terminal once its services are ready (`colony.aside`).
+    """
 
     async def main() -> int:
-        return await Run(configs, options, colour=colour)()
+        return await Run(configs, options, colour=colour, keep=keep, attach=attach)()
 
     return anyio.run(main)

@@ -29,9 +29,16 @@ from actors.restarts import RESTARTED
 from colony import tree
 from colony.api.types import Colony as ColonyView
 from colony.config import Config
-from colony.events import ServiceExited
+from colony.events import ProvisionStep, ServiceExited
 from colony.journal import JOURNAL, Journal, LastLines
-from colony.sdk.errors import ColonyFailed, Failed, NotFound, ServiceFailed, starting
+from colony.sdk.errors import (
+    ColonyFailed,
+    Conflict,
+    Failed,
+    NotFound,
+    ServiceFailed,
+    starting,
+)
 from colony.sdk.face import ENDED, Colony, Service
 from colony.services.board import carried_over
 from colony.services.specs import first_statuses
@@ -77,6 +84,9 @@ class RunningColony(Colony):
         """While what its environment asks for is provided, which may take minutes: cancels it."""
         self.prepared = anyio.Event()
         """Set once its start has succeeded or failed."""
+        self.step: ProvisionStep | None = None
+        """The step of providing its environment that is being done."""
+        self.step_began = 0.0
         self.stopping = False
         self.reason: str | None = None
         """Why it has ended, in words; None until then."""
@@ -91,6 +101,13 @@ class RunningColony(Colony):
 
     def __repr__(self) -> str:
         return f"<RunningColony {self.name} {self.state}>"
+
+    def provides(self, event: ProvisionStep) -> None:
+        """Notes what is being provided, and tells of it."""
+        if event.state == "begun":
+            self.step_began = event.at
+        self.step = event if event.state in ("begun", "running") else None
+        self.system.publish(event)
 
     # -- what it is ----------------------------------------------------------------------------
 
@@ -261,6 +278,8 @@ class RunningColony(Colony):
         async with AsyncExitStack() as stack:
             try:
                 session = await stack.enter_async_context(made)
+            except opening.NoTerminal as error:
+                raise Conflict(str(error), code="conflict", help=error.help) from None
             except opening.NoSession as missing:
                 raise NotFound(str(missing), code="not_found") from None
             except opening.NotStarted as error:

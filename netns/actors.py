@@ -3,6 +3,7 @@
     network      the network thread, the pool's network, the packet filter's table
     addresses    which colony has which address: survives a crash of `network`
     namespace    one colony's network, for as long as the actor lives
+    way out      (rootless) the program that takes colonies' packets out of the hub
 
 Law: what exists in the kernel exists because a task of its owner holds it, and the task takes it
 down on its way out, however the owner ends. What must survive an owner's crash is another actor's.
@@ -10,6 +11,7 @@ down on its way out, however the owner ends. What must survive an owner's crash 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Final
@@ -17,7 +19,7 @@ from typing import Final
 import anyio
 
 from actors import Actor, ActorDown, Call, Cast, Down, Event, Ignore, Refused, on
-from netns import healing, reap, sweep
+from netns import healing, reap, sweep, uplink
 from netns.errors import NetnsError
 from netns.healing import Disturbances
 from netns.instance import Instance, dead_instances
@@ -25,11 +27,14 @@ from netns.messages import IPAddress
 from netns.namespace import Egress, Namespace
 from netns.network import Network
 from netns.pool import Pool
+from netns.process import Process
 from netns.thread import NetworkThread
+from netns.uplink import KINDS, Kind, WayOut
 
 NETWORK: Final = "network"
 ADDRESSES: Final = "addresses"
-"""The names of the two actors in their system."""
+WAY_OUT: Final = "way out"
+"""The names of these actors in their system."""
 
 BETWEEN_LIVES: Final = 5.0
 """Seconds that a namespace's owner waits for the network's to be started again."""
@@ -86,6 +91,14 @@ class NetworkSick(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class WayOutOpened(Event, frozen=True, kw_only=True):
+    """Rootless colonies have a way out, by this program."""
+
+    program: str
+    pid: int
+    seconds: float
+
+
 class GetPool(Call["AddressBook", Pool | None], frozen=True):
     """The addresses as they are; None before the first time."""
 
@@ -127,16 +140,24 @@ class NetworkOwner(Actor):
     isolated
         Whether colonies get namespaces; without, the thread is there to start processes, and
         `GetNetwork` is refused.
+    way_out
+        Rootless: the way out as its owner keeps it.
 
     After a crash the network is opened again with the same addresses; the colonies' own networks
     stay as they are meanwhile.
     """
 
     def __init__(
-        self, instance: Instance, thread: NetworkThread, runtime: str, isolated: bool = True
+        self,
+        instance: Instance,
+        thread: NetworkThread,
+        runtime: str,
+        isolated: bool = True,
+        way_out: WayOut | None = None,
     ) -> None:
         self.instance = instance
         self.isolated = isolated
+        self.way_out = way_out
         self.thread = thread
         self.runtime = runtime
         self.network: Network | None = None
@@ -148,7 +169,9 @@ class NetworkOwner(Actor):
         if self.isolated:
             addresses = self.ctx.system.named(ADDRESSES, AddressBook)
             pool = await addresses.call(GetPool())
-            self.network = await Network.open(self.thread, self.instance, pool=pool)
+            self.network = await Network.open(
+                self.thread, self.instance, pool=pool, way_out=self.way_out
+            )
             addresses.tell(KeepPool(self.network.pool))
             self.ctx.run(self._tend, self.network, name="tend")
         return None
@@ -170,7 +193,7 @@ class NetworkOwner(Actor):
 
     async def _tend(self, network: Network) -> None:
         """Sees to it that the packet rules are whole, and tells whoever tends the rest."""
-        disturbances = Disturbances()
+        disturbances = await self.thread.run(Disturbances, undo=Disturbances.close)
         try:
             while True:
                 with anyio.move_on_after(healing.LOOK_AGAIN) as quiet:
@@ -200,6 +223,69 @@ class NetworkOwner(Actor):
             )
 
 
+class WayOutOwner(Actor):
+    """Rootless, owns the program by which colonies go out: the first of several that works.
+
+    instance
+        Its id, which the program bears.
+    thread
+        The network thread, running.
+    programs
+        Names of `uplink.KINDS`, tried in turn.
+    way_out
+        Where it says which there is.
+
+    Where none works there is no way out, and `NetworkSick` says so; one that ends is started again
+    by this actor's supervisor.
+    """
+
+    def __init__(
+        self, instance: str, thread: NetworkThread, programs: tuple[str, ...], way_out: WayOut
+    ) -> None:
+        self.instance = instance
+        self.thread = thread
+        self.programs = programs
+        self.way_out = way_out
+
+    async def start(self) -> Ignore | None:
+        began = self.ctx.now
+        reasons = []
+        for kind in (KINDS[name] for name in self.programs):
+            try:
+                process, pipe = await uplink.start(self.thread, kind, self.instance)
+            except NetnsError as error:
+                reasons.append(str(error))
+                continue
+            self.ctx.run(self._hold, kind, process, pipe)
+            self.ctx.run(self._ask, kind, name="ask")
+            self.way_out.kind, self.way_out.pid = kind, process.pid
+            seconds = self.ctx.now - began
+            self.ctx.system.publish(
+                WayOutOpened(at=self.ctx.now, program=kind.name, pid=process.pid, seconds=seconds)
+            )
+            return None
+        self._tell("; ".join(reasons))
+        return None
+
+    async def _hold(self, kind: Kind, process: Process, pipe: int) -> None:
+        try:
+            status = await process.wait()
+            raise NetnsError(f"{kind.name}, the colonies' way out, has ended: {status}")
+        finally:
+            self.way_out.kind, self.way_out.pid = None, 0
+            os.close(pipe)
+            await process.aclose()
+
+    async def _ask(self, kind: Kind) -> None:
+        """Finds out whether it leads anywhere. Asked once: a machine may be offline for a while."""
+        if not await uplink.answers(self.thread, kind):
+            self._tell(f"{kind.name} runs, but a name query by way of it is not answered")
+
+    def _tell(self, reason: str) -> None:
+        text = f"colonies may have no way out: {reason}"
+        self.ctx.system.publish(NetworkSick(at=self.ctx.now, colony="", reason=text))
+
+
 class GetNamespace(Call["NamespaceOwner", Namespace], frozen=True):
     """The colony's network, open."""
 
@@ -209,7 +295,7 @@ class NamespaceOwner(Actor):
 
     colony
         Whose.
-    egress, hosts, address
+    egress, hosts, address, network
         As for `Network.create`.
     """
 
@@ -219,18 +305,24 @@ class NamespaceOwner(Actor):
         egress: Egress = "nat",
         hosts: Mapping[str, IPAddress | str] | None = None,
         address: IPv4Address | None = None,
+        network: str | None = None,
     ) -> None:
         self.colony = colony
         self.egress = egress
         self.hosts = hosts
         self.address = address
+        self.network = network
         self.space: Namespace | None = None
 
     async def start(self) -> Ignore | None:
         began = self.ctx.now
         network = await self._network()
         space = await network.create(
-            self.colony, egress=self.egress, hosts=self.hosts, address=self.address
+            self.colony,
+            egress=self.egress,
+            hosts=self.hosts,
+            address=self.address,
+            network=self.network,
         )
         self.ctx.run(self._hold, space)
         self.ctx.run(self._tend, space, name="tend")

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from netns import linux, messages, names, nft
+from netns import linux, messages, names, nft, userns
 from netns.errors import NetlinkError
 from netns.hostwide import PIN_DIRECTORY
 from netns.netlink import Netlink, index_of
@@ -56,9 +56,9 @@ class Capability(msgspec.Struct, frozen=True):
 def probe() -> Capability:
     """Tries to make a namespace with a veth pair. Blocks some 5 ms; leaves nothing."""
     outcome: list[tuple[str, str]] = []
-    attempt = threading.Thread(target=lambda: outcome.append(_attempt()), name="network probe")
-    attempt.start()
-    attempt.join(_PATIENCE)
+    work = threading.Thread(target=lambda: outcome.append(attempt()), name="network probe")
+    work.start()
+    work.join(_PATIENCE)
     reason, remedy = outcome[0] if outcome else ("the kernel does not answer", _ASK_THE_HOST)
     return Capability(
         namespaces=not reason,
@@ -69,9 +69,9 @@ def probe() -> Capability:
     )
 
 
-def _attempt() -> tuple[str, str]:
+def attempt() -> tuple[str, str]:
     """(reason, remedy) of what is not possible; the thread that runs this is of no further use."""
-    missing = _missing_rights()
+    missing = missing_rights()
     if missing:
         return missing
     for what, function in (
@@ -79,7 +79,7 @@ def _attempt() -> tuple[str, str]:
         ("make a veth pair", _try_veth),
         (f"change the network's settings in {_SETTING}", _try_settings),
         ("make a mount namespace", _try_mounts),
-        (f"write to {PIN_DIRECTORY}", _try_pins),
+        *([] if userns.entered() else [(f"write to {PIN_DIRECTORY}", _try_pins)]),
     ):
         try:
             function()
@@ -90,7 +90,8 @@ def _attempt() -> tuple[str, str]:
     return "", ""
 
 
-def _missing_rights() -> tuple[str, str] | None:
+def missing_rights() -> tuple[str, str] | None:
+    """(reason, remedy) if this process lacks what it takes to change the machine's networks."""
     effective = linux.effective_capabilities()
     wanted = (("CAP_SYS_ADMIN", linux.CAP_SYS_ADMIN), ("CAP_NET_ADMIN", linux.CAP_NET_ADMIN))
     lacking = [name for name, bit in wanted if not effective >> bit & 1]

@@ -12,6 +12,9 @@ does not count.
 
 An entry whose key is under /proc/sys is a setting; /run/netns is the directory of the pins, bound
 onto itself and shared, as iproute2 does it, with "old" null if it was not there before.
+
+Rootless there is no machine to share: both the record and the pins' directory are the instance's
+(`Instance.record`, `Instance.pins`), seen in its own mount namespace alone.
 """
 
 from __future__ import annotations
@@ -92,25 +95,27 @@ def hold_setting(setting: str, value: str, instance: str, lock: str, path: Path 
         write_setting(setting, value)
 
 
-def hold_pin_directory(instance: str, lock: str, path: Path = RECORD) -> None:
+def hold_pin_directory(
+    instance: str, lock: str, path: Path = RECORD, directory: str = PIN_DIRECTORY
+) -> None:
     """Makes the pins' directory what iproute2 makes of it: a shared mount of its own.
 
     Shared, because a namespace lives as long as any mount of it anywhere: the removal of a pin
     must reach the copies in every other mount namespace.
     """
     with _record(path) as record:
-        held = record.get(PIN_DIRECTORY)
+        held = record.get(directory)
         if held is None:
-            held = Held("there" if _is_mounted(PIN_DIRECTORY) else None, None, {})
-            record[PIN_DIRECTORY] = held
+            held = Held("there" if _is_mounted(directory) else None, None, {})
+            record[directory] = held
         held.by[instance] = lock
-        os.makedirs(PIN_DIRECTORY, mode=0o755, exist_ok=True)
-        if not _is_mounted(PIN_DIRECTORY):
-            linux.bind_mount(PIN_DIRECTORY, PIN_DIRECTORY)
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        if not _is_mounted(directory):
+            linux.bind_mount(directory, directory)
             # Where the parent is shared, the new mount is its peer, and every pin would be mounted
             # a second time beneath it: only by way of private does it become a group of its own.
-            linux.set_propagation(PIN_DIRECTORY, linux.MS_PRIVATE)
-            linux.set_propagation(PIN_DIRECTORY, linux.MS_SHARED | linux.MS_REC)
+            linux.set_propagation(directory, linux.MS_PRIVATE)
+            linux.set_propagation(directory, linux.MS_SHARED | linux.MS_REC)
 
 
 def let_go(instance: str, path: Path = RECORD) -> list[str]:
@@ -135,20 +140,20 @@ def let_go(instance: str, path: Path = RECORD) -> list[str]:
 
 
 def _restore(thing: str, held: Held) -> bool:
-    if thing == PIN_DIRECTORY:
-        return held.old is None and _remove_pin_directory()
+    if held.new is None:  # the pins' directory
+        return held.old is None and _remove_pin_directory(thing)
     if held.old is None or held.old == held.new or read_setting(thing) != held.new:
         return False  # as it was, or somebody else's doing meanwhile
     write_setting(thing, held.old)
     return True
 
 
-def _remove_pin_directory() -> bool:
+def _remove_pin_directory(directory: str) -> bool:
     try:
-        if os.listdir(PIN_DIRECTORY):
+        if os.listdir(directory):
             return False
-        linux.unmount(PIN_DIRECTORY)
-        os.rmdir(PIN_DIRECTORY)
+        linux.unmount(directory)
+        os.rmdir(directory)
     except OSError as error:
         if error.errno in (errno.EBUSY, errno.ENOTEMPTY, errno.ENOENT, errno.EINVAL):
             return False  # somebody uses it, or it has gone: not ours any more

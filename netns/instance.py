@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from netns import locks, names
+from netns import hostwide, locks, names, userns
 
 _REGISTRY: Final = "registry"
 _ATTEMPTS: Final = 100
@@ -75,6 +75,16 @@ class Instance:
         return names.instance_number(self.id)
 
     @property
+    def pins(self) -> str:
+        """The directory of its colonies' pins: the machine's, or rootless one of its own."""
+        return _pins_below(self.directory)
+
+    @property
+    def record(self) -> Path:
+        """The record of the settings that it has changed: the machine's, or rootless its own."""
+        return _record_below(self.directory)
+
+    @property
     def lock(self) -> str:
         """The path of the lock file, for others to ask whether this instance lives."""
         return str(self.directory / "lock")
@@ -107,6 +117,15 @@ class DeadInstance:
     def __repr__(self) -> str:
         return f"<DeadInstance {self.id}>"
 
+    @property
+    def pins(self) -> str:
+        """As for an `Instance`; what this process may see of them."""
+        return _pins_below(self.directory)
+
+    @property
+    def record(self) -> Path:
+        return _record_below(self.directory)
+
     def bury(self, *, remove: bool) -> None:
         """Lets go of it: with `remove` its directory goes too, else it can be found again."""
         fd, self._fd = self._fd, None
@@ -134,6 +153,14 @@ def dead_instances(runtime: str | os.PathLike[str]) -> list[DeadInstance]:
 def is_living(runtime: str | os.PathLike[str], id: str) -> bool:
     """Whether the instance lives, as far as this runtime directory knows."""
     return locks.is_held(_instances(runtime) / names.check_instance(id) / "lock")
+
+
+def _pins_below(directory: Path) -> str:
+    return str(directory / "netns") if userns.entered() else hostwide.PIN_DIRECTORY
+
+
+def _record_below(directory: Path) -> Path:
+    return directory / "host.json" if userns.entered() else hostwide.RECORD
 
 
 def _instances(runtime: str | os.PathLike[str]) -> Path:

@@ -26,7 +26,7 @@ import msgspec
 
 from netns import messages
 from netns.errors import NetlinkError
-from netns.messages import IPNetwork, Request
+from netns.messages import IPAddress, IPNetwork, Request
 from netns.rtnl import ifinfmsg, rtmsg
 
 _SOL_NETLINK: Final = 270
@@ -131,6 +131,14 @@ class Netlink:
         """Every route of the family, in all tables, the default routes too."""
         return [_route(data) for data in self._collect(messages.dump_routes(family))]
 
+    def route_to(self, address: IPAddress) -> Route | None:
+        """The route that a packet for this address takes; None if there is none."""
+        try:
+            (data,) = self._collect(messages.get_route(address))
+        except NetlinkError:
+            return None
+        return _route(data)
+
     def _send(self, requests: tuple[Request, ...]) -> dict[int, Request]:
         waiting, parts = {}, []
         for request in requests:
@@ -176,10 +184,10 @@ def _refusal(request: Request, flags: int, body: bytes) -> NetlinkError | None:
     number = -_ERRNO.unpack_from(body, _HEADER.size)[0]
     if number == 0 or number in request.tolerated:
         return None
-    return NetlinkError(request.doing, number, _explanation(flags, body))
+    return NetlinkError(request.doing, number, explanation(flags, body))
 
 
-def _explanation(flags: int, body: bytes) -> str:
+def explanation(flags: int, body: bytes) -> str:
     """The text of the extended acknowledgement, "" without one."""
     if not flags & _F_ACK_TLVS:
         return ""

@@ -42,39 +42,39 @@ class Pin(msgspec.Struct, frozen=True):
     inode: int | None
 
 
-def path_of(colony: str) -> str:
-    return os.path.join(PIN_DIRECTORY, names.namespace_name(colony))
+def path_of(colony: str, directory: str = PIN_DIRECTORY) -> str:
+    return os.path.join(directory, names.namespace_name(colony))
 
 
-def reserve(colony: str, instance: str) -> None:
+def reserve(colony: str, instance: str, directory: str = PIN_DIRECTORY) -> None:
     """Takes the name. Raises `FileExistsError` if it is taken."""
-    mine = os.open(PIN_DIRECTORY, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o444)
+    mine = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o444)
     try:
         os.write(mine, instance.encode())
-        directory = os.open(PIN_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # A directory descriptor makes Python call linkat, which alone follows /proc's link.
-            os.link(f"/proc/self/fd/{mine}", path_of(colony), src_dir_fd=directory)
+            os.link(f"/proc/self/fd/{mine}", path_of(colony, directory), src_dir_fd=opened)
         finally:
-            os.close(directory)
+            os.close(opened)
     finally:
         os.close(mine)
 
 
-def mount(colony: str, net: int) -> None:
+def mount(colony: str, net: int, directory: str = PIN_DIRECTORY) -> None:
     """Mounts the namespace behind the descriptor over the reserved name."""
-    linux.bind_mount(f"/proc/thread-self/fd/{net}", path_of(colony))
+    linux.bind_mount(f"/proc/thread-self/fd/{net}", path_of(colony, directory))
 
 
-def remove(colony: str) -> None:
+def remove(colony: str, directory: str = PIN_DIRECTORY) -> None:
     """Unmounts and removes the pin, mounted or not, there or not."""
-    path = path_of(colony)
+    path = path_of(colony, directory)
     with contextlib.suppress(OSError):
         linux.unmount(path, detach=True)
     Path(path).unlink(missing_ok=True)
 
 
-def forget_copies() -> None:
+def forget_copies(directory: str = PIN_DIRECTORY) -> None:
     """Unmounts all that is mounted at the pins' directory and below it, in the caller's own mount
     namespace.
 
@@ -83,13 +83,27 @@ def forget_copies() -> None:
     out of sight beneath, until the one above is gone.
     """
     with contextlib.suppress(OSError):
-        linux.unmount(PIN_DIRECTORY, detach=True)
-    while found := _mounted(PIN_DIRECTORY):
+        linux.unmount(directory, detach=True)
+    while found := _mounted(directory):
         for path in found:
             with contextlib.suppress(OSError):
                 linux.unmount(path, detach=True)
-        if _mounted(PIN_DIRECTORY) == found:
+        if _mounted(directory) == found:
             return  # locked by a mount namespace of somebody with more rights
+
+
+def are_doubled(directory: str = PIN_DIRECTORY) -> bool:
+    """Whether the pins' directory, in the caller's mount namespace, is a peer of the mount that it
+    is on, so that what is mounted in one appears in the other."""
+    groups: dict[bytes, set[bytes]] = {}
+    doubled = False
+    with open("/proc/thread-self/mountinfo", "rb") as file:
+        for line in file:
+            number, parent, _, _, point, _, *rest = line.split(b" ")
+            groups[number] = set(rest[: rest.index(b"-")])
+            if point == os.fsencode(directory):
+                doubled = bool(groups[number] & groups.get(parent, set()))
+    return doubled
 
 
 def _mounted(directory: str) -> list[str]:
@@ -100,10 +114,10 @@ def _mounted(directory: str) -> list[str]:
     return sorted(os.fsdecode(p) for p in points if p == at or p.startswith(below))
 
 
-def read(thread: NetworkThread, colony: str) -> Pin | None:
+def read(thread: NetworkThread, colony: str, directory: str = PIN_DIRECTORY) -> Pin | None:
     """What the colony's pin is, None if there is none. On the network thread."""
     try:
-        fd = os.open(path_of(colony), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path_of(colony, directory), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
@@ -118,19 +132,21 @@ def read(thread: NetworkThread, colony: str) -> Pin | None:
         os.close(fd)
 
 
-def listed(thread: NetworkThread) -> list[Pin]:
+def listed(thread: NetworkThread, directory: str = PIN_DIRECTORY) -> list[Pin]:
     """Every pin whose name is of our form. On the network thread."""
     try:
-        entries = sorted(os.listdir(PIN_DIRECTORY))
+        entries = sorted(os.listdir(directory))
     except FileNotFoundError:
         return []
     colonies = [colony for entry in entries if (colony := names.colony_of(entry))]
-    return [pin for colony in colonies if (pin := read(thread, colony))]
+    return [pin for colony in colonies if (pin := read(thread, colony, directory))]
 
 
-def name_taken(thread: NetworkThread, colony: str, instance: str) -> NameTaken:
+def name_taken(
+    thread: NetworkThread, colony: str, instance: str, directory: str = PIN_DIRECTORY
+) -> NameTaken:
     """The error for a name that could not be reserved, saying who has it."""
-    pin = read(thread, colony)
+    pin = read(thread, colony, directory)
     owner = pin.instance if pin else None
     name = names.namespace_name(colony)
     if owner == instance:

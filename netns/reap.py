@@ -85,12 +85,12 @@ async def reap(thread: NetworkThread, dead: DeadInstance) -> Reaped:
     reaped = Reaped(dead.id)
     with anyio.CancelScope(shield=True):
         try:
-            found = await thread.run(_pins_of, thread, dead.id) if may_remove() else []
+            found = await thread.run(_pins_of, thread, dead) if may_remove() else []
             inodes = [sweep.in_namespace(pin.inode) for pin in found if pin.inode is not None]
             killed = await sweep.kill_all(sweep.either(sweep.marked(dead.id), *inodes))
             reaped = Reaped(dead.id, processes=tuple(killed))
             if may_remove():
-                reaped = await thread.run(_remove, dead.id, found, tuple(killed))
+                reaped = await thread.run(_remove, dead, found, tuple(killed))
         except BaseException:
             await anyio.to_thread.run_sync(lambda: dead.bury(remove=False))
             raise
@@ -105,12 +105,13 @@ def may_remove() -> bool:
     return linux.effective_capabilities() & wanted == wanted
 
 
-def _pins_of(thread: NetworkThread, instance: str) -> list[Pin]:
-    return [pin for pin in pins.listed(thread) if pin.instance == instance]
+def _pins_of(thread: NetworkThread, dead: DeadInstance) -> list[Pin]:
+    return [pin for pin in pins.listed(thread, dead.pins) if pin.instance == dead.id]
 
 
-def _remove(instance: str, found: list[Pin], killed: tuple[Killed, ...]) -> Reaped:
+def _remove(dead: DeadInstance, found: list[Pin], killed: tuple[Killed, ...]) -> Reaped:
     """On the network thread."""
+    instance = dead.id
     errors: list[str] = []
 
     def attempt(function: Callable[[], list[str]]) -> tuple[str, ...]:
@@ -126,20 +127,20 @@ def _remove(instance: str, found: list[Pin], killed: tuple[Killed, ...]) -> Reap
     reaped = Reaped(
         instance=instance,
         processes=killed,
-        namespaces=attempt(lambda: _remove_pins(found)),
+        namespaces=attempt(lambda: _remove_pins(found, dead.pins)),
         links=links,
         routes=routes,
         tables=attempt(lambda: _remove_tables(instance)),
-        settings=attempt(lambda: hostwide.let_go(instance)),
+        settings=attempt(lambda: hostwide.let_go(instance, dead.record)),
     )
     if errors:
         raise NetnsError(f"cleaning up after the dead instance {instance}: {'; '.join(errors)}")
     return reaped
 
 
-def _remove_pins(found: list[Pin]) -> list[str]:
+def _remove_pins(found: list[Pin], directory: str) -> list[str]:
     for pin in found:
-        pins.remove(pin.colony)
+        pins.remove(pin.colony, directory)
     return [names.namespace_name(pin.colony) for pin in found]
 
 

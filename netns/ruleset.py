@@ -31,11 +31,12 @@ colonies have no egress. Between the host and a colony nothing is forwarded, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
 from ipaddress import IPv4Address, IPv6Address
+from socket import IPPROTO_TCP, IPPROTO_UDP
 from typing import Any, Final
 
-from netns import names
+from netns import names, nfnetlink
 
 Command = dict[str, Any]
 Expression = dict[str, Any]
@@ -50,7 +51,7 @@ SETS: Final[dict[str, Any]] = {
 }
 
 # chain → (type, hook, priority)
-_INNER_CHAINS: Final = {"prerouting": ("nat", "prerouting", -100)}
+INNER_CHAIN: Final = "prerouting"
 HOST_CHAINS: Final = {
     "input": ("filter", "input", 0),
     "forward": ("filter", "forward", 0),
@@ -58,6 +59,7 @@ HOST_CHAINS: Final = {
 }
 
 _DETOURS: Final = "detours"
+_HERE: Final = bytes((127, 0, 0, 1))
 
 _ACCEPT: Final[Expression] = {"accept": None}
 _DROP: Final[Expression] = {"drop": None}
@@ -94,27 +96,44 @@ _NEIGHBOURS: Final = _match(
 _TO_LOCAL: Final = _match({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
 
 
-def inner_rules() -> list[Command]:
+@functools.cache
+def inner_table() -> tuple[nfnetlink.Message, ...]:
     """The table inside a namespace: what arrives for it goes to 127.0.0.1."""
-    arrives = [_meta("iifname", names.INNER_INTERFACE), _TO_LOCAL]
-    port = {"payload": {"protocol": "tcp", "field": "dport"}}
-    other = {"map": {"key": port, "data": f"@{_DETOURS}"}}
-    table, chain = names.INNER_TABLE, "prerouting"
-    here = {"family": "ip", "addr": "127.0.0.1"}
-    detours = {"family": FAMILY, "table": table, "name": _DETOURS}
-    return [
-        *_table(table, _INNER_CHAINS),
-        {"add": {"map": {**detours, "type": "inet_service", "map": "inet_service"}}},
-        _rule(table, chain, [*arrives, _meta("l4proto", "tcp"), {"dnat": {**here, "port": other}}]),
-        _rule(table, chain, [*arrives, _meta("l4proto", {"set": ["tcp", "udp"]}), {"dnat": here}]),
-    ]
+    table, chain = names.INNER_TABLE, INNER_CHAIN
+    arrives = (*nfnetlink.comes_by(names.INNER_INTERFACE), *nfnetlink.is_for_us())
+    tcp, udp = nfnetlink.is_protocol(IPPROTO_TCP), nfnetlink.is_protocol(IPPROTO_UDP)
+    other = (*nfnetlink.by_map(_DETOURS), *nfnetlink.lead_to(_HERE, port=True))
+    return (
+        nfnetlink.add_table(table),
+        nfnetlink.add_nat_chain(table, chain, -100),
+        nfnetlink.add_port_map(table, _DETOURS),
+        nfnetlink.add_rule(table, chain, *arrives, *tcp, *other),
+        *(
+            nfnetlink.add_rule(table, chain, *arrives, *kind, *nfnetlink.lead_to(_HERE))
+            for kind in (tcp, udp)
+        ),
+    )
 
 
-def detour(verb: str, port: int, other: int) -> list[Command]:
-    """Adds a port that is reached at another one on 127.0.0.1, or (`verb` "delete") takes it back.
-    Inside a namespace."""
-    place = {"family": FAMILY, "table": names.INNER_TABLE, "name": _DETOURS}
-    return [{verb: {"element": {**place, "elem": [[port, other]]}}}]
+INNER_RULES: Final = 3
+"""How many rules `inner_table` has."""
+
+
+def add_detour(port: int, other: int) -> nfnetlink.Message:
+    """A port that is reached at another one on 127.0.0.1. Inside a namespace."""
+    key, value = port.to_bytes(2, "big"), other.to_bytes(2, "big")
+    return nfnetlink.add_element(names.INNER_TABLE, _DETOURS, key, value)
+
+
+def delete_detour(port: int) -> nfnetlink.Message:
+    """Takes it back."""
+    return nfnetlink.delete_element(names.INNER_TABLE, _DETOURS, port.to_bytes(2, "big"))
+
+
+def inner_detours(packets: nfnetlink.Packets) -> dict[int, int]:
+    """The detours that are there."""
+    found = packets.elements(names.INNER_TABLE, _DETOURS)
+    return {int.from_bytes(key, "big"): int.from_bytes(other, "big") for key, other in found}
 
 
 def host_rules(instance: str) -> list[Command]:
@@ -166,12 +185,33 @@ def element(
 ) -> list[Command]:
     """Adds a colony's addresses to, or (`verb` "delete") takes them from, those that reach out."""
     table = names.table_name(instance)
-    found: Iterable[tuple[str, IPv4Address | IPv6Address | None]] = (("nat4", v4), ("nat6", v6))
     return [
         {verb: {"element": {"family": FAMILY, "table": table, "name": name, "elem": [str(value)]}}}
-        for name, value in found
-        if value is not None
+        for name, value in _sets_of(v4, v6)
     ]
+
+
+def let_out(
+    instance: str, v4: IPv4Address | None, v6: IPv6Address | None
+) -> tuple[nfnetlink.Message, ...]:
+    """Adds a colony's addresses to those that reach out."""
+    table = names.table_name(instance)
+    return tuple(nfnetlink.add_element(table, s, value.packed) for s, value in _sets_of(v4, v6))
+
+
+def keep_in(
+    instance: str, v4: IPv4Address | None, v6: IPv6Address | None
+) -> tuple[nfnetlink.Message, ...]:
+    """Takes them from those."""
+    table = names.table_name(instance)
+    return tuple(nfnetlink.delete_element(table, s, value.packed) for s, value in _sets_of(v4, v6))
+
+
+def _sets_of(
+    v4: IPv4Address | None, v6: IPv6Address | None
+) -> list[tuple[str, IPv4Address | IPv6Address]]:
+    found: tuple[tuple[str, IPv4Address | IPv6Address | None], ...] = (("nat4", v4), ("nat6", v6))
+    return [(name, value) for name, value in found if value is not None]
 
 
 def remove_table(table: str) -> list[Command]:

@@ -20,6 +20,10 @@ thread must never be a parent.
 
 A socket made inside a namespace stays there, whoever uses it: 5 µs for a way in that reaches
 0.0.0.0, 127.0.0.1 and ::1 alike, which no packet rule does.
+
+Rootless (`userns`) its home is the hub, out of which it cannot go. What has to be done on the
+host's own network, such as to start a process there, a second thread does, which has never left
+(`on_host`); otherwise that is this thread itself.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ import anyio
 import msgspec
 
 from actors import backend
-from netns import linux
+from netns import linux, userns
 from netns.errors import NetnsError, ThreadClosed
 
 T = TypeVar("T")
@@ -103,9 +107,12 @@ class NetworkThread:
     jobs before it end. A job must not wait for anything but the kernel: all others wait behind it.
     """
 
-    __slots__ = ("_callers", "_home", "_jobs", "_lost", "_open", "_thread")
+    __slots__ = ("_callers", "_companion", "_home", "_jobs", "_lost", "_open", "_stays", "_thread")
 
-    def __init__(self) -> None:
+    def __init__(self, *, stays: bool = False) -> None:
+        """`stays`: whether it stays on the host's network where the others live in a hub."""
+        self._stays = stays
+        self._companion: NetworkThread | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._home = Place(-1)
@@ -134,6 +141,9 @@ class NetworkThread:
         self._open = True
         try:
             await self.run(self._settle)
+            if userns.entered() and not self._stays:
+                self._companion = NetworkThread(stays=True)
+                await self._companion.start()
         except BaseException:
             await self.close()
             raise
@@ -148,6 +158,9 @@ class NetworkThread:
             return
         self._open = False
         with anyio.CancelScope(shield=True):
+            companion, self._companion = self._companion, None
+            if companion is not None:
+                await companion.close()
             try:
                 # A cancelled caller may still have something to undo here.
                 while self._callers:
@@ -157,6 +170,16 @@ class NetworkThread:
                 self._jobs.put(None)
                 self._thread.join()  # it has nothing left to do: microseconds
                 self._thread = None
+
+    @property
+    def on_host(self) -> NetworkThread:
+        """The thread that stands on the host's own network: this one, but for rootless."""
+        return self._companion or self
+
+    @property
+    def home(self) -> Place:
+        """Where it stands between two jobs: on the host's network, or rootless in the hub."""
+        return self._home
 
     async def run(
         self,
@@ -302,6 +325,8 @@ class NetworkThread:
 
     def _settle(self) -> None:
         linux.unshare(linux.CLONE_FS, "taking a file-system context of its own")
+        if userns.entered() and not self._stays:
+            userns.enter_hub()
         net = os.open(linux.NET_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         mnt = os.open(linux.MOUNT_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         self._home = Place(net, mnt)

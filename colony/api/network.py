@@ -13,6 +13,7 @@ from colony.api.network_types import (
     Focused,
     Forwarded,
     Listening,
+    NamedNetwork,
     NetworkGroup,
     NetworkMember,
     Ping,
@@ -49,15 +50,42 @@ class NetworkOperations:
         )
 
     async def list_networks(self, ask: Ask) -> tuple[NetworkGroup, ...]:
-        members = await self._members()
-        names = sorted({member.network or "" for member in members})
+        members, subnets = await self._members(), await self._subnets()
+        names = sorted({*(member.network or "" for member in members), *subnets})
         return tuple(
             NetworkGroup(
                 name,
                 tuple(_view(each, members) for each in members if (each.network or "") == name),
+                subnets.get(name),
             )
             for name in names
         )
+
+    async def create_network(self, ask: Ask) -> NamedNetwork:
+        from colony.config.values import Refused as Wrong
+        from colony.config.values import name as check_name
+        from colony.network.named import CreateNetwork, read_subnet
+
+        try:
+            name = check_name(ask.body.name)
+        except Wrong as wrong:
+            raise invalid([Advice("name", f"a network's name {wrong.message}")]) from None
+        try:
+            if ask.body.subnet is not None:
+                read_subnet(ask.body.subnet)
+        except ValueError as error:
+            raise invalid([Advice("subnet", str(error))]) from None
+        subnet = await self._named(CreateNetwork(name, ask.body.subnet))
+        return NamedNetwork(name, subnet)
+
+    async def remove_network(self, ask: Ask) -> NamedNetwork:
+        from colony.network.named import RemoveNetwork
+
+        name = ask.names["network"]
+        subnets = await self._subnets()
+        if name not in subnets:
+            raise unknown("network", name, sorted(subnets))
+        return NamedNetwork(name, await self._named(RemoveNetwork(name)))
 
     async def get_network(self, ask: Ask) -> NetworkGroup:
         groups = {group.name: group for group in await self.list_networks(ask)}
@@ -138,6 +166,23 @@ class NetworkOperations:
             raise conflict(str(refused), "see them: colony net ports") from None
         except ActorDown as down:
             raise ApiError("failed", f"the host's ports have no owner just now: {down}") from None
+
+    async def _named(self, message: Call[Any, Any]) -> Any:
+        from colony.network.named import NETWORKS, NamedNetworks
+
+        if not self.host.parts.isolated:
+            raise conflict("colonies are on the host's network here", "see why: colony doctor")
+        try:
+            return await self.host.system.named(NETWORKS, NamedNetworks).call(message)
+        except Refused as refused:
+            raise conflict(str(refused), "see them: colony net list") from None
+        except ActorDown as down:
+            raise ApiError("failed", f"the networks have no owner just now: {down}") from None
+
+    async def _subnets(self) -> dict[str, str]:
+        from colony.network.named import GetNetworks
+
+        return await self._named(GetNetworks()) if self.host.parts.isolated else {}
 
     def _forwarded(self, standing: Standing) -> Forwarded:
         forward = standing.forward

@@ -145,7 +145,7 @@ class Operations(NetworkOperations, TerminalOperations):
             self._same_or_conflict(present, config)
             await self._wait_if_asked(present, body)
             return Answer(self.views.colony(present), 200)
-        colony = await self._add(config, body.env)
+        colony = await self._add(config, body.env, keep=body.keep)
         await self._wait_if_asked(colony, body)
         return Answer(self.views.colony(colony), 201, f"/api/colonies/{colony.name}")
 
@@ -167,10 +167,12 @@ class Operations(NetworkOperations, TerminalOperations):
             steps(present.config, config),
         )
 
-    async def _add(self, config: Config, environ: dict[str, str] | None) -> RunningColony:
+    async def _add(
+        self, config: Config, environ: dict[str, str] | None, *, keep: bool = False
+    ) -> RunningColony:
         await self.host.opened.wait()
         try:
-            return await self.host.add(config, environ)
+            return await self.host.add(config, environ, keep=keep)
         except ColonyFailed as failed:
             if config.name in self.host.colonies:
                 raise conflict(str(failed), "give it another name, or stop that one") from None

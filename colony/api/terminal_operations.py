@@ -8,9 +8,10 @@ import msgspec
 
 from actors import ActorDown
 from colony.api import terminal_types as tt
-from colony.api.problems import ApiError, unknown
+from colony.api.problems import ApiError, conflict, unknown
 from colony.terminals import opening
 from colony.terminals.screen import NoEmulator
+from colony.terminals.service import ServiceTerminal
 from colony.terminals.session import Describe, Type
 from colony.terminals.sizes import Size
 
@@ -49,6 +50,9 @@ class TerminalOperations:
     async def end_terminal(self, ask: Ask) -> tt.TerminalEnded:
         colony, name = self.living(ask), ask.names["terminal"]
         try:
+            if isinstance(await opening.found(colony, name), ServiceTerminal):
+                words = f"{name} is a service, which ends otherwise than a terminal"
+                raise conflict(words, f"stop it: colony stop {colony.name}/{name}")
             await opening.end(colony, name)
         except opening.NoSession as error:
             raise no_session(colony, error) from None
@@ -67,9 +71,14 @@ class TerminalOperations:
     async def type_terminal(self, ask: Ask) -> tt.Terminal:
         colony, name = self.living(ask), ask.names["terminal"]
         try:
-            ref = await opening.session(colony, name)
-            await ref.call(Type(ask.body.text.encode()))
-            found = await ref.call(Describe())
+            which = await opening.found(colony, name)
+            if isinstance(which, ServiceTerminal):
+                await which.write(ask.body.text.encode())
+                every = await opening.describe(colony)
+                found = next(each for each in every if each.service == name)
+            else:
+                await which.call(Type(ask.body.text.encode()))
+                found = await which.call(Describe())
         except opening.NoSession as error:
             raise no_session(colony, error) from None
         except ActorDown:
@@ -78,5 +87,7 @@ class TerminalOperations:
 
 
 def no_session(colony: RunningColony, error: opening.NoSession) -> ApiError:
-    """The problem of a session that is not there."""
+    """The problem of a terminal that is not there."""
+    if isinstance(error, opening.NoTerminal):
+        return conflict(str(error), error.help)
     return unknown(f"terminal in colony {colony.name} called", error.name, error.known)

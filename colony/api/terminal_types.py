@@ -8,7 +8,8 @@ from msgspec import Meta, Struct
 
 
 class Terminal(Struct, frozen=True):
-    """A terminal session. `bytes` is how much its program has written so far."""
+    """A terminal session, or the terminal of a service, which then is `service`. `pid` is 0 while
+    no process runs; `bytes` is how much has been written so far."""
 
     colony: str
     name: str
@@ -19,6 +20,7 @@ class Terminal(Struct, frozen=True):
     viewers: int
     title: str
     bytes: int
+    service: str = ""
 
 
 class CreateTerminal(Struct, frozen=True, forbid_unknown_fields=True):

@@ -39,6 +39,9 @@ MESSAGE_MAX: Final = 1024 * 1024
 START_TIMEOUT: Final = 15.0
 """Seconds in which a command's first message has to come."""
 
+LAST_WORDS: Final = 2.0
+"""Seconds that what a viewer had typed when it left may take to be typed."""
+
 GONE: Final = 1001
 REFUSED: Final = 1008
 
@@ -239,13 +242,22 @@ class Terminals:
         other: Connected,
         hear: Callable[[Told], Awaitable[bool]],
     ) -> None:
-        """Until the program has ended and all is sent, or the viewer goes."""
+        """Until the program has ended and all is sent, or the viewer goes.
+
+        What a viewer typed before it went, whose connection may have been cut by then, is typed.
+        """
         down = asyncio.ensure_future(self._send(socket, other))
         up = asyncio.ensure_future(self._receive(socket, other, hear))
         tasks = {down, up}
         self._open |= tasks
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                await asyncio.wait({up}, timeout=LAST_WORDS)
+                raise
+            if down.done() and not down.cancelled() and down.exception() is not None:
+                await asyncio.wait({up}, timeout=LAST_WORDS)
         finally:
             for task in tasks:
                 task.cancel()
@@ -297,9 +309,11 @@ async def join(colony: RunningColony, name: str, query: AttachQuery) -> opening.
             size=size_of(query.rows, query.columns),
             since=query.since,
         )
+    except opening.NoTerminal as error:
+        raise conflict(str(error), error.help) from None
     except opening.NoSession as error:
         what = f"terminal in colony {colony.name} called"
-        raise unknown(what, name, (*error.known, MAIN)) from None
+        raise unknown(what, name, dict.fromkeys((MAIN, *error.known))) from None
     except opening.NotStarted as error:
         raise ApiError("failed", str(error)) from None
 

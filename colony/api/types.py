@@ -78,9 +78,20 @@ class Service(Struct, frozen=True):
     period_ms: Milliseconds = 0.0
 
 
+class Providing(Struct, frozen=True):
+    """A step of providing what a colony needs, while it is done: since when, and how far it is by
+    its command's own word, in percent."""
+
+    name: str
+    detail: str
+    since: datetime
+    percent: int | None = None
+
+
 class Colony(Struct, frozen=True):
     """A colony as it is now. `reason` says why it ended, if it has; `path` is its colony.toml;
-    `exit_code` is that of the service with `exit_colony` with which it ended."""
+    `exit_code` is that of the service with `exit_colony` with which it ended; `step` is what is
+    being provided for it before it starts."""
 
     name: str
     state: ColonyState
@@ -92,6 +103,7 @@ class Colony(Struct, frozen=True):
     culprit: str | None = None
     exit_code: int | None = None
     address: str | None = None
+    step: Providing | None = None
     timings_ms: dict[str, float] = {}
 
 
@@ -109,6 +121,8 @@ class CreateColony(Struct, frozen=True, forbid_unknown_fields=True):
         below the instance's workspaces.
     env
         The environment under the colony's own; default the instance's.
+    keep
+        Should a step of providing its environment fail, leave what was made. Default false.
     wait
         Answer only once every service is ready, or one has failed. Default false.
     timeout_ms
@@ -121,6 +135,7 @@ class CreateColony(Struct, frozen=True, forbid_unknown_fields=True):
     template: Name | None = None
     workspace: str | None = None
     env: dict[str, str] | None = None
+    keep: bool = False
     wait: bool = False
     timeout_ms: Annotated[float, Meta(ge=0, le=3_600_000)] = 60_000
 

@@ -78,8 +78,16 @@ class Views:
             culprit=colony.culprit,
             exit_code=colony.exit_code,
             address=colony.address,
+            step=self._step(colony),
             timings_ms={name: round(ms, 3) for name, ms in colony.timings.items()},
         )
+
+    def _step(self, colony: RunningColony) -> t.Providing | None:
+        step = colony.step
+        if step is None:
+            return None
+        since = time.time() - (self.host.system.now() - colony.step_began)
+        return t.Providing(step.step, step.detail, moment(since), step.percent)
 
     def service(self, service: RunningService) -> t.Service:
         status, colony = service.status, service.colony

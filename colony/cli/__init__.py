@@ -58,6 +58,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "rm": Entry("new", "Remove a colony's workspace, database and logs.", "Files"),
     "init": Entry("init", "Write a colony.toml for what is in a folder.", "Files"),
     "validate": Entry("files", "Check a colony.toml.", "Files"),
+    "simulate": Entry("simulate", "Try a restart policy against faults, in virtual time.", "Files"),
     "template": Entry("template", "List, show and make templates.", "Files"),
     "schema": Entry("files", "Print the JSON Schema of colony.toml, or the API's.", "Files"),
     "daemon": Entry("daemon", "Control the instance in the background.", "Instance"),

@@ -41,8 +41,9 @@ def attach(
 ) -> None:
     """Attach to a terminal inside a colony; detach with Ctrl-] d, and it goes on without you.
 
-    TERMINAL is a number that `colony terminals` lists; default: the one of [terminal] in
-    colony.toml, which is started if need be. The exit status is its program's.
+    TERMINAL is a number that `colony terminals` lists, or a service with pty = true; default: the
+    one of [terminal] in colony.toml, which is started if need be. The exit status is its program's.
+    A service goes on being shown over its restarts, until its colony ends.
     """
     try:
         keys = parse(detach_keys)
@@ -50,13 +51,25 @@ def attach(
         raise Failed(Exit.WRONG, str(error)) from None
     if words and not new:
         raise Failed(Exit.WRONG, "a command needs a terminal of its own", "colony attach --new …")
-    name, slash, terminal = (target or "").partition("/")
+    name, slash, terminal = named(session, target or "").partition("/")
     colony = checked(session, name or None)
     if new:
         if slash:
             raise Failed(Exit.WRONG, f"--new gets a number by itself, got: {target}")
         terminal = _started(session, colony, words)
     sys.exit(_attached(session, colony, terminal or MAIN, read_only, keys))
+
+
+def named(session: Session, target: str) -> str:
+    """`web` → `blog/web`, where blog is the nearest file's colony, and `web` is none."""
+    if "/" in target or not target or target in [each["name"] for each in session.colonies]:
+        return target
+    here = session.nearest()
+    for each in session.colonies:
+        mine = here is not None and os.path.realpath(each["path"]) == os.path.realpath(here)
+        if mine and target in [service["name"] for service in each["services"]]:
+            return f"{each['name']}/{target}"
+    return target
 
 
 def checked(session: Session, name: str | None) -> str:
@@ -72,6 +85,11 @@ def _started(session: Session, colony: str, words: tuple[str, ...]) -> str:
     body: dict[str, Any] = {"argv": words, **size_now()}
     made = session.client.post(path_of("colonies", colony, "terminals"), body)
     return str(made["name"])
+
+
+def _is_service(session: Session, colony: str, terminal: str) -> bool:
+    present = next(each for each in session.colonies if each["name"] == colony)
+    return terminal in [each["name"] for each in present["services"]]
 
 
 def size_now() -> dict[str, int]:
@@ -93,7 +111,9 @@ def _attached(session: Session, colony: str, terminal: str, read_only: bool, key
     try:
         with Connection(session.client.address, path, query) as connection:
             if not seated:
-                return viewing.code_of(viewing.pipe_through(connection))
+                # To a service Ctrl-D means its end, to whoever pipes into it that of the input.
+                end = b"" if _is_service(session, colony, terminal) else viewing.END_OF_INPUT
+                return viewing.code_of(viewing.pipe_through(connection, end))
             message(f"[attached to {where}; {spelled(keys)} detaches]")
             told = viewing.view(connection, keys)
     except viewing.Detached as detached:

@@ -34,7 +34,9 @@ def start(session: Session, foreground: bool, as_json: bool, **wishes: Any) -> N
     """Start the instance, without any colony. Nothing is done if one runs."""
     if foreground:
         from colony.daemon import run
+        from colony.entering import enter
 
+        enter(wishes["network"])
         sys.exit(run(options_of(wishes, daemon=True)))
     found = _version(session)
     if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import click
 from colony import config as configuration
 from colony.cli import output as out
 from colony.cli.session import Session, json_option, pass_session
+from colony.config.schema import Environment
 from colony.exits import Exit
+from colony.paths import home_directory
 
 
 @click.command()
@@ -19,7 +22,7 @@ from colony.exits import Exit
 @json_option
 @pass_session
 def validate(session: Session, file: Path | None, fix: bool, as_json: bool) -> None:
-    """Check FILE and show every problem at once.
+    """Check FILE and show every problem at once, also runtimes that are not to be had here.
 
     FILE is a colony.toml; default: the nearest one, from here upward.
     """
@@ -30,6 +33,11 @@ def validate(session: Session, file: Path | None, fix: bool, as_json: bool) -> N
         _validate_json(path)
         return
     loaded = load(session, path)
+    problems = _missing_runtimes(loaded, path)
+    if problems:
+        text = configuration.render(problems, color=session.colour(sys.stderr))
+        click.echo(text, err=True, color=True)
+        sys.exit(Exit.WRONG)
     count = len(loaded.services)
     services = f"{count} service{'s' if count != 1 else ''}"
     click.echo(f"{path}: colony {loaded.name}, {services}: valid")
@@ -55,11 +63,27 @@ def _fix(session: Session, path: Path) -> None:
 def _validate_json(path: Path) -> None:
     problems: tuple[configuration.Problem, ...]
     try:
-        problems, status = configuration.load(path).warnings, Exit.OK
+        loaded = configuration.load(path)
+        missing = _missing_runtimes(loaded, path)
+        problems = (*loaded.warnings, *missing)
+        status = Exit.WRONG if missing else Exit.OK
     except configuration.ConfigError as error:
         problems, status = error.problems, Exit.WRONG
     out.as_json({"valid": status == Exit.OK, "problems": configuration.as_data(problems)})
     sys.exit(status)
+
+
+def _missing_runtimes(
+    loaded: configuration.Config, path: Path
+) -> tuple[configuration.Problem, ...]:
+    if loaded.colony.environment == Environment():
+        return ()
+    import anyio
+
+    from colony.provision.availability import missing_runtimes
+
+    home, text = home_directory().absolute(), path.read_text("utf-8")
+    return anyio.run(missing_runtimes, loaded, text, str(path), home, os.environ)
 
 
 def load(session: Session, path: Path, *, warn: bool = True) -> configuration.Config:

@@ -88,16 +88,19 @@ async def _provision(
     import anyio
 
     from colony.provision import all_stages, allow, provisioning
+    from colony.provision.guarding import guarded
 
     stages = all_stages(source, allow if yes else _ask)
     async with anyio.create_task_group() as tasks:
         if steps is not None and steps.terminal:
-            tasks.start_soon(steps.follow, work.log)
+            tasks.start_soon(steps.follow)
         report = _nothing if steps is None else steps.report
         failure: Exception | None = None
         try:
-            async with provisioning(work, stages, report, keep=keep, resume=resume):
-                pass
+            async with guarded() as marks:
+                work.environ |= marks
+                async with provisioning(work, stages, report, keep=keep, resume=resume):
+                    pass
         except Exception as error:  # out of a task group it would come as a group
             failure = error
         tasks.cancel_scope.cancel()

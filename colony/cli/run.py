@@ -32,9 +32,9 @@ def instance_options(command: Any) -> Any:
 _OPTIONS = (
     click.option(
         "--network",
-        type=click.Choice(["auto", "namespace", "host"]),
+        type=click.Choice(["auto", "namespace", "rootless", "host"]),
         default="auto",
-        help="A network namespace for each colony, or the host's network. Default: auto.",
+        help="A network for each colony, made as root or without, or the host's. Default: auto.",
     ),
     click.option(
         "--proxy",
@@ -69,27 +69,49 @@ _OPTIONS = (
 @click.option(
     "--separate", is_flag=True, help="Be an instance of its own, also where one runs already."
 )
+@click.option(
+    "--keep", is_flag=True, help="Should providing what it needs fail, leave what was made."
+)
+@click.option(
+    "--attach", is_flag=True, help="Once it is ready, attach to its terminal, until that is left."
+)
 @pass_session
-def run(session: Session, files: tuple[Path, ...], separate: bool, **wishes: Any) -> None:
+def run(
+    session: Session,
+    files: tuple[Path, ...],
+    separate: bool,
+    keep: bool,
+    attach: bool,
+    **wishes: Any,
+) -> None:
     """Run the colonies of FILE..., in the foreground.
 
     FILE is a colony.toml; default: the nearest one, from here upward. Where an instance runs
     already, the colonies join it, unless one of the options above asks for something of its own.
     Ctrl-C stops them and leaves nothing behind; a second one kills.
+
+    With --attach its lines wait while you are in the terminal of [terminal]; when you leave that by
+    Ctrl-] d, or its program ends, they come back, and Ctrl-C stops the colony as ever.
     """
     from colony.cli.files import load
 
+    if attach:
+        _refuse_to_attach(files)
     configs = [load(session, file) for file in files or (session.needed_file(),)]
     _refuse_twins(configs)
     if not separate and not _asks_for_its_own(wishes) and _instance_answers():
         from colony.join import join
 
         client = Client(Address(socket_path()))
-        sys.exit(join(client, configs, colour=session.colour()))
+        sys.exit(join(client, configs, colour=session.colour(), keep=keep, attach=attach))
+    from colony.entering import enter
+
+    enter(wishes["network"])
     from colony.run import run as run_in_foreground
 
     options = options_of(wishes)
-    sys.exit(run_in_foreground(configs, options, colour=session.colour()))
+    colour = session.colour()
+    sys.exit(run_in_foreground(configs, options, colour=colour, keep=keep, attach=attach))
 
 
 def options_of(wishes: dict[str, Any], *, daemon: bool = False) -> Options:
@@ -132,6 +154,15 @@ def _asks_for_its_own(wishes: dict[str, Any]) -> bool:
 def _instance_answers() -> bool:
     path = socket_path()
     return path.exists() and Client(Address(path)).answers()
+
+
+def _refuse_to_attach(files: tuple[Path, ...]) -> None:
+    from colony.terminals.viewing import at_a_terminal
+
+    if len(files) > 1:
+        raise Failed(Exit.WRONG, f"--attach is for one colony, got: {len(files)} files")
+    if not at_a_terminal():
+        raise Failed(Exit.WRONG, "--attach needs a terminal at stdin and stdout")
 
 
 def _refuse_twins(configs: list[Config]) -> None:

@@ -1,4 +1,4 @@
-"""`colony terminals` and `colony capture`: the sessions that there are, and what one shows."""
+"""`colony terminals` and `colony capture`: the terminals that there are, and what one shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from colony.cli import output as out
-from colony.cli.attach import MAIN, checked
+from colony.cli.attach import MAIN, checked, named
 from colony.cli.session import Session, colony_names, json_option, pass_session
 from colony.client import path_of
 
@@ -18,7 +18,8 @@ from colony.client import path_of
 @json_option
 @pass_session
 def terminals(session: Session, colony: str | None, end: str | None, as_json: bool) -> None:
-    """List the terminal sessions of a colony; without COLONY and its file, of all."""
+    """List the terminals of a colony: sessions, and services with pty = true. Without COLONY and
+    its file, of all."""
     if end is not None:
         name = checked(session, colony)
         done = session.client.delete(path_of("colonies", name, "terminals", end))
@@ -36,7 +37,8 @@ def terminals(session: Session, colony: str | None, end: str | None, as_json: bo
         title = f"  {printable(each['title'])}" if each["title"] else ""
         command = printable(" ".join(each["command"]))
         name = f"{each['colony']}/{each['name']}"
-        print(f"{name}  pid {each['pid']}  {size}  {seen}  {command}{title}")
+        process = f"pid {each['pid']}" if each["pid"] else "down"
+        print(f"{name}  {process}  {size}  {seen}  {command}{title}")
 
 
 def _meant(session: Session, colony: str | None) -> list[str]:
@@ -51,7 +53,7 @@ def _meant(session: Session, colony: str | None) -> list[str]:
 @pass_session
 def capture(session: Session, target: str | None, as_json: bool) -> None:
     """Print what a terminal shows, as text."""
-    name, _, terminal = (target or "").partition("/")
+    name, _, terminal = named(session, target or "").partition("/")
     colony = checked(session, name or None)
     path = path_of("colonies", colony, "terminals", terminal or MAIN, "screen")
     screen = session.client.get(path)

@@ -29,6 +29,9 @@ LIVING = ("starting", "running", "stopping")
 @click.option("-d", "--detach", is_flag=True, help="Return once it is up; do not follow it.")
 @click.option("--wait", is_flag=True, help="With -d: return once every service is ready.")
 @click.option("--timeout", type=DURATION, default=60.0, help="How long --wait waits. 60s.")
+@click.option(
+    "--keep", is_flag=True, help="Should providing what it needs fail, leave what was made."
+)
 @json_option
 @pass_session
 def up(
@@ -37,6 +40,7 @@ def up(
     detach: bool,
     wait: bool,
     timeout: float,
+    keep: bool,
     as_json: bool,
 ) -> None:
     """Start a colony in the instance that runs; start an instance in the background if none does.
@@ -54,10 +58,11 @@ def up(
 
         if started:
             out.message(started)
-        sys.exit(join(session.client, [config], colour=session.colour(), leave=True))
+        sys.exit(join(session.client, [config], colour=session.colour(), leave=True, keep=keep))
     body = {
         "path": os.path.abspath(config.path),
         "env": dict(os.environ),
+        "keep": keep,
         "wait": wait or not detach,
         "timeout_ms": timeout * 1000,
     }

@@ -248,7 +248,11 @@ class Service(_WithEnv, frozen=True, kw_only=True):
         BackoffRule()
     )
     pty: Annotated[
-        bool, Meta(description="Whether it runs on a terminal of its own instead of on pipes")
+        bool,
+        Meta(
+            description="Whether it runs on a terminal of its own instead of on pipes; "
+            "`colony attach COLONY/SERVICE` joins it"
+        ),
     ] = False
     exit_colony: Annotated[
         bool,

@@ -109,6 +109,17 @@ def exits_can_come(sheet: Sheet, services: dict[str, Service]) -> None:
             )
 
 
+def terminals_have_names(sheet: Sheet, services: dict[str, Service]) -> None:
+    """A service's terminal is named as the service, and sessions have names of their own."""
+    for name, service in services.items():
+        if service.pty and (name == "terminal" or name.isdigit()):
+            sheet.report(
+                f"service `{name}` cannot have a terminal: a terminal called {name} is a session",
+                ("services", name, "pty"),
+                help="give the service another name, or remove pty",
+            )
+
+
 def backoffs_grow(sheet: Sheet, services: dict[str, Service]) -> None:
     """The longest delay is not shorter than the first."""
     for name, service in services.items():

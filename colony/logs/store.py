@@ -13,6 +13,9 @@ every `PACE` seconds, since whoever shows them takes their time over each line, 
 interpreter's lock; what waits for it is bounded, and what is dropped there is counted in the next
 event. The ring has it still.
 
+Whoever shows a service's terminal wants every byte, and at once: a `Tap` is called on the reader
+thread with all that is read, and may have the reading `hold` until it has caught up.
+
 Why a thread of its own: awaiting a descriptor costs the event loop two system calls and a wake-up
 for each chunk, and a service that floods its output would hold up every actor.
 """
@@ -58,6 +61,7 @@ PACE: Final = 0.02
 
 Key = tuple[str, str]
 Watch = Callable[[bytes], bool]
+Tap = Callable[["Feed", bytes], None]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -71,9 +75,17 @@ class Limits(msgspec.Struct, frozen=True):
 class Feed:
     """A descriptor that is being read, from `Logs.attach` to its end or `close`."""
 
-    __slots__ = ("_watch", "ended", "fd", "key", "lock", "ring", "stream")
+    __slots__ = ("_tap", "_watch", "ended", "fd", "key", "lock", "ring", "stream")
 
-    def __init__(self, key: Key, stream: Stream, fd: int, ring: Ring, watch: Watch | None) -> None:
+    def __init__(
+        self,
+        key: Key,
+        stream: Stream,
+        fd: int,
+        ring: Ring,
+        watch: Watch | None,
+        tap: Tap | None = None,
+    ) -> None:
         self.key = key
         self.stream = stream
         self.fd = fd
@@ -82,6 +94,7 @@ class Feed:
         """Set once everything is read, or it is closed."""
         self.lock = threading.Lock()
         self._watch = watch
+        self._tap = tap
 
     def __repr__(self) -> str:
         return f"<Feed {'/'.join(self.key)} {self.stream} fd={self.fd}>"
@@ -99,7 +112,9 @@ class Feed:
                 return b""
 
     def show(self, data: bytes) -> None:
-        """Lets the watcher see it, until that has seen what it looks for."""
+        """Lets the tap see it, and the watcher until that has seen what it looks for."""
+        if self._tap is not None:
+            self._tap(self, data)
         if self._watch is not None and self._watch(data):
             self._watch = None
 
@@ -206,22 +221,46 @@ class Logs:
     # -- feeding -------------------------------------------------------------------------------
 
     def attach(
-        self, colony: str, service: str, stream: Stream, fd: int, watch: Watch | None = None
+        self,
+        colony: str,
+        service: str,
+        stream: Stream,
+        fd: int,
+        watch: Watch | None = None,
+        tap: Tap | None = None,
     ) -> Feed:
         """Reads a descriptor until its end, and closes it then: it is ours from here on.
 
         watch
             Called on the reader thread with everything that is read, until it says True.
+        tap
+            The same, with the feed, for as long as it is read.
         """
         os.set_blocking(fd, False)
         with contextlib.suppress(OSError):  # no pipe, or more than this user may have
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE)
-        feed = Feed((colony, service), stream, fd, self._ring(colony, service), watch)
+        feed = Feed((colony, service), stream, fd, self._ring(colony, service), watch, tap)
         with self._lock:
             self._feeds[fd] = feed
             if self._epoll is not None:
                 self._epoll.register(fd, select.EPOLLIN)
         return feed
+
+    def hold(self, feed: Feed) -> None:
+        """Reads no more of it until `go_on`: what writes there waits once its pipe is full. Any
+        thread's to call."""
+        with self._lock:
+            if self._feeds.pop(feed.fd, None) is not None and self._epoll is not None:
+                with contextlib.suppress(OSError):
+                    self._epoll.unregister(feed.fd)
+
+    def go_on(self, feed: Feed) -> None:
+        """Ends a `hold`, unless the feed has ended meanwhile."""
+        with feed.lock, self._lock:
+            if feed.fd >= 0 and feed.fd not in self._feeds:
+                self._feeds[feed.fd] = feed
+                if self._epoll is not None:
+                    self._epoll.register(feed.fd, select.EPOLLIN)
 
     def close_feed(self, feed: Feed) -> None:
         """Stops reading it. Closing twice, or after its end, is no error."""

@@ -22,12 +22,16 @@ from colony.provision.work import OFF_LOOP, Action, Stage, StepFailed, Work
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What happens to a step: state is begun, done, skipped, failed or undone."""
+    """What happens to a step: state is begun, running, done, skipped, failed or undone.
+
+    Running comes as often as its command says anew how far it is, in `percent`.
+    """
 
     step: str
     state: str
     detail: str = ""
     seconds: float | None = None
+    percent: int | None = None
 
 
 Report = Callable[[Progress], None]
@@ -86,6 +90,11 @@ class Provisioning:
             return
         number = await OFF_LOOP(self.journal.begin_step, self.run, stage.name, found.undo)
         self.report(Progress(stage.name, "begun", found.detail))
+
+        def advance(percent: int) -> None:
+            self.report(Progress(stage.name, "running", found.detail, percent=percent))
+
+        self.work.advance = advance
         await found.do()
         await OFF_LOOP(self.journal.mark_step, self.run, number, "done")
         self.report(Progress(stage.name, "done", found.detail, time.monotonic() - began))

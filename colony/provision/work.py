@@ -7,6 +7,7 @@ taken back before anything is done, or a `Skip` with the reason.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,11 @@ OFF_LOOP: Final = anyio.to_thread.run_sync
 LAST_LINES: Final = 10
 GRACE: Final = 3.0
 """Seconds between the signal and the kill when a command is cancelled or takes too long."""
+
+PAUSE: Final = 0.2
+TAIL: Final = 400
+_PERCENT: Final = re.compile(rb"(\d{1,3})%")
+"""How often, in seconds, it is looked how far a command has come, and at how many bytes."""
 
 TIMEOUT: Final = 1800.0
 """Seconds that one command may take. A first `cargo build` on a small machine takes long."""
@@ -63,6 +69,9 @@ class Work:
         What the colony's services get: the same additions alone.
     config
         The colony.toml, once the source is there.
+    advance
+        Is told how far the command that runs has come, in percent, by what it says itself in its
+        last line; nothing by default.
     """
 
     def __init__(
@@ -81,6 +90,7 @@ class Work:
         self.added: dict[str, str] = {}
         self.loaded = config
         self.log = self.home / "provision" / f"{name}.log"
+        self.advance: Callable[[int], None] = lambda percent: None
 
     def __repr__(self) -> str:
         return f"<Work {self.name} in {self.workspace}>"
@@ -148,12 +158,23 @@ class Work:
         limits.give_back(process.pid)
         try:
             with anyio.move_on_after(timeout):
-                return await process.wait()
+                return await self._watched(process)
             return None
         finally:
             with anyio.CancelScope(shield=True):
                 await _end(process)
                 await process.aclose()
+
+    async def _watched(self, process: anyio.abc.Process) -> int:
+        """Its exit code; meanwhile it is told how far it has come."""
+        told = None
+        while True:
+            with anyio.move_on_after(PAUSE):
+                return await process.wait()
+            done = percentage(await OFF_LOOP(tail, self.log))
+            if done is not None and done != told:
+                told = done
+                self.advance(done)
 
     async def ask(self, *argv: str) -> str:
         """What a short command prints on stdout; "" if it fails or is not there."""
@@ -177,6 +198,23 @@ class Work:
             file.seek(max(offset, end - 65536))
             lines = file.read().decode(errors="replace").splitlines()
         return [line for line in lines if line.strip()][-LAST_LINES:]
+
+
+def tail(log: Path) -> bytes:
+    """The end of a log: what a command has written last. Blocks."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            return file.read()
+    except OSError:
+        return b""
+
+
+def percentage(written: bytes) -> int | None:
+    """How far a command says that it is, in its last line (git draws it anew after `\\r`)."""
+    last = written.rstrip(b"\r\n").rpartition(b"\n")[2]
+    found = _PERCENT.findall(last)
+    return min(100, int(found[-1])) if found else None
 
 
 async def _end(process: anyio.abc.Process) -> None:

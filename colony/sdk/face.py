@@ -122,14 +122,15 @@ class Colony(ABC):
 
         name
             A session that is to be joined, and lives on after the block: "terminal" for that of
-            [terminal], which is started if need be. Default: a new one that ends with the block.
+            [terminal], which is started if need be, or the name of a service with `pty = true`.
+            Default: a new one that ends with the block.
         argv
             What a new one runs; default as [terminal] says.
         size
             Rows and columns.
 
-        Raises `NotFound` if there is no session of that name, and `Failed` if its program cannot be
-        started.
+        Raises `NotFound` if there is no session of that name, `Conflict` for a service without a
+        terminal, and `Failed` if its program cannot be started.
         """
 
     async def view(self) -> t.Colony:
@@ -298,6 +299,19 @@ class Service:
     async def write(self, text: str) -> t.Service:
         """Writes to its standard input; a line needs its line end. Raises `Conflict`, `Failed`."""
         return await self._ask("write_stdin", body=t.Stdin(text))
+
+    def terminal(
+        self, *, size: tuple[int, int] = (40, 120), read_only: bool = False
+    ) -> AbstractAsyncContextManager[Terminal]:
+        """Its terminal, to type into and read from, for as long as the block; for a service with
+        `pty = true`. It stays over restarts: a line in brackets says when a life ends.
+
+        size
+            Rows and columns; of several viewers the smallest counts.
+
+        Raises `Conflict` for a service without a terminal.
+        """
+        return self.colony.terminal(self.name, size=size, read_only=read_only)
 
     def logs(
         self,

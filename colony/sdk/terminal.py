@@ -22,6 +22,7 @@ from colony.api import terminal_types as tt
 from colony.sdk.errors import InstanceLost, NotFound
 from colony.sdk.wire import Answer, Wire
 from colony.terminals import opening
+from colony.terminals.connection import FAREWELL
 from colony.terminals.driven import Terminal
 from colony.terminals.frames import (
     BINARY,
@@ -81,6 +82,13 @@ class RemoteAttached:
         wire = self._answer.wire
         shown = await wire.ask("terminal_screen", self._names, tt.TerminalScreen)
         return msgspec.convert(shown, Screen, from_attributes=True)
+
+    async def leave(self) -> None:
+        """Ends the connection, once the instance has taken what was typed."""
+        with anyio.move_on_after(FAREWELL, shield=True), suppress(InstanceLost):
+            await self._send(CLOSE, b"\x03\xe8")
+            while not self._over and (piece := await self._answer.piece()) is not None:
+                await self._sort(piece)
 
     async def _sort(self, data: bytes) -> None:
         try:
@@ -151,6 +159,10 @@ async def _attached(
     try:
         if answer.headers.get("sec-websocket-accept") != accept_for(key):
             raise answer.lost("it does not speak WebSocket")
-        yield RemoteTerminal(RemoteAttached(answer, {"colony": colony, "terminal": name}), name)
+        attached = RemoteAttached(answer, {"colony": colony, "terminal": name})
+        try:
+            yield RemoteTerminal(attached, name)
+        finally:
+            await attached.leave()
     finally:
         await answer.aclose()

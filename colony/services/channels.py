@@ -12,15 +12,11 @@ import os
 import struct
 import termios
 from collections.abc import Callable
-from typing import Final
 
 from colony.logs import Feed, LineSplitter, Logs, Stream
 from colony.logs.store import Watch
 from colony.patterns import Pattern
-
-ROWS: Final = 40
-COLUMNS: Final = 120
-"""The size of a service's terminal: what fits a wide log."""
+from colony.terminals.service import SIZE, ServiceTerminal
 
 
 class Channels:
@@ -28,10 +24,13 @@ class Channels:
 
     pty
         Whether it is a terminal: then there is one stream, shown as stdout.
+    shown
+        Where a terminal's output is shown, and whence it is typed into. Default nowhere.
     """
 
-    def __init__(self, *, pty: bool) -> None:
+    def __init__(self, *, pty: bool, shown: ServiceTerminal | None = None) -> None:
         self.pty = pty
+        self.shown = shown
         self.terminal: str | None = None
         self.theirs: dict[str, int] = {}
         self._ours: dict[str, int] = {}
@@ -56,16 +55,20 @@ class Channels:
         master, slave = os.openpty()
         self._ours["stdout"], self.theirs["terminal"] = master, slave
         self.terminal = os.ttyname(slave)
-        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self._input = os.dup(master)
         os.set_blocking(self._input, False)
+        self.resize(*(SIZE if self.shown is None else self.shown.hub.size))
 
     def attach(self, logs: Logs, colony: str, service: str, watch: Watch | None) -> None:
         """Has the output read from now on."""
+        tap = None
+        if self.shown is not None:
+            self.shown.begin(self, logs)
+            tap = self.shown.tap
         while self._ours:
             stream, fd = self._ours.popitem()
             name: Stream = "stderr" if stream == "stderr" else "stdout"
-            self.feeds.append(logs.attach(colony, service, name, fd, watch))
+            self.feeds.append(logs.attach(colony, service, name, fd, watch, tap))
 
     def started(self) -> None:
         """The process has its ends: ours of them are closed."""
@@ -79,6 +82,12 @@ class Channels:
             return os.write(self._input, data)
         except BlockingIOError:
             return 0
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Gives a terminal a size; the service is told by SIGWINCH if it is another one."""
+        if self._input >= 0:
+            packed = struct.pack("HHHH", rows, columns, 0, 0)
+            fcntl.ioctl(self._input, termios.TIOCSWINSZ, packed)
 
     async def drained(self) -> None:
         """Waits until everything is read."""

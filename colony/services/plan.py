@@ -117,6 +117,11 @@ class ServicePlan(msgspec.Struct, frozen=True):
     pty: bool = False
     runtime: str = ""
 
+    @property
+    def notifies(self) -> bool:
+        """Whether the service is to say of itself how it is."""
+        return "notify" in (self.ready.kind, self.health and self.health.kind)
+
     def __repr__(self) -> str:
         # env may hold secrets, and a repr ends up in logs.
         return f"<ServicePlan {self.colony}/{self.service} {' '.join(self.argv)!r}>"

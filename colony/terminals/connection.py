@@ -1,9 +1,16 @@
-"""A viewer's connection to the instance: blocking, standard library alone.
+"""A viewer's connection to the instance: standard library alone.
 
 with Connection(address, path_of("colonies", "blog", "terminals", "terminal", "attach")) as one:
     one.send(b"ls\\r")
     for kind, data in one.receive():
         ...
+
+Sending never waits: what the instance does not take yet is kept, and goes out while we wait for
+something to come (`ready`). If it waited, a command that writes more than it reads would stop, and
+we with it, each because the other does not read. So whoever sends much looks at `full` first.
+
+It ends with a farewell: what was sent last has arrived when the block is left, whatever the other
+side was about to say.
 """
 
 from __future__ import annotations
@@ -11,7 +18,9 @@ from __future__ import annotations
 import json
 import os
 import select
+import time
 from base64 import b64encode
+from contextlib import suppress
 from typing import Any, Final
 
 from colony.client import Address, Gone, Held, Query, connected, encoded, problem_of
@@ -28,7 +37,14 @@ from colony.terminals.frames import (
     masked,
 )
 
+FULL: Final = 256 * 1024
+"""Bytes that are kept for the instance to take, before one better sends no more."""
+
+FAREWELL: Final = 1.0
+"""Seconds that the instance has to take what was sent last."""
+
 _PIECE: Final = 256 * 1024
+_ENOUGH: Final = b"\x03\xe8"  # 1000, a normal closure
 _HEAD_MAX: Final = 64 * 1024
 
 
@@ -39,16 +55,18 @@ class Connection(Held):
         self._address = address
         self._frames = FrameReader()
         self._rest = b""
+        self._unsent = bytearray()
         self.over = False
         """Whether the other side has closed it."""
         self._socket = connected(address)
         try:
             self._shake_hands(path, query)
+            self._socket.setblocking(False)
         except OSError as error:
-            self.close()
+            self._socket.close()
             raise self._gone(error) from None
         except BaseException:
-            self.close()
+            self._socket.close()
             raise
 
     def __repr__(self) -> str:
@@ -64,6 +82,8 @@ class Connection(Held):
 
     def receive(self) -> list[tuple[int, bytes]]:
         """What has come, waiting for something if nothing has; TEXT and BINARY alone."""
+        while not self._rest and self.fileno() not in self.ready():
+            pass
         try:
             data, self._rest = self._rest or self._socket.recv(_PIECE), b""
             if not data:
@@ -72,10 +92,40 @@ class Connection(Held):
         except (OSError, BadFrame) as error:
             raise self._gone(error) from None
 
+    def ready(self, *files: int, seconds: float | None = None) -> set[int]:
+        """Which of these can be read, and our own `fileno()` if something has come: waits for the
+        first, at most so long, and sends meanwhile what is unsent."""
+        own = self.fileno()
+        poll = select.poll()  # which knows no limit of descriptors
+        for fd in files:
+            poll.register(fd, select.POLLIN)
+        poll.register(own, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        if self._rest:
+            seconds = 0
+        found = poll.poll(None if seconds is None else max(0, seconds) * 1000)
+        ready = {fd for fd, what in found if what & ~select.POLLOUT}
+        if any(fd == own and what & select.POLLOUT for fd, what in found):
+            self._flush()
+        return ready | {own} if self._rest else ready
+
     @property
-    def waiting(self) -> bool:
-        """Whether something has come that no descriptor will tell of."""
-        return bool(self._rest)
+    def full(self) -> bool:
+        """Whether much is unsent still."""
+        return len(self._unsent) >= FULL
+
+    def close(self) -> None:
+        """Ends the connection, once the other side has taken what was sent. Twice is no error."""
+        if self.fileno() >= 0 and not self.over:
+            with suppress(OSError, Gone):
+                self._say_farewell()
+        self._socket.close()
+
+    def _say_farewell(self) -> None:
+        self._send(CLOSE, _ENOUGH)
+        deadline = time.monotonic() + FAREWELL
+        while not self.over and (left := deadline - time.monotonic()) > 0:
+            if self.fileno() in self.ready(seconds=left):
+                self.receive()
 
     def _is_message(self, kind: int, data: bytes) -> bool:
         if kind == PING:
@@ -85,8 +135,15 @@ class Connection(Held):
         return kind in (TEXT, BINARY)
 
     def _send(self, kind: int, data: bytes) -> None:
+        self._unsent += masked(kind, data, os.urandom(4))
+        self._flush()
+
+    def _flush(self) -> None:
         try:
-            self._socket.sendall(masked(kind, data, os.urandom(4)))
+            while self._unsent:
+                del self._unsent[: self._socket.send(self._unsent)]
+        except BlockingIOError:
+            return
         except OSError as error:
             raise self._gone(error) from None
 
@@ -129,12 +186,3 @@ class Connection(Held):
         if head is None:
             return self._gone("it does not speak HTTP")
         return problem_of(head, body)
-
-
-def readable(*files: Any, seconds: float | None = None) -> list[int]:
-    """Which of these can be read, waiting for the first: as `poll`, which has no limit of
-    descriptors."""
-    poll = select.poll()
-    for each in files:
-        poll.register(each, select.POLLIN)
-    return [fd for fd, _ in poll.poll(None if seconds is None else max(0, seconds) * 1000)]

@@ -152,6 +152,6 @@ async def terminal(
         yield Terminal(attached, name)
     finally:
         attached.leave()
-        if not lingers:
+        if not lingers and attached.session is not None:
             with anyio.CancelScope(shield=True):
                 await colony.system.stop_actor(attached.session)

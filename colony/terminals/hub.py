@@ -86,6 +86,8 @@ class Exit(News, frozen=True):
 class Hub:
     """The output of one terminal, and those who look at it.
 
+    alone
+        The size that it has while nobody looks. Default: as the last one left it.
     resized
         Called with the size that the viewers agree on, whenever it changes.
     repaint
@@ -97,6 +99,7 @@ class Hub:
         size: Size = DEFAULT,
         *,
         capacity: int = CAPACITY,
+        alone: Size | None = None,
         resized: Callable[[Size], None] = lambda _: None,
         repaint: Callable[[], None] = lambda: None,
     ) -> None:
@@ -107,6 +110,7 @@ class Hub:
         self.exit: Exit | None = None
         self._before = Modes()
         """The modes at the ring's start."""
+        self._alone = alone
         self._resized = resized
         self._repaint = repaint
         self._progress = anyio.Event()
@@ -216,6 +220,8 @@ class Hub:
             [viewer.size for viewer in self.viewers if not viewer.read_only],
             [viewer.size for viewer in self.viewers if viewer.read_only],
         )
+        if not self.viewers:
+            size = self._alone
         if size is not None and size != self.size:
             self.size = size
             self._resized(size)

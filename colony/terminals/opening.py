@@ -1,11 +1,15 @@
-"""Sessions of a running colony: found, started, joined, ended. In the instance's event loop."""
+"""The terminals of a running colony: found, started, joined, ended. In the instance's event loop.
+
+A terminal's name is `terminal` for the session of [terminal], a number for another session, and a
+service's own name for that of a service with `pty = true`.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio.lowlevel
 import anyio.to_thread
@@ -23,12 +27,17 @@ from actors import (
 from colony.terminals.hub import Hub, News, Viewer
 from colony.terminals.plan import MAIN, SessionPlan, session_command, session_environment
 from colony.terminals.screen import Screen, emulated, recent
+from colony.terminals.service import (
+    ServiceTerminal,
+    ServiceTerminals,
+    TerminalOf,
+    terminals_of_services,
+)
 from colony.terminals.session import (
     GRACE,
     HANGUP,
     Describe,
     Join,
-    Left,
     Look,
     Session,
     SessionInfo,
@@ -54,6 +63,17 @@ class NoSession(Exception):
         super().__init__(f"there is no terminal {name!r}; there are {', '.join(known) or 'none'}")
 
 
+class NoTerminal(NoSession):
+    """The service is there, and has no terminal."""
+
+    def __init__(self, colony: str, service: str) -> None:
+        super().__init__(service, ())
+        self.help = f"its output: colony logs -f {colony}/{service}"
+        self.args = (
+            f"service {service} has no terminal: write pty = true in [services.{service}]",
+        )
+
+
 class NotStarted(Exception):
     """A session could not be started; the text says why."""
 
@@ -69,16 +89,31 @@ def terminals_spec(colony: str) -> ChildSpec[Any]:
     return spec.options(id=TERMINALS, name=terminals_name(colony))
 
 
-class Attached:
-    """A viewer of a session together with the session: what a connection works with."""
+class Shown(Protocol):
+    """What is looked at: a session, or a service's terminal."""
 
-    def __init__(self, session: Ref[Session], viewer: Viewer, actor: Session) -> None:
+    hub: Hub
+
+    async def write(self, data: bytes) -> None:
+        """Types, waiting while nothing is taken."""
+        ...
+
+    def left(self) -> None:
+        """A viewer has left."""
+        ...
+
+
+class Attached:
+    """A viewer together with what it looks at: what a connection works with."""
+
+    def __init__(self, viewer: Viewer, shown: Shown, session: Ref[Session] | None = None) -> None:
         self.session = session
+        """None for the terminal of a service."""
         self._viewer = viewer
-        self._actor = actor
+        self._shown = shown
 
     def __repr__(self) -> str:
-        return f"<Attached to {self._actor!r}>"
+        return f"<Attached to {self._shown!r}>"
 
     async def take(self) -> bytes | News | None:
         """What comes next; see `Viewer.take`."""
@@ -87,22 +122,20 @@ class Attached:
     async def write(self, data: bytes) -> None:
         """Types, unless it may only read. Waits while the program takes nothing."""
         if not self._viewer.read_only:
-            await self._actor.pty.write(data)
+            await self._shown.write(data)
 
     def resize(self, size: Size | None) -> None:
         """The viewer's window has another size."""
         self._viewer.hub.resize(self._viewer, size)
 
     async def screen(self) -> Screen:
-        """What the session shows now. Raises `NoEmulator`."""
-        return await screen_of(self._actor.hub)
+        """What it shows now. Raises `NoEmulator`."""
+        return await screen_of(self._viewer.hub)
 
     def leave(self) -> None:
         """Looks no more."""
-        hub = self._viewer.hub
-        hub.leave(self._viewer)
-        if not hub.viewers and not self._actor.plan.lingers:
-            self.session.tell(Left())
+        self._viewer.hub.leave(self._viewer)
+        self._shown.left()
 
 
 async def sessions(colony: RunningColony) -> dict[str, Ref[Session]]:
@@ -115,20 +148,69 @@ async def sessions(colony: RunningColony) -> dict[str, Ref[Session]]:
 
 
 async def describe(colony: RunningColony) -> tuple[SessionInfo, ...]:
-    """How the sessions are."""
+    """How the terminals are: [terminal]'s, the numbered ones, those of services."""
     found = []
     for ref in (await sessions(colony)).values():
         with suppress(ActorDown):
             found.append(await ref.call(Describe()))
-    return tuple(sorted(found, key=lambda info: (info.name.isdigit(), info.name.zfill(6))))
+    found.sort(key=lambda info: (info.name.isdigit(), info.name.zfill(6)))
+    for name, service in colony.config.services.items():
+        if service.pty and (terminal := await service_terminal(colony, name)) is not None:
+            found.append(_described(colony, terminal, service.argv))
+    return tuple(found)
+
+
+def _described(
+    colony: RunningColony, terminal: ServiceTerminal, argv: tuple[str, ...]
+) -> SessionInfo:
+    hub, service = terminal.hub, terminal.service
+    return SessionInfo(
+        colony=colony.name,
+        name=service,
+        command=argv,
+        pid=colony.statuses[service].pid or 0,
+        rows=hub.size.rows,
+        columns=hub.size.columns,
+        viewers=len(hub.viewers),
+        title=hub.modes.title,
+        bytes=hub.ring.end,
+        service=service,
+    )
+
+
+async def service_terminal(colony: RunningColony, service: str) -> ServiceTerminal | None:
+    """The terminal of a service that has one; None once the colony has ended."""
+    try:
+        keeper = colony.system.named(terminals_of_services(colony.name), ServiceTerminals)
+        return await keeper.call(TerminalOf(service))
+    except (ActorDown, LookupError):
+        return None
 
 
 async def session(colony: RunningColony, name: str) -> Ref[Session]:
     """One session. Raises `NoSession`."""
     present = await sessions(colony)
-    if name not in present:
-        raise NoSession(name, tuple(present))
-    return present[name]
+    if name in present:
+        return present[name]
+    services = colony.config.services
+    if name in services and not services[name].pty:
+        raise NoTerminal(colony.name, name)
+    raise NoSession(name, (*present, *(each for each in services if services[each].pty)))
+
+
+async def found(colony: RunningColony, name: str) -> Ref[Session] | ServiceTerminal:
+    """The session of that name, else the terminal of the service of that name. Raises
+    `NoSession`."""
+    try:
+        return await session(colony, name)
+    except NoSession:
+        service = colony.config.services.get(name)
+        terminal = None
+        if service is not None and service.pty:
+            terminal = await service_terminal(colony, name)
+        if terminal is None:
+            raise
+        return terminal
 
 
 async def start(
@@ -212,7 +294,7 @@ async def attach(
     size: Size | None = None,
     since: int | None = None,
 ) -> Attached:
-    """Joins a session; [terminal]'s own is started if it does not run.
+    """Joins a terminal; [terminal]'s own is started if it does not run.
 
     Raises `NoSession` and `NotStarted`. The caller has it `leave`.
     """
@@ -220,7 +302,11 @@ async def attach(
         if name == MAIN:
             _, ref = await start(colony, name=MAIN, size=size)
         else:
-            ref = await session(colony, name)
+            which = await found(colony, name)
+            if isinstance(which, ServiceTerminal):
+                viewer = which.hub.join(read_only=read_only, size=size, since=since)
+                return Attached(viewer, which)
+            ref = which
         with suppress(ActorDown):  # it ended this very moment
             return await join(ref, read_only=read_only, size=size, since=since)
         await anyio.lowlevel.checkpoint()
@@ -235,7 +321,7 @@ async def join(
 ) -> Attached:
     """Joins this session. Raises `ActorDown`."""
     viewer, actor = await ref.call(Join(read_only, size, since))
-    return Attached(ref, viewer, actor)
+    return Attached(viewer, actor, ref)
 
 
 @asynccontextmanager
@@ -251,10 +337,12 @@ async def attached(
 
 
 async def screen(colony: RunningColony, name: str) -> Screen:
-    """What a session shows. Raises `NoSession` and `NoEmulator`."""
-    ref = await session(colony, name)
+    """What a terminal shows. Raises `NoSession` and `NoEmulator`."""
+    which = await found(colony, name)
+    if isinstance(which, ServiceTerminal):
+        return await screen_of(which.hub)
     try:
-        return await screen_of(await ref.call(Look()))
+        return await screen_of(await which.call(Look()))
     except ActorDown:
         raise NoSession(name, tuple(await sessions(colony))) from None
 

@@ -65,12 +65,7 @@ class Pty:
 
     async def repaint(self, hub: Hub) -> None:
         """Makes a full-screen program paint all of its screen: by another size, and this again."""
-        rows, columns = hub.size
-        self.resize(Size(rows - 1 if rows > 1 else rows + 1, columns))
-        try:
-            await anyio.sleep(_REPAINT)
-        finally:
-            self.resize(hub.size)
+        await repaint(self.resize, hub)
 
     async def write(self, data: bytes) -> None:
         """Types. What two viewers type is never mixed. Does nothing once the program has gone.
@@ -128,6 +123,16 @@ class Pty:
         if master >= 0:
             anyio.notify_closing(master)
             os.close(master)
+
+
+async def repaint(resize: Callable[[Size], None], hub: Hub) -> None:
+    """By `resize`, makes a full-screen program paint all of its screen."""
+    rows, columns = hub.size
+    resize(Size(rows - 1 if rows > 1 else rows + 1, columns))
+    try:
+        await anyio.sleep(_REPAINT)
+    finally:
+        resize(hub.size)
 
 
 async def _ready(wait: Callable[..., object], fd: int) -> None:

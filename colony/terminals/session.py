@@ -49,10 +49,12 @@ class SessionInfo(msgspec.Struct, frozen=True):
     title: str
     bytes: int
     """That it has written so far."""
+    service: str = ""
+    """The service whose terminal it is; "" for a session."""
 
 
 class Join(Call["Session", "tuple[Viewer, Session]"], frozen=True):
-    """A new viewer, and the session itself, whose `pty` it types into: not by messages, for one key
+    """A new viewer, and the session itself, which it types into: not by messages, for one key
     is not to wait in a mailbox behind another's paste. Whoever asks has the viewer leave."""
 
     read_only: bool = False
@@ -153,6 +155,17 @@ class Session(Actor):
         if self.painting is not None:
             self.painting.cancel()
         self.painting = self.ctx.run(self.pty.repaint, self.hub)
+
+    # -- as viewers use it ---------------------------------------------------------------------
+
+    async def write(self, data: bytes) -> None:
+        """Types. Waits while the program takes nothing."""
+        await self.pty.write(data)
+
+    def left(self) -> None:
+        """A viewer has left."""
+        if not self.hub.viewers and not self.plan.lingers:
+            self.ctx.ref.tell(Left())
 
     # -- the ends ------------------------------------------------------------------------------
 

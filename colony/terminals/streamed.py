@@ -63,6 +63,7 @@ class Streamed:
             self.process.signal_group(signal.SIGKILL)
             await self.process.aclose()
             self._close_input()
+            self._take.close()
 
     def _note_end(self) -> None:
         self._ended = True

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from colony.client import Gone
 from colony.terminals.chord import Chord
-from colony.terminals.connection import Connection, readable
+from colony.terminals.connection import Connection
 from colony.terminals.frames import BINARY
 from colony.terminals.outer import Outer, write_all
 
@@ -80,18 +80,18 @@ class View:
 
     def run(self, signals: int) -> dict[str, Any]:
         """Until the program has ended; how it did. Raises `Detached`, `Refused` and `Gone`."""
-        stdin = self.outer.fd
+        stdin, connection = self.outer.fd, self.connection
         while self.exit is None:
             due = None if self.chord is None else self.chord.due
-            wait = 0.0 if self.connection.waiting else due and due - time.monotonic()
-            ready = readable(signals, stdin, self.connection, seconds=wait)
+            files = (signals,) if connection.full else (signals, stdin)
+            ready = connection.ready(*files, seconds=due and due - time.monotonic())
             if signals in ready:
                 self._signals(os.read(signals, 64))
             if stdin in ready:
                 self._keys(os.read(stdin, _PIECE))
             elif due is not None and self.chord is not None:
                 self._type(self.chord.expire(time.monotonic()))
-            if self.connection.waiting or self.connection.fileno() in ready:
+            if connection.fileno() in ready:
                 self._output()
         return self.exit
 
@@ -146,24 +146,25 @@ def view(connection: Connection, keys: bytes | None) -> dict[str, Any]:
         return View(connection, outer, chord).run(signals)
 
 
-def pipe_through(connection: Connection) -> dict[str, Any]:
+def pipe_through(connection: Connection, end: bytes = END_OF_INPUT) -> dict[str, Any]:
     """Attaches without a terminal: what is read is typed, what the session writes is written.
 
-    The end of the input is Ctrl-D for the session; an input that had nothing at all is none, and
-    detaches.
+    The end of the input is typed as `end`; an input that had nothing at all is none, and detaches.
     """
-    typed, files = False, [0]
+    typed = False
+    files: tuple[int, ...] = (0,)
     while True:
-        ready = [] if connection.waiting else readable(connection, *files)
+        ready = connection.ready(*(() if connection.full else files))
         if 0 in ready:
             data = os.read(0, _PIECE)
             typed = typed or bool(data)
             if not typed:
                 connection.tell("detach")
                 raise Detached
-            connection.send(data or END_OF_INPUT)
-            files = files if data else []
-        if connection.waiting or connection.fileno() in ready:
+            if data or end:
+                connection.send(data or end)
+            files = files if data else ()
+        if connection.fileno() in ready:
             for kind, data in connection.receive():
                 if kind == BINARY:
                     write_all(1, data)
@@ -182,9 +183,9 @@ def run_on_pipes(connection: Connection) -> dict[str, Any]:
     passed = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     more = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
     with followed_signals(passed + more) as signals:
-        files = [0]
+        files: tuple[int, ...] = (0,)
         while True:
-            ready = [] if connection.waiting else readable(signals, connection, *files)
+            ready = connection.ready(signals, *(() if connection.full else files))
             if signals in ready:
                 for number in os.read(signals, 64):
                     connection.tell("signal", signal=signal.Signals(number).name[3:])
@@ -194,8 +195,8 @@ def run_on_pipes(connection: Connection) -> dict[str, Any]:
                     connection.send(data)
                 else:
                     connection.tell("eof")
-                    files = []
-            if connection.waiting or connection.fileno() in ready:
+                    files = ()
+            if connection.fileno() in ready:
                 found = _pieces(connection)
                 if found is not None:
                     return found
@@ -217,9 +218,10 @@ def _pieces(connection: Connection) -> dict[str, Any] | None:
 
 
 def code_of(told: dict[str, Any]) -> int:
-    """An exit as a shell gives it: the code, or 128 and the signal."""
-    code = told.get("code")
-    return int(code) if code is not None else 128 + int(told.get("signal") or 0)
+    """An exit as a shell gives it: the code, or 128 and the signal; 0 if a colony has ended, and
+    with it the terminal of its service."""
+    code, number = told.get("code"), told.get("signal")
+    return 128 + int(number) if number is not None else int(code or 0)
 
 
 def at_a_terminal() -> bool:

@@ -101,7 +101,7 @@ async def test_r15_a_failed_start_is_raised_at_the_starter_and_leaves_nothing(ki
         assert caught.value.reason == Crashed(error)
         assert caught.value.__cause__ is error
         assert str(caught.value) == "x failed to start: OSError: no disk"
-        assert [type(e) for e in seen] == [events.StartFailed]
+        assert [type(e) for e in seen] == [events.StartFailed, events.CrashReport]
         assert system.whereis("x") is None
 
 

@@ -25,6 +25,7 @@ MODULES = (
     "condemned",
     "context",
     "control",
+    "crashes",
     "errors",
     "events",
     "groups",

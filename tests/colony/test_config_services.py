@@ -239,6 +239,16 @@ def test_a_probe_of_a_port_needs_one() -> None:
     )
 
 
+def test_a_services_terminal_takes_no_sessions_name() -> None:
+    for name in ("terminal", "17"):
+        assert problems(f'[services.{name}]\ncommand = "x"\npty = true') == [
+            (
+                f"service `{name}` cannot have a terminal: a terminal called {name} is a session",
+                "give the service another name, or remove pty",
+            )
+        ]
+
+
 def test_waiting_for_the_end_of_what_never_ends_is_refused() -> None:
     text = (
         '[services.web]\ncommand = "x"\nafter = { db = "completed" }\n[services.db]\ncommand = "x"'

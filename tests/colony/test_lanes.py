@@ -8,7 +8,7 @@ import os
 import pyte
 import pytest
 
-from colony.lanes import Lane, Table, drawn, wanted
+from colony.lanes import Lane, Table, drawn, providing, wanted
 
 WEB = Lane("web", "ready", 4001, "http://hello-4001.colony.localhost/", 0, 12.0)
 API = Lane("api", "backoff", 3000, None, 2, 1.0, "exit code 3")
@@ -25,6 +25,19 @@ def test_a_lane_has_shape_state_port_url_time_restarts_and_why() -> None:
         "● web  ready    4001  http://hello-4001.colony.localhost/  12 s",
         "↻ api  backoff  3000                                       1 s   ↻ 2  exit code 3",
         "◌ job  waiting                                                        for web to be ready",
+    ]
+
+
+def test_a_step_that_provides_stands_in_no_column() -> None:
+    step = providing("shop", "node packages", "npm ci", 45, 3.0)
+    lines = drawn([step, WEB], size(90, 24), colour=False)
+    assert lines[1:] == [
+        "◌ shop  node packages  3 s  ▕█████████           ▏  45 %  npm ci",
+        "● web  ready  4001  http://hello-4001.colony.localhost/  12 s",
+    ]
+    unknown = providing("shop", "node packages", "npm ci", None, 3.0)
+    assert drawn([unknown], size(90, 24), colour=False)[1:] == [
+        "◌ shop  node packages  3 s  npm ci"
     ]
 
 

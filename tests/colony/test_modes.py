@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from colony.modes import Impossible, Machine, Modes, Wishes, choose
 
 FULL = Machine(why_not="", caddy=True, dnsmasq=True)
 BARE = Machine(why_not="user 1 lacks rights; be root", caddy=False, dnsmasq=False)
+INSIDE = Machine(why_not="", caddy=True, dnsmasq=True, rootless=True, ways_out=("slirp4netns",))
+NO_TUN = msgspec.structs.replace(INSIDE, tun=False)
+NO_SLIRP = msgspec.structs.replace(INSIDE, ways_out=())
+NO_WAY = 'colonies have no way out, but by egress = "proxy": {}; the ways in are all there'
+UNOPENED = NO_WAY.format("this user may not open /dev/net/tun (as root: chmod 666 /dev/net/tun)")
+UNINSTALLED = NO_WAY.format("slirp4netns is not installed (apt-get install slirp4netns)")
+OUT = ("slirp4netns",)
+SHUT = Machine(
+    why_not="user 1 lacks rights; be root",
+    caddy=False,
+    dnsmasq=False,
+    why_not_rootless="forbidden; allow it",
+)
 NOTE = (
     "no network namespaces here, so services share the host's ports and two colonies cannot "
     "use the same one: user 1 lacks rights; be root"
@@ -17,15 +31,29 @@ NOTE = (
 @pytest.mark.parametrize(
     ("wishes", "machine", "modes"),
     [
-        (Wishes(), FULL, Modes(True, "caddy", "dnsmasq")),
-        (Wishes(), BARE, Modes(False, "embedded", "embedded", (NOTE,))),
-        (Wishes(network="host"), FULL, Modes(False, "caddy", "dnsmasq")),
-        (Wishes(network="host"), BARE, Modes(False, "embedded", "embedded")),
-        (Wishes(network="namespace"), FULL, Modes(True, "caddy", "dnsmasq")),
-        (Wishes(proxy="embedded"), FULL, Modes(True, "embedded", "dnsmasq")),
-        (Wishes(dns="embedded"), FULL, Modes(True, "caddy", "embedded")),
-        (Wishes(dns="none"), FULL, Modes(True, "caddy", "none")),
-        (Wishes(dns="none", network="host"), BARE, Modes(False, "embedded", "none")),
+        (Wishes(), FULL, Modes("namespace", "caddy", "dnsmasq")),
+        (Wishes(), BARE, Modes("host", "embedded", "embedded", (NOTE,))),
+        (Wishes(network="host"), FULL, Modes("host", "caddy", "dnsmasq")),
+        (Wishes(network="host"), BARE, Modes("host", "embedded", "embedded")),
+        (Wishes(network="namespace"), FULL, Modes("namespace", "caddy", "dnsmasq")),
+        (Wishes(proxy="embedded"), FULL, Modes("namespace", "embedded", "dnsmasq")),
+        (Wishes(dns="embedded"), FULL, Modes("namespace", "caddy", "embedded")),
+        (Wishes(dns="none"), FULL, Modes("namespace", "caddy", "none")),
+        (Wishes(), INSIDE, Modes("rootless", "embedded", "dnsmasq", ways_out=OUT)),
+        (
+            Wishes(network="rootless", proxy="caddy"),
+            INSIDE,
+            Modes("rootless", "caddy", "dnsmasq", ways_out=OUT),
+        ),
+        (Wishes(), NO_TUN, Modes("rootless", "embedded", "dnsmasq", (UNOPENED,))),
+        (Wishes(), NO_SLIRP, Modes("rootless", "embedded", "dnsmasq", (UNINSTALLED,))),
+        (Wishes(network="host"), INSIDE, Modes("host", "caddy", "dnsmasq")),
+        (
+            Wishes(),
+            SHUT,
+            Modes("host", "embedded", "embedded", (f"{NOTE}; without root: forbidden; allow it",)),
+        ),
+        (Wishes(dns="none", network="host"), BARE, Modes("host", "embedded", "none")),
     ],
 )
 def test_choice(wishes: Wishes, machine: Machine, modes: Modes) -> None:
@@ -33,16 +61,18 @@ def test_choice(wishes: Wishes, machine: Machine, modes: Modes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "words"),
+    ("wishes", "machine", "words"),
     [
-        (Wishes(network="namespace"), "--network namespace: user 1 lacks rights; be root"),
-        (Wishes(proxy="caddy"), "--proxy caddy: there is no caddy on this machine"),
-        (Wishes(dns="dnsmasq"), "--dns dnsmasq: there is no dnsmasq on this machine"),
+        (Wishes(network="namespace"), BARE, "--network namespace: user 1 lacks rights; be root"),
+        (Wishes(network="namespace"), INSIDE, "--network namespace: this process has entered"),
+        (Wishes(network="rootless"), SHUT, "--network rootless: forbidden; allow it"),
+        (Wishes(proxy="caddy"), BARE, "--proxy caddy: there is no caddy on this machine"),
+        (Wishes(dns="dnsmasq"), BARE, "--dns dnsmasq: there is no dnsmasq on this machine"),
     ],
 )
-def test_a_wish_by_name_that_cannot_be_met(wishes: Wishes, words: str) -> None:
+def test_a_wish_by_name_that_cannot_be_met(wishes: Wishes, machine: Machine, words: str) -> None:
     with pytest.raises(Impossible) as refusal:
-        choose(wishes, BARE)
+        choose(wishes, machine)
     assert str(refusal.value).startswith(words)
 
 

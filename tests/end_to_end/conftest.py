@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.colonies import Shop
+from tests.end_to_end.plain import UID
 
 
 @pytest.fixture
@@ -15,3 +18,13 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     one = Shop(tmp_path)
     yield one
     one.close()
+
+
+@pytest.fixture
+def users() -> Iterator[Shop]:
+    """A shop in a folder of a plain user's own: pytest's are below one that only root may enter."""
+    with tempfile.TemporaryDirectory(prefix="colony-user-") as name:
+        os.chown(name, UID, UID)
+        shop = Shop(Path(name))
+        yield shop
+        shop.close()

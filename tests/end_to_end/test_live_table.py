@@ -91,3 +91,24 @@ def test_off_a_terminal_there_is_none(shop: Shop) -> None:
     assert one.stop() == 130
     assert RULE not in one.transcript()
     assert "\x1b" not in one.transcript()
+
+
+@pytest.mark.parametrize("joins", [False, True], ids=["run", "up"])
+def test_how_far_the_step_that_provides_has_come(shop: Shop, joins: bool) -> None:
+    if joins:
+        one = shop.run(shop.colony({"web": page("first")}), options=EMBEDDED)
+        one.ready()
+    go = shop.folder / "go"
+    setup = f"echo 40%; until test -e {go}; do sleep 0.05; done"
+    wants = {"colony.environment": {"setup": setup}}
+    colony = shop.colony({"web": page("hello")}, **wants)
+    words = ("up",) if joins else ("run", *EMBEDDED)
+    child = at_terminal(shop, words[0], str(colony.file), *words[1:], columns=100, inside=False)
+    child.expect(rf"{colony.name}  setup  \d s  ▕████████ {{12}}▏  40 %  echo 40%".encode())
+    go.touch()
+    until_standing(child)
+    shop.note_instances()
+    child.sendintr()
+    assert status(child) == 130
+    if joins:
+        assert command(shop, "down", colony.name).returncode == 0

@@ -122,6 +122,27 @@ async def test_one_that_is_stopped_while_it_is_provided(shop: Shop) -> None:
         assert colony.name not in host.colonies
 
 
+@pytest.mark.parametrize("joins", [False, True], ids=["run", "up"])
+def test_what_is_kept_is_there_for_the_next_start(shop: Shop, joins: bool) -> None:
+    """The steps that were done are skipped then."""
+    colony = colony_of(shop, setup="test -e fixed")
+    options = ["--keep", *EMBEDDED]
+    if joins:
+        first = shop.run(shop.colony({"web": page("first")}), options=EMBEDDED)
+        first.ready()
+        options = ["--keep"]
+    failed = shop.run(colony, options=options)
+    failed.expect("✗ setup")
+    assert failed.wait() == 1
+    assert "exit code 1; what was made is kept" in failed.transcript()
+    assert (colony.file.parent / ".venv").is_dir()
+    (colony.file.parent / "fixed").touch()
+    again = shop.run(colony, options=options)
+    again.ready()
+    assert not [line for line in again.own_lines() if "✓ venv" in line]
+    assert again.stop() == 130
+
+
 def test_a_killed_run_is_taken_back_by_the_next(shop: Shop) -> None:
     colony = colony_of(shop, setup="touch here; sleep 60")
     folder: Path = colony.file.parent

@@ -59,7 +59,7 @@ async def life():
         if moment == "running":
             die()
         if moment == "unpinned":
-            namespace.pins.remove = lambda c, f=namespace.pins.remove: (f(c), die())
+            namespace.pins.remove = lambda *c, f=namespace.pins.remove: (f(*c), die())
         if moment == "dismantled":
             Network._await_end = die
         await network.destroy(space)

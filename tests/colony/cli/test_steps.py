@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from colony.cli.steps import bar, percentage, tail
+from colony.lanes import bar
+from colony.provision.work import percentage, tail
 from tests.colony.provision.support import repository
 
 
@@ -31,7 +32,6 @@ def test_percentage(written: bytes, percent: int | None) -> None:
 
 
 def test_bar() -> None:
-    assert bar(None) == ""
     assert bar(45) == "▕█████████           ▏  45 %  "
     assert len(bar(0)) == len(bar(100))
 

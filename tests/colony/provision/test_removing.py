@@ -109,6 +109,39 @@ def test_new_that_is_cancelled_takes_everything_back(
     assert not workspace.exists()
 
 
+def test_new_that_is_killed_leaves_no_process_and_the_next_takes_it_back(
+    cli: Cli, tmp_path: Path
+) -> None:
+    hold = "echo $$ > pid; exec sleep 600"
+    text = f'[colony.environment]\nsetup = "{hold}"\n[services.web]\ncommand = "x"\n'
+    source = repository(tmp_path / "app", {"colony.toml": text})
+    pid = cli.home / "workspaces/app/pid"
+    process = subprocess.Popen(
+        cli.command("new", f"file://{source}", "--yes"), env=cli.env, stderr=subprocess.DEVNULL
+    )
+    while not (pid.exists() and pid.read_text().strip()):
+        assert process.poll() is None
+        time.sleep(0.02)
+    number = int(pid.read_text())
+    process.kill()
+    process.wait()
+    while living(number):
+        time.sleep(0.02)
+    (source / "colony.toml").write_text(text.replace(hold, "true"))
+    git(source, "commit", "-q", "-a", "-m", "second")
+    assert cli("new", f"file://{source}", "--yes").returncode == 0
+    assert not pid.exists()
+    assert (cli.home / "workspaces/app/colony.toml").exists()
+
+
+def living(pid: int) -> bool:
+    """Whether a process runs: one that has ended and that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_rm_of_a_clean_one(cli: Cli, tmp_path: Path) -> None:
     source = repository(tmp_path / "app", PLAIN)
     before = git_state(source)

@@ -30,6 +30,7 @@ from colony.config import Config
 from colony.journal import JOURNAL, Journal
 from colony.logs import Filter, LogLine, Logs
 from colony.services import Board, Control, GetService, ServiceStatus, board_name, control_name
+from colony.services.linux import LinuxMachine
 from colony.services.specs import SERVICES, Where, colony_children
 from netns import Instance, Namespace, NetworkThread, sweep
 from netns.actors import (
@@ -235,7 +236,8 @@ async def _running(
 ) -> AsyncIterator[Shop]:
     thread = NetworkThread()
     runtime = str(instance.directory.parent.parent)
-    where = Where(instance.id, str(instance.directory), isolated, thread, logs)
+    machine = LinuxMachine(thread, logs)
+    where = Where(instance.id, str(instance.directory), isolated, machine)
     environ = dict(os.environ if env is None else env)
     async with System() as system:
         shop = Shop(system, loaded, instance.id, thread, logs)

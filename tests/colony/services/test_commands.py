@@ -30,10 +30,8 @@ async def test_a_signal_reaches_the_process_or_its_whole_group() -> None:
 
 
 async def test_input_reaches_a_service_on_a_pipe_and_on_a_terminal() -> None:
-    async with colony(
-        {"pipe": {"command": ECHO}, "terminal": {"command": ECHO, "pty": True}}
-    ) as shop:
-        for name in ("pipe", "terminal"):
+    async with colony({"pipe": {"command": ECHO}, "tty": {"command": ECHO, "pty": True}}) as shop:
+        for name in ("pipe", "tty"):
             await shop.wrote(name, b"up")
             assert await shop.control.call(WriteStdin(name, b"hello\n")) == 6
             await shop.wrote(name, b"got hello")

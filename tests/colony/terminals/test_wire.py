@@ -15,7 +15,7 @@ from colony.paths import SOCKET
 from colony.terminals import opening
 from colony.terminals.connection import Connection
 from colony.terminals.frames import BINARY
-from tests.colony.api.support import TOKEN, Rig, rig
+from tests.colony.api.support import TOKEN, Rig, rig, until
 
 pytestmark = pytest.mark.real_time
 
@@ -212,3 +212,85 @@ async def test_a_flood_with_a_stopped_viewer_leaves_another_session_quick(tmp_pa
                 each.close()
 
         await one.ask(talk)
+
+
+async def test_what_was_typed_last_arrives_though_the_connection_is_cut(tmp_path: Path) -> None:
+    """Without a farewell: the socket is closed at once."""
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        mark = tmp_path / "typed"
+        script = f"stty raw -echo; echo up; read x; echo $x > {mark}; exec sleep 1000"
+        await opening.start(colony, name="1", argv=["/bin/bash", "-c", script])
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+
+        def talk() -> None:
+            viewer = Talk(address(one), path)
+            viewer.until(lambda it: b"up" in it.bytes)
+            for letter in "last wörds":
+                viewer.connection.send(letter.encode())
+            viewer.connection.send(b"\n")
+            viewer.connection._socket.close()
+
+        await one.ask(talk)
+        await until(lambda: mark.exists() and mark.read_text() == "last wörds\n")
+
+
+async def test_what_is_typed_before_anything_is_read_arrives(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        mark = tmp_path / "typed"
+        script = f"stty raw; read x; echo $x > {mark}; exec sleep 1000"
+        await opening.start(colony, name="1", argv=["/bin/bash", "-c", script])
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+
+        def talk() -> None:
+            with Connection(address(one), path) as connection:
+                connection.send(b"last\n")
+
+        await one.ask(talk)
+        await until(lambda: mark.exists() and mark.read_text() == "last\n")
+
+
+async def test_a_farewell_in_a_flood(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        await opening.start(colony, name="1", argv=["/bin/bash", "--norc", "-i"])
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+        mark = tmp_path / "typed"
+
+        def talk() -> None:
+            flooded = Talk(address(one), path)
+            flooded.connection.send(b"yes\r")
+            flooded.until(lambda it: len(it.bytes) > 1_000_000)
+            flooded.connection.send(b"\x03")
+            flooded.connection.send(f"echo > {mark}\r".encode())
+            flooded.connection.close()
+
+        await one.ask(talk)
+        await until(mark.exists)
+
+
+async def test_more_is_typed_than_anybody_reads(tmp_path: Path) -> None:
+    """A viewer that types much into what writes more: neither waits for the other for ever."""
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        path = path_of("colonies", colony.name, "attach")
+        count, times = 2_000_000, 10
+
+        def talk() -> int:
+            connection = Connection(address(one), path)
+            script = f"{{for(i=0;i<{times};i++) print}}"
+            connection.tell("start", argv=["awk", script])
+            written = 0
+            for _ in range(count // 20_000):
+                connection.send(b"0123456789abcdefghi\n" * 1000)
+            connection.tell("eof")
+            while True:
+                for kind, data in connection.receive():
+                    if kind == BINARY:
+                        written += len(data) - 1
+                    elif json.loads(data)["t"] == "exit":
+                        connection.close()
+                        return written
+
+        assert await one.ask(talk) == count * times
