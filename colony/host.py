@@ -72,6 +72,7 @@ from proxy import (
     NameServer,
 )
 from proxy.actors import DNS, DOOR, DnsOwner, DoorOwner, WhereIsDns, WhereIsDoor
+from proxy.caddy_door import Routing
 
 __all__ = [
     "ColonyFailed",
@@ -97,6 +98,10 @@ class Options(msgspec.Struct, frozen=True):
         The admin address of a Caddy that runs already, as `http://localhost:2019`.
     caddy_admin
         Where our own Caddy's admin API listens; default a unix socket of ours.
+    caddy_routes
+        How Caddy is told of routes: "static", "dynamic", or "auto", which is dynamic for a Caddy of
+        our own that would cut WebSockets at each change (before 2.7), unless `caddy_admin` opens
+        its API for others to look at.
     http_ports
         Ports to try for HTTP, in turn; None for 80, then 8080 and up.
     serve
@@ -117,6 +122,7 @@ class Options(msgspec.Struct, frozen=True):
     runtime: Path | None = None
     caddy: str | None = None
     caddy_admin: str | None = None
+    caddy_routes: Routing = "auto"
     http_ports: tuple[int, ...] | None = None
     serve: bool = False
     listen: Listen | None = None
@@ -129,6 +135,8 @@ DEFAULT: Final = Options()
 
 BLOCKED: Final = 0.25
 """Seconds in which nothing else runs after which it is said whose code holds all up."""
+
+ADDRESSES_FILE: Final = "addresses.json"
 
 ENDED_KEPT: Final = 100
 """Colonies that have ended and are still remembered, for those who ask why."""
@@ -245,6 +253,7 @@ class Host:
             relays=self.modes.network == "rootless" and self.modes.proxy == "caddy",
             logs=Logs((self.options.home or home_directory()) / "logs"),
             networks_file=(self.options.home or home_directory()) / NETWORKS_FILE,
+            addresses_file=(self.options.home or home_directory()) / ADDRESSES_FILE,
         )
 
     def _chronicle(self, instance: Instance) -> Chronicle:
@@ -269,12 +278,13 @@ class Host:
         if self.modes.proxy == "embedded":
             return EmbeddedProxy(ports=ports, dialer=places.dial)
         if options.caddy is not None:
-            return ExistingCaddy(options.caddy, ports=ports)
+            return ExistingCaddy(options.caddy, ports=ports, routes=options.caddy_routes)
         return CaddyProcess(
-            instance.directory / "caddy",
+            instance.own / "caddy",
             admin=options.caddy_admin,
             ports=ports,
             env={INSTANCE_VARIABLE: instance.id},
+            routes=options.caddy_routes,
         )
 
     def _dns(self, instance: Instance) -> NameServer | None:

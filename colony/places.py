@@ -22,6 +22,7 @@ from colony.network.relays import Relays
 from colony.network.splice import connect
 from netns import Namespace, NetworkThread
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
+from netns.listeners import Listeners
 from proxy import Route, TcpUpstream, UnixUpstream, Upstream, dial
 from proxy.actors import ROUTES, PutRoutes, Routes, follow_routes
 
@@ -56,6 +57,11 @@ class Places:
         """The colony's namespace, None if it has none now."""
         return self._spaces.get(colony)
 
+    def colony_in(self, inode: int) -> str | None:
+        """Whose network namespace has this inode; None for nobody's."""
+        spaces = tuple(self._spaces.items())
+        return next((name for name, space in spaces if space.inode == inode), None)
+
     async def dial(self, upstream: Upstream) -> socket.socket:
         """A `proxy.Dialer`: a connected socket, made where the service is. Raises `OSError`."""
         if isinstance(upstream, TcpUpstream) and upstream.namespace is not None:
@@ -78,7 +84,12 @@ class Places:
             return await connect("::1", port)
 
     async def connect_udp(self, colony: str | None, port: int) -> socket.socket:
-        """A UDP socket whose peer is a port on a colony's 127.0.0.1; None: on the host's."""
+        """A UDP socket whose peer is a port on a colony's loopback; None: on the host's 127.0.0.1.
+
+        On ::1 where a server is there and none on 127.0.0.1: UDP says of nobody that he is not
+        there, so that is asked of the kernel.
+        """
+        address = "127.0.0.1"
         if colony is None:
             made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             made.setblocking(False)
@@ -86,9 +97,24 @@ class Places:
             space = self._spaces.get(colony)
             if space is None:
                 raise ConnectionRefusedError(f"colony {colony} has no namespace now")
-            made = await self._thread.socket(space, socket.AF_INET, socket.SOCK_DGRAM)
-        made.connect(("127.0.0.1", port))
+            address = await self._listens_by_udp(space, port)
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            made = await self._thread.socket(space, family, socket.SOCK_DGRAM)
+        try:
+            made.connect((address, port))
+        except BaseException:
+            made.close()
+            raise
         return made
+
+    async def _listens_by_udp(self, space: Namespace, port: int) -> str:
+        listeners = await Listeners.open(self._thread, space)
+        try:
+            heard = [each for each in listeners.look() if each.protocol == "udp"]
+        finally:
+            listeners.close()
+        found = [each for each in heard if each.port == port]
+        return "::1" if found and not any(each.on_local4 for each in found) else "127.0.0.1"
 
 
 class SetRoutes(Call["ColonyRoutes", None], frozen=True):

@@ -7,6 +7,7 @@
     ├── way out                   (rootless) the program that takes packets out of the hub
     ├── networks                  (with namespaces) the networks that have a subnet of their own
     ├── neighbours                (with namespaces) who may reach whom, under what names
+    ├── audit                     (with namespaces) tells of the connections that colonies begin
     ├── guardian                  ends what a killed Colony leaves
     ├── routes, door, dns         the front door
     ├── ports                     the host's ports that lead into colonies
@@ -46,6 +47,7 @@ from colony.config import Config
 from colony.guardian import GUARDIAN, Guardian
 from colony.journal import JOURNAL, Journal
 from colony.logs import Logs
+from colony.network.audit import AUDIT, Audit
 from colony.network.egress_proxy import EgressProxy
 from colony.network.forms import Forward, parse
 from colony.network.named import NETWORKS, NamedNetworks
@@ -86,7 +88,8 @@ OWNER_LIMIT: Final = (10, 60.0)
 class Parts(msgspec.Struct, frozen=True):
     """What the owners at the top are given to own.
 
-    `networks_file` is where named networks are kept, None: nowhere.
+    `networks_file` and `addresses_file` are where named networks and the colonies' addresses are
+    kept, None: nowhere.
     `thread` serves to start processes; without namespaces it is the only part of the network.
     `ways_out` are the programs by which rootless colonies may go out, `way_out` is the one that
     they have. `relays` says whether the front door cannot dial their addresses.
@@ -105,6 +108,7 @@ class Parts(msgspec.Struct, frozen=True):
     api: Api | None = None
     logs: Logs = msgspec.field(default_factory=Logs)
     networks_file: Path | None = None
+    addresses_file: Path | None = None
     guarded: dict[str, int] = msgspec.field(default_factory=dict)
     ways_out: tuple[str, ...] = ()
     way_out: WayOut = msgspec.field(default_factory=WayOut)
@@ -120,7 +124,7 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
     children: list[ChildSpec[Any]] = [
         ChronicleOwner.spec(parts.chronicle).options(id="chronicle", name=CHRONICLE),
         Journal.spec(parts.logs).options(id="journal", name=JOURNAL),
-        AddressBook.spec().options(id="addresses", name=ADDRESSES),
+        AddressBook.spec(parts.addresses_file).options(id="addresses", name=ADDRESSES),
         network.options(id="network", name=NETWORK, shutdown=30.0),
         *_if_isolated(parts),
         guardian.options(id="guardian", name=GUARDIAN),
@@ -148,6 +152,7 @@ def _if_isolated(parts: Parts) -> list[ChildSpec[Any]]:
     if not parts.isolated:
         return []
     found: list[ChildSpec[Any]] = [networks.options(id="networks", name=NETWORKS), neighbours]
+    found.append(Audit.spec(parts.thread).options(id="audit", name=AUDIT))
     if parts.ways_out:
         way = WayOutOwner.spec(parts.instance.id, parts.thread, parts.ways_out, parts.way_out)
         found.insert(0, way.options(id="way out", name=WAY_OUT, shutdown=10.0))

@@ -11,12 +11,16 @@ down on its way out, however the owner ends. What must survive an owner's crash 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
+import msgspec
 
 from actors import Actor, ActorDown, Call, Cast, Down, Event, Ignore, Refused, on
 from netns import healing, reap, sweep, uplink
@@ -109,11 +113,33 @@ class KeepPool(Cast["AddressBook"], frozen=True):
     pool: Pool
 
 
-class AddressBook(Actor):
-    """Remembers the addresses of the colonies while the network's owner may come and go."""
+class GetRemembered(Call["AddressBook", dict[str, str]], frozen=True):
+    """Which colony had which address in an earlier life of the instance, in a named network or
+    ("") outside of any."""
 
-    def __init__(self) -> None:
+    network: str = ""
+
+
+class AddressBook(Actor):
+    """Remembers the addresses of the colonies while the network's owner may come and go, and from
+    one instance to the next.
+
+    file
+        Where they are kept; None: nowhere. What it says is a wish: an address that is not in the
+        pool of this time, or is somebody's, is forgotten.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
         self.pool: Pool | None = None
+        self.remembered: Book = {}
+        self._made = anyio.Event()
+
+    async def start(self) -> Ignore | None:
+        if self.file is not None:
+            self.remembered = await anyio.to_thread.run_sync(_read_book, self.file)
+            self.ctx.run(self._keep, self.file, name="keep")
+        return None
 
     @on(GetPool)
     def get(self, _msg: GetPool) -> Pool | None:
@@ -122,6 +148,57 @@ class AddressBook(Actor):
     @on(KeepPool)
     def keep(self, msg: KeepPool) -> None:
         self.pool = msg.pool
+
+    @on(GetRemembered)
+    def get_remembered(self, msg: GetRemembered) -> dict[str, str]:
+        return self.remembered.get(msg.network, {})
+
+    async def _keep(self, file: Path) -> None:
+        """Writes them down whenever a colony has got one."""
+
+        def note(event: Event) -> None:
+            if isinstance(event, NamespaceMade):
+                self._made.set()
+
+        leave = self.ctx.system.events.listen(note)
+        try:
+            while True:
+                await self._made.wait()
+                self._made = anyio.Event()
+                if self.pool is None:
+                    continue
+                book = {"": _lines_of(self.pool)}
+                book |= {name: _lines_of(pool) for name, pool in self.pool.named.items()}
+                with contextlib.suppress(OSError):  # a disk that is full: then it is forgotten
+                    await anyio.to_thread.run_sync(_write_book, file, book)
+        finally:
+            leave()
+
+
+Book = dict[str, dict[str, str]]
+"""Network → colony → address."""
+
+
+def _lines_of(pool: Pool) -> dict[str, str]:
+    return {colony: str(address) for colony, address in pool.remembered().items()}
+
+
+def _read_book(file: Path) -> Book:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Book)
+    except (OSError, msgspec.DecodeError):
+        return {}  # nothing but a wish
+
+
+def _write_book(file: Path, book: Book) -> None:
+    """Together with what another instance has written there."""
+    whole = _read_book(file)
+    for network, addresses in book.items():
+        whole[network] = whole.get(network, {}) | addresses
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f"{file.name}.{os.getpid()}")
+    new.write_bytes(msgspec.json.format(msgspec.json.encode(whole)))
+    new.replace(file)
 
 
 class GetNetwork(Call["NetworkOwner", Network], frozen=True):
@@ -172,6 +249,8 @@ class NetworkOwner(Actor):
             self.network = await Network.open(
                 self.thread, self.instance, pool=pool, way_out=self.way_out
             )
+            if pool is None:
+                self.network.remember(await addresses.call(GetRemembered()))
             addresses.tell(KeepPool(self.network.pool))
             self.ctx.run(self._tend, self.network, name="tend")
         return None
@@ -360,19 +439,25 @@ class NamespaceOwner(Actor):
                 wake.set()
 
         leave = self.ctx.system.events.listen(note)
+        due = self.ctx.now + healing.LOOK_AGAIN
         try:
             while space.is_open:
-                with anyio.move_on_after(healing.LOOK_AGAIN):
+                with anyio.move_on_after(due - self.ctx.now):
                     await wake.wait()
                 wake = anyio.Event()
-                await self._heal(space)
+                # The kernel tells of what is on the host. With many colonies each that ends wakes
+                # all others: they look no further than that.
+                thorough = self.ctx.now >= due
+                if thorough:
+                    due = self.ctx.now + healing.LOOK_AGAIN
+                await self._heal(space, thorough)
         finally:
             leave()
 
-    async def _heal(self, space: Namespace) -> None:
+    async def _heal(self, space: Namespace, thorough: bool) -> None:
         publish, now, colony = self.ctx.system.publish, self.ctx.now, self.colony
         try:
-            repaired = await (await self._network()).heal(space)
+            repaired = await (await self._network()).heal(space, thorough=thorough)
         except (NetnsError, OSError) as error:
             publish(NetworkSick(at=now, colony=colony, reason=str(error)))
         except ActorDown:

@@ -112,9 +112,11 @@ def _something_went(sock: socket.socket) -> bool:
             offset += max((length + 3) & ~3, _HEADER.size)
 
 
-def heal(thread: NetworkThread, host: Host, space: Namespace) -> list[str]:
+def heal(
+    thread: NetworkThread, host: Host, space: Namespace, *, thorough: bool = True
+) -> list[str]:
     """Puts back what is missing of a colony's network; says what, in words. On the network
-    thread."""
+    thread. Not `thorough`: looks at what is on the host alone."""
     if not space.is_open:
         return []
     plan = Plan(space.colony, space.address, "", "", space.egress, space.mtu)
@@ -132,8 +134,10 @@ def heal(thread: NetworkThread, host: Host, space: Namespace) -> list[str]:
     elif not _has_routes(host, space):
         _reroute(build)
         repaired.append(f"the route to {space.address.v4}")
-    elif _reroute_inside(build):
+    elif thorough and _reroute_inside(build):
         repaired.append("the colony's own routes")
+    if not thorough:
+        return repaired
     if space.redirect and _redirect_again(build):
         repaired.append("the colony's own packet rules")
     if rewrite_hosts(thread, space, space.hosts):

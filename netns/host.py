@@ -12,11 +12,12 @@ from socket import AF_INET
 from typing import Final
 
 from netns import files, hostwide, messages, names, nft, permits, ruleset
-from netns.errors import NetnsError
+from netns.errors import NetnsError, PacketFilterError
 from netns.instance import Instance
 from netns.messages import IPNetwork
 from netns.netlink import Netlink, Route, exists
 from netns.nfnetlink import Packets
+from netns.packet_log import PacketLog
 from netns.permits import Permit
 from netns.pool import Address, Pool, candidates, choose_network, overlapping, ula_network
 from netns.settings import Settings
@@ -67,6 +68,8 @@ class Host:
 
     pool
         The addresses; on the network that this instance claimed.
+    log
+        Tells of the connections that colonies begin; None where the kernel cannot.
     settings, views
         What makes settings and views at the same cost however many colonies there are.
     rules
@@ -84,6 +87,7 @@ class Host:
         "_peers",
         "instance",
         "ipv6",
+        "log",
         "netlink",
         "pool",
         "serial",
@@ -96,8 +100,9 @@ class Host:
         self.ipv6 = ipv6_enabled()
         self.serial = 0
         self.netlink = Netlink()
+        self.log: PacketLog | None = None
         self.settings = Settings()
-        self.views = Views(instance.pins)
+        self.views = Views(instance.pins, instance.own)
         self._nft: nft.Nft | None = None
         self._packets: Packets | None = None
         self._forwards = False
@@ -135,7 +140,9 @@ class Host:
                 self._nft = nft.Nft()
                 self._packets = Packets()
                 remove = ruleset.remove_table(names.table_name(instance.id))
-                self._nft.run(remove + ruleset.host_rules(instance.id), "making the host's rules")
+                self.log = self._open_log()
+                made = ruleset.host_rules(instance.id, self._group)
+                self._nft.run(remove + made, "making the host's rules")
             for network, named in self.pool.named.items():
                 if named.held():
                     self.claim_named(network)
@@ -163,6 +170,9 @@ class Host:
         if self._packets is not None:
             self._packets.close()
             self._packets = None
+        if self.log is not None:
+            self.log.close()
+            self.log = None
         self.settings.close()
         self.views.close()
         self.netlink.close()
@@ -189,6 +199,26 @@ class Host:
     def unclaim_named(self, wanted: IPv4Network) -> None:
         """Takes it back."""
         self.netlink.send(messages.unclaim_pool(wanted, self.instance.number))
+
+    @property
+    def _group(self) -> int:
+        return 0 if self.log is None else self.log.group
+
+    def _open_log(self) -> PacketLog | None:
+        """The packet log, None where the kernel has none or its rules' `log`: tried by using it."""
+        try:
+            log = PacketLog(self.instance.number)
+        except (OSError, PacketFilterError):
+            return None
+        trial = names.table_name(self.instance.id)
+        rules = ruleset.host_rules(self.instance.id, log.group)
+        assert self._nft is not None
+        try:
+            self._nft.run(ruleset.remove_table(trial) + rules, "trying the packet log")
+        except PacketFilterError:
+            log.close()
+            return None
+        return log
 
     def next_link(self) -> str:
         """The name of a new host end: never one that this instance has used."""
@@ -245,7 +275,7 @@ class Host:
             return True
         table = names.table_name(self.instance.id)
         counted = sum(packets.count_rules(table, chain) for chain in ruleset.HOST_CHAINS)
-        if counted != ruleset.host_rule_count(self.instance.id):
+        if counted != ruleset.host_rule_count(self.instance.id, self._group):
             return False
         return all(
             set(packets.elements(table, name)) == wanted for name, wanted in self._wanted().items()
@@ -268,7 +298,7 @@ class Host:
             return
         instance = self.instance.id
         table = names.table_name(instance)
-        commands = ruleset.remove_table(table) + ruleset.host_rules(instance)
+        commands = ruleset.remove_table(table) + ruleset.host_rules(instance, self._group)
         for address in self._out:
             commands += ruleset.element("add", instance, *self._addresses(address))
         commands += permits.changes(instance, permits.PEERS, (), self._peers)

@@ -14,6 +14,7 @@ has removed it when it raises.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Final
@@ -27,6 +28,7 @@ from netns.host import Host, host_resolv_conf, routed
 from netns.instance import Instance
 from netns.messages import IPAddress
 from netns.namespace import DEFAULT_MTU, EGRESS, Egress, Namespace, OnStep, Plan
+from netns.packet_log import PacketLog
 from netns.permits import Permit
 from netns.pool import Pool
 from netns.thread import NetworkThread
@@ -154,6 +156,14 @@ class Network:
             pool.release(colony)
             raise
 
+    def remember(self, addresses: Mapping[str, str], network: str | None = None) -> None:
+        """These colonies shall have these addresses if they can: those of the pool, or of a named
+        network, that are nobody's."""
+        pool = self.pool.named.get(network or "", self.pool)
+        for colony, address in addresses.items():
+            with contextlib.suppress(NetnsError, ValueError):
+                pool.reserve(colony, IPv4Address(address))
+
     async def add_network(self, name: str, subnet: IPv4Network) -> None:
         """From now on colonies of this network get addresses of this subnet.
 
@@ -216,10 +226,18 @@ class Network:
 
         await self._thread.run(write)
 
-    async def heal(self, space: Namespace) -> list[str]:
+    async def heal(self, space: Namespace, *, thorough: bool = True) -> list[str]:
         """Puts back what somebody else has taken away of a colony's network; says what, in words.
-        Processes inside run on. Nothing for one that is destroyed."""
-        return await self._thread.run(healing.heal, self._thread, self._host, space)
+        Processes inside run on. Nothing for one that is destroyed.
+
+        thorough
+            False: what is on the host alone, of which the kernel tells; a fifth of the time.
+        """
+
+        def look() -> list[str]:
+            return healing.heal(self._thread, self._host, space, thorough=thorough)
+
+        return await self._thread.run(look)
 
     async def heal_rules(self) -> bool:
         """Puts the host's table of rules back if it is not whole; whether it was not."""
@@ -247,6 +265,11 @@ class Network:
     def permitted(self) -> tuple[frozenset[Permit], frozenset[Permit]]:
         """What `permit` has let pass: (peers, allowed)."""
         return self._host.permitted
+
+    @property
+    def log(self) -> PacketLog | None:
+        """Tells of the connections that colonies begin; None where the kernel cannot."""
+        return self._host.log
 
     async def foreign_drops(self) -> tuple[ForeignDrop, ...]:
         """Others' packet rules on this host that end the colonies' way out."""

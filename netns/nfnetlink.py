@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from netns.errors import PacketFilterError
-from netns.netlink import explanation
+from netns.netlink import attributes, explanation
 
 NETLINK_NETFILTER: Final = 12
 
@@ -259,9 +259,9 @@ class Packets:
         """(key, value or end of the range) of each element of a set; () where there is none."""
         found: list[tuple[bytes, bytes]] = []
         for body in self._dump(_GETSETELEM, attribute(1, table) + attribute(2, name)):
-            for kind, each in _attributes(body[_HEADER.size + _FAMILY.size :]):
+            for kind, each in attributes(body[_HEADER.size + _FAMILY.size :]):
                 if kind == 3:
-                    found += [_read_element(element) for _, element in _attributes(each)]
+                    found += [_read_element(element) for _, element in attributes(each)]
         return found
 
     def _part(
@@ -295,19 +295,9 @@ class Packets:
             offset += max((length + 3) & ~3, _HEADER.size)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + _ATTRIBUTE.size <= len(data):
-        size, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if size < _ATTRIBUTE.size:
-            return
-        yield kind & 0x3FFF, data[offset + _ATTRIBUTE.size : offset + size]
-        offset += (size + 3) & ~3
-
-
 def _read_element(data: bytes) -> tuple[bytes, bytes]:
     """A key, and with it a map's value or the end of a range (NFTA_SET_ELEM_KEY_END)."""
-    parts = dict(_attributes(data))
-    key = next((v for _, v in _attributes(parts.get(1, b""))), b"")
+    parts = dict(attributes(data))
+    key = next((v for _, v in attributes(parts.get(1, b""))), b"")
     other = parts.get(2) or parts.get(10) or b""
-    return key, next((v for _, v in _attributes(other)), b"")
+    return key, next((v for _, v in attributes(other)), b"")

@@ -153,6 +153,15 @@ class Pool:
         """Whether the colony has an address now."""
         return colony in self._held
 
+    def colony_at(self, address: IPv4Address | IPv6Address) -> str | None:
+        """Whose address it is, in this pool or a named network's; None for nobody's."""
+        for pool in self.all:
+            network = pool.v4 if address.version == 4 else pool.v6
+            number = int(address) - int(network.network_address)
+            if pool._names.get(number) in pool._held:
+                return pool._names[number]
+        return None
+
     def held(self) -> dict[str, Address]:
         """Every colony that has an address now."""
         return {colony: self._address(number) for colony, number in self._held.items()}

@@ -23,6 +23,8 @@ On the host, table `inet colony_{instance}`; `vc{instance}*` are the host ends o
                  to a colony:    the rest is dropped (a machine on the LAN may not route into one)
     postrouting  from nat4/nat6/some4, leaving by another door than a colony's  →  masquerade
 
+    allowed, denied   where the others lead: accepted or rejected, and told of (`packet_log`)
+
 `peers4` and `allow4` hold (from, to, port), see `permits`; `some4` those who are in `allow4`.
 
 An `accept` here does not overrule another table's `drop` at the same hook (Docker, ufw): then the
@@ -36,7 +38,7 @@ from ipaddress import IPv4Address, IPv6Address
 from socket import IPPROTO_TCP, IPPROTO_UDP
 from typing import Any, Final
 
-from netns import names, nfnetlink
+from netns import names, nfnetlink, packet_log
 
 Command = dict[str, Any]
 Expression = dict[str, Any]
@@ -52,11 +54,14 @@ SETS: Final[dict[str, Any]] = {
 
 # chain → (type, hook, priority)
 INNER_CHAIN: Final = "prerouting"
-HOST_CHAINS: Final = {
+_HOST_HOOKS: Final = {
     "input": ("filter", "input", 0),
     "forward": ("filter", "forward", 0),
     "postrouting": ("nat", "postrouting", 100),
 }
+_ALLOWED: Final = "allowed"
+_DENIED: Final = "denied"
+HOST_CHAINS: Final = (_ALLOWED, _DENIED, *_HOST_HOOKS)
 
 _DETOURS: Final = "detours"
 _HERE: Final = bytes((127, 0, 0, 1))
@@ -136,31 +141,50 @@ def inner_detours(packets: nfnetlink.Packets) -> dict[int, int]:
     return {int.from_bytes(key, "big"): int.from_bytes(other, "big") for key, other in found}
 
 
-def host_rules(instance: str) -> list[Command]:
-    """The instance's table on the host, with empty sets."""
+def _log(prefix: str, group: int) -> list[Expression]:
+    """What a connection's first packet is told of by; nothing without a group."""
+    if not group:
+        return []
+    rate = {"rate": packet_log.RATE, "burst": 2 * packet_log.RATE, "per": "second"}
+    told = {"prefix": prefix, "group": group, "snaplen": packet_log.SNAPLEN}
+    return [{"limit": rate}, {"log": told}]
+
+
+def host_rules(instance: str, log: int = 0) -> list[Command]:
+    """The instance's table on the host, with empty sets.
+
+    log
+        The group of the packet log that is told of connections; 0: none is.
+    """
     table = names.table_name(instance)
     doors = f"{names.link_prefix(instance)}*"
     inward, outward = _meta("iifname", doors), _meta("oifname", doors)
     elsewhere = _meta("oifname", doors, "!=")
+    allow, deny = ({"goto": {"target": chain}} for chain in (_ALLOWED, _DENIED))
     confined = [
-        [inward, _source("ip", "@nat4", "!="), _REJECT],
-        [inward, _source("ip6", "@nat6", "!="), _REJECT],
+        [inward, _source("ip", "@nat4", "!="), deny],
+        [inward, _source("ip6", "@nat6", "!="), deny],
     ]
+    told = {_ALLOWED: _log(packet_log.ALLOWED, log), _DENIED: _log(packet_log.DENIED, log)}
     rules = {
+        _ALLOWED: [*([told[_ALLOWED]] if log else []), [_ACCEPT]],
+        _DENIED: [*([told[_DENIED]] if log else []), [_REJECT]],
         # Without neighbour discovery a confined colony could not even answer over IPv6.
         "input": [
             [inward, _ANSWERS, _ACCEPT],
             [inward, _NEIGHBOURS, _ACCEPT],
-            [inward, _ANY_PORT, _permitted("allow4"), _ACCEPT],
+            [inward, _ANY_PORT, _permitted("allow4"), allow],
             *confined,
+            [inward, allow],
         ],
         "forward": [
             [_ANSWERS, _ACCEPT],
             [outward, _PUBLISHED, _ACCEPT],
-            [inward, outward, _ANY_PORT, _permitted("peers4"), _ACCEPT],
-            [inward, outward, _REJECT],
-            [inward, _ANY_PORT, _permitted("allow4"), _ACCEPT],
+            [inward, outward, _ANY_PORT, _permitted("peers4"), allow],
+            [inward, outward, deny],
+            [inward, _ANY_PORT, _permitted("allow4"), allow],
             *confined,
+            [inward, allow],
             [outward, _DROP],
         ],
         "postrouting": [
@@ -170,14 +194,14 @@ def host_rules(instance: str) -> list[Command]:
         ],
     }
     return [
-        *_table(table, HOST_CHAINS, SETS),
+        *_table(table, _HOST_HOOKS, SETS),
         *(_rule(table, chain, rule) for chain in rules for rule in rules[chain]),
     ]
 
 
-def host_rule_count(instance: str) -> int:
+def host_rule_count(instance: str, log: int = 0) -> int:
     """How many rules the host's table has."""
-    return sum("rule" in command["add"] for command in host_rules(instance))
+    return sum("rule" in command["add"] for command in host_rules(instance, log))
 
 
 def element(
@@ -228,6 +252,8 @@ def _table(
     for name, kind in (sets or {}).items():
         ranges = {} if isinstance(kind, str) else {"flags": ["interval"]}
         commands.append({"add": {"set": {**place, "name": name, "type": kind, **ranges}}})
+    for name in (_ALLOWED, _DENIED):
+        commands.append({"add": {"chain": {**place, "name": name}}})
     for name, (kind, hook, priority) in chains.items():
         chain = {**place, "name": name, "type": kind, "hook": hook, "prio": priority}
         commands.append({"add": {"chain": {**chain, "policy": "accept"}}})

@@ -1,4 +1,5 @@
-"""A colony's view of the file system: the host's, but for its own /etc/hosts and resolv.conf.
+"""A colony's view of the file system: the host's, but for its own /etc/hosts and resolv.conf, and
+without the sockets that lead into the instance.
 
 Law: a view is copied from a mould, which is the host's view without the pins: a view that had
 copies of all pins would keep every other colony's namespace alive.
@@ -32,13 +33,28 @@ _MOUNTS: Final = "/proc/thread-self/mountinfo"
 
 
 class Views:
-    """Makes views; its maker's to close. On the network thread."""
+    """Makes views; its maker's to close. On the network thread.
 
-    __slots__ = ("_born", "_changes", "_directory", "_doubled", "_mould", "_stale", "_watched")
+    directory
+        Of the pins.
+    hidden
+        A directory in whose place each view has that of the colony's files.
+    """
 
-    def __init__(self, directory: str) -> None:
-        """`directory`: of the pins."""
+    __slots__ = (
+        "_born",
+        "_changes",
+        "_directory",
+        "_doubled",
+        "_mould",
+        "_stale",
+        "_watched",
+        "hidden",
+    )
+
+    def __init__(self, directory: str, hidden: Path) -> None:
         self._directory = directory
+        self.hidden = hidden
         self._mould: int | None = None
         self._watched: int | None = None
         self._changes = select.poll()
@@ -72,6 +88,7 @@ class Views:
                 target = os.path.realpath(f"/etc/{name}")
                 if os.path.exists(target):
                     linux.bind_mount(str(files / name), target)
+            linux.bind_mount(str(files), str(self.hidden))
             return os.open(linux.MOUNT_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         finally:
             thread.go_home(mounts=True)

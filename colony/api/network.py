@@ -3,6 +3,7 @@ another. The operations; their types are in `network_types`, the routes in `rout
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from colony.api.network_types import (
     Rules,
 )
 from colony.api.problems import ApiError, conflict, invalid, unknown
+from colony.api.security import check_place
 from colony.api.types import Advice
 
 if TYPE_CHECKING:
@@ -152,6 +154,15 @@ class NetworkOperations:
         why = "" if ok else f"{error}: see colony net rules, and [network] of {target.name}"
         return Pinged(*(source.name, target.name, target.address, port), ok, error is None, ms, why)
 
+    def check_caller(self, pid: int) -> None:
+        """Raises `ApiError` (403) for a process in a colony that may not use the API. From any
+        thread."""
+        peer, own = _network_of(pid), _network_of(os.getpid())
+        name = None if peer is None else self.host.parts.places.colony_in(peer)
+        running = None if name is None else self.host.colonies.get(name)
+        allowed = running is not None and running.config.network.policy.api
+        check_place(peer, own or 0, name, allowed=allowed)
+
     # -- how -----------------------------------------------------------------------------------
 
     def colony(self, name: str) -> Any:
@@ -231,6 +242,14 @@ class NetworkOperations:
             return await self.host.system.named(NEIGHBOURS, Neighbours).call(GetMembers())
         except ActorDown:
             return ()
+
+
+def _network_of(pid: int) -> int | None:
+    """The inode of a process's network namespace; None if that may not be known."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except OSError:
+        return None
 
 
 def _view(member: Member, members: tuple[Member, ...]) -> NetworkMember:

@@ -22,7 +22,14 @@ import msgspec
 from actors import Actor, Call, Event, Ignore, Refused, on
 from colony.events import Notice
 from netns import NetnsError, Network
-from netns.actors import NETWORK, GetNetwork, NetworkOwner
+from netns.actors import (
+    ADDRESSES,
+    NETWORK,
+    AddressBook,
+    GetNetwork,
+    GetRemembered,
+    NetworkOwner,
+)
 from netns.locks import locked
 
 NETWORKS: Final = "networks"
@@ -111,6 +118,8 @@ class NamedNetworks(Actor):
                 continue
             try:
                 await network.add_network(name, read_subnet(subnet))
+                addresses = self.ctx.system.named(ADDRESSES, AddressBook)
+                network.remember(await addresses.call(GetRemembered(name)), name)
             except (NetnsError, ValueError) as error:
                 text = f"network {name} has no subnet in this instance: {error}"
                 self.ctx.system.publish(Notice(at=self.ctx.now, colony="", text=text))

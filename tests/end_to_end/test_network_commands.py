@@ -146,9 +146,9 @@ async def test_a_network_with_a_subnet_of_its_own(shop: Shop) -> None:
     # It outlasts the instance.
     async with serving(shop) as host:
         assert (await colony(shop, "net", "list")).lines[1].split() == [name, subnet, "0"]
-        one = await start(shop, host, "one", network=name)
-        assert host.colonies[one.name].address == "10.213.77.2"
-        await host.remove(one.name)
+        three = await start(shop, host, "three", network=name)
+        assert host.colonies[three.name].address == "10.213.77.3"  # .2 is kept for `one`
+        await host.remove(three.name)
         assert (await colony(shop, "net", "remove", name)).status == 0
         gone = await colony(shop, "net", "remove", name)
         assert gone.status != 0
