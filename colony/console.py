@@ -273,17 +273,23 @@ def _start_failed(console: Console, event: events.ChildStartFailed) -> bytes:
     return console.line("failed", console.name(colony, event.child), "cannot start")
 
 
-def _crashed(console: Console, event: events.CrashReport) -> bytes:
-    """A fault of our own. How a service's process ends is none, and says so by itself; nor is what
-    cannot be started, whose starter is told why, or has said it.
+def is_own_fault(event: events.CrashReport) -> bool:
+    """Whether it is a fault of our own. How a service's process ends is none, and says so by
+    itself; nor is who went with another.
     """
-    if event.cause is not None or not isinstance(event.reason, Crashed):
-        return b""
-    told = event.starting and (
-        event.decision in ("escalated", "refused", "unsupervised")
-        or colony_of(event.supervisor or "") is not None
-    )
-    if told and not console.debug:
+    return event.cause is None and isinstance(event.reason, Crashed)
+
+
+def is_told(event: events.CrashReport) -> bool:
+    """Whether it is of a start whose starter is told why it failed, or has said it."""
+    decisions = ("escalated", "refused", "unsupervised")
+    in_services = colony_of(event.supervisor or "") is not None
+    return event.starting and (event.decision in decisions or in_services)
+
+
+def _crashed(console: Console, event: events.CrashReport) -> bytes:
+    """A fault of our own, unless it is told elsewhere."""
+    if not is_own_fault(event) or (is_told(event) and not console.debug):
         return b""
     said = crashes.line(event).partition(" ")[2]
     if not console.debug:

@@ -34,6 +34,7 @@ from actors import (
     StartFailed,
     Supervisor,
     System,
+    crashes,
     events,
 )
 from colony import tree
@@ -43,6 +44,7 @@ from colony.chronicle import Chronicle, ColonyPolicy
 from colony.chronicle_file import EventFiles
 from colony.config import Config
 from colony.config.order import in_order
+from colony.console import is_own_fault, is_told
 from colony.events import Notice
 from colony.logs import Logs
 from colony.machine import look_at_machine
@@ -159,7 +161,8 @@ class Host:
 
     def __init__(self, options: Options = DEFAULT, *, log_crashes: bool = True) -> None:
         self.options = options
-        self.system = System(watchdog=BLOCKED, log_crashes=log_crashes)
+        self.system = System(watchdog=BLOCKED, log_crashes=False)
+        self.log_crashes = log_crashes
         self.modes: Modes
         self.parts: tree.Parts
         self.failures: Failures
@@ -212,6 +215,8 @@ class Host:
             raise HostFailed(f"the runtime directory {runtime} cannot be used: {error}") from None
         self._stack.push_async_callback(self._give_up, instance)
         await self._stack.enter_async_context(self.system)
+        if self.log_crashes:
+            self.system.events.listen(_log_own_fault)
         self._stack.callback(self._look_for_despair)
         self.system.events.listen(self._note)
         self.system.events.listen(self.history.note)
@@ -501,3 +506,9 @@ def _why_refused(name: str, refused: ChildRefused) -> str:
         failed = failed.term.reason
     what = f"{trail[-1]} of colony {name}" if trail else f"colony {name}"
     return f"{what} cannot start: {explain(failed)}"
+
+
+def _log_own_fault(event: Event) -> None:
+    """For a program that embeds us. A service's end is no fault of ours."""
+    if isinstance(event, events.CrashReport) and is_own_fault(event) and not is_told(event):
+        crashes.log(event)

@@ -43,7 +43,7 @@ FILES = {
 
 OWN = {
     *("state.db", "state.db-wal", "state.db-shm"),
-    *("locks", "provision", "events", ".git", "tools"),
+    *("locks", "provision", "events", "addresses.json", ".git", "tools"),
 }
 """What the journals keep, and what `git_state` and `environ` are for."""
 
