@@ -11,10 +11,13 @@ round trip, on either loop, and a call is two of them.
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import selectors
 import time
 from collections.abc import Callable, Generator
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
 
 import sniffio
@@ -172,6 +175,28 @@ def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
 
 
+def is_waiting(frame: FrameType | None) -> bool:
+    """Whether a thread whose innermost frame this is stands still because its loop has nothing to
+    run. False if that cannot be seen, as in uvloop, whose loop has no frames.
+    """
+    if frame is None or frame.f_back is None:
+        return False
+    names = tuple(
+        f"{os.path.basename(code.co_filename)}:{code.co_name}"
+        for code in (frame.f_code, frame.f_back.f_code)
+    )
+    return names in _WAITING
+
+
+_WAITING: Final = frozenset(
+    {
+        ("selectors.py:select", "base_events.py:_run_once"),
+        ("_io_epoll.py:get_events", "_run.py:run"),
+    }
+)
+"""The innermost frame and its caller's: a handler, too, may wait in a selector."""
+
+
 async def in_thread(
     submit: Callable[[Callable[[], None]], object],
     function: Callable[[Unpack[Ts]], T],
@@ -213,20 +238,20 @@ async def in_thread(
 # -- virtual time ----------------------------------------------------------------------------------
 
 
-class _Clock:
-    now = 0.0
-
-
 class _JumpingSelector(selectors.DefaultSelector):
     """A selector that never waits for a timer: it moves the clock to it instead.
 
     The loop asks it with a timeout other than 0 exactly when nothing can run: that is the moment
     for whoever waits for it, and only if nobody does the clock moves.
+
+    To the timer's own time, not by the timeout: that is a difference, cut to a day besides, and
+    what is added up of those would be off by a rounding error, another one on each backend.
     """
 
-    def __init__(self, clock: _Clock) -> None:
+    def __init__(self, loop: _VirtualLoop) -> None:
         super().__init__()
-        self._clock = clock
+        self._loop = loop
+        self.now = 0.0
         self.waiting_for_idle: list[asyncio.Future[None]] = []
 
     def select(self, timeout: float | None = None) -> list[Any]:
@@ -241,27 +266,74 @@ class _JumpingSelector(selectors.DefaultSelector):
             return ready
         if timeout is None:
             return super().select(None)
-        self._clock.now += max(timeout, 0.0)
+        self.now = max(self.now, self._loop.next_due())
         return ready
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):
+    _scheduled: list[asyncio.TimerHandle]  # the loop's own heap, the next one first
+
     def __init__(self) -> None:
-        self._virtual = _Clock()
-        self.selector = _JumpingSelector(self._virtual)
+        self.selector = _JumpingSelector(self)
         super().__init__(self.selector)
 
     def time(self) -> float:
-        return self._virtual.now
+        return self.selector.now
+
+    def next_due(self) -> float:
+        return self._scheduled[0].when()
+
+    @property
+    def _clock_resolution(self) -> float:
+        """A timer is run if it is due before now plus this. With the machine's nanosecond one
+        would run early, and after half a year, when a nanosecond is less than the last bit of the
+        time, none would ever be run."""
+        return math.ulp(self.selector.now)
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, _seconds: float) -> None:
+        pass  # the base class wants to say
+
+
+def _exact_trio_clock() -> Any:
+    """Trio's clock for tests, which jumps to the next deadline and not past it.
+
+    It goes by `deadline - now`, and `now + (deadline - now)` may be off by a rounding error.
+    """
+    import trio.testing
+
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    to_sleep, jump = clock.deadline_to_sleep_time, clock.jump
+    due = 0.0
+
+    def noting(deadline: float) -> float:
+        nonlocal due
+        due = deadline
+        return to_sleep(deadline)
+
+    def exactly(seconds: float) -> None:
+        # No number at all may lead from here to there in one step. From half the way on the
+        # difference of the two is exact, and so is their sum.
+        jump(seconds / 2)
+        jump(due - clock.current_time())
+
+    vars(clock).update(deadline_to_sleep_time=noting, jump=exactly)
+    return clock
 
 
 def virtual_clock(name: str) -> dict[str, Any]:
     """The options with which anyio runs a loop ("asyncio" or "trio") in virtual time."""
-    if name == "trio":
+    return {"clock": _exact_trio_clock()} if name == "trio" else {"loop_factory": _VirtualLoop}
+
+
+def is_virtual() -> bool:
+    """Whether the running event loop's clock jumps over idle stretches."""
+    if sniffio.current_async_library() == "trio":
+        _load_trio()
         import trio.testing
 
-        return {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return {"loop_factory": _VirtualLoop}
+        return isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock)
+    return isinstance(asyncio.get_running_loop(), _VirtualLoop)
 
 
 async def until_idle() -> None:

@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from actors import crashes
+from actors import crashes, deadlock
 from actors.backend import Future
-from actors.control import CLOSED, Control
+from actors.control import CLOSED, Control, Entry, parts
 from actors.errors import ActorDown, Deadlock, NoReply
 from actors.events import (
     CrashReport,
@@ -55,14 +55,13 @@ if TYPE_CHECKING:
     from actors.ref import Slot
     from actors.system import System
 
-FAIRNESS: Final = 128
+FAIRNESS: Final = 256
 """Messages that an actor may handle before others get the event loop."""
 
 _serial = itertools.count(1)
 current_cell: ContextVar[Cell | None] = ContextVar("actors_current", default=None)
 """The cell whose handler runs; None in owned tasks, in plain handlers and outside of actors."""
 
-Entry = tuple[Any, "Future[Any] | None"]
 """A message in a mailbox, and the future of the one who waits for the reply."""
 
 
@@ -104,6 +103,9 @@ class OwnedTask:
 
     def described(self) -> tuple[str, str | None, Any]:
         return self._cell.path, self.name, None
+
+    def insist(self) -> None:
+        """It is cancelled as much as can be."""
 
     def begin(
         self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]
@@ -215,7 +217,9 @@ class Cell:
     )
 
     calling: Any
-    """Whom the actor waits for in the handler at hand, by the futures that it awaits."""
+    """Whom the actor waits for in the handler at hand, by the futures that it awaits: cells, and
+    `deadlock.AnyOf`.
+    """
 
     def __init__(
         self, system: System, slot: Slot, spec: ChildSpec[Any], parent: Cell | None
@@ -317,18 +321,10 @@ class Cell:
     # -- sending ---------------------------------------------------------------------------------
 
     def refuse_deadlock(self, caller: Cell) -> None:
-        """Raises `Deadlock` if this cell waits, over any number of calls, for `caller`.
-
-        A wait for a reply that was deferred does not count: whoever holds the handle can end it.
-        """
-        trails: list[tuple[Cell, ...]] = [(caller, self)]
-        while trails:
-            trail = trails.pop()
-            if trail[-1] is caller:
-                raise Deadlock(tuple(cell.path for cell in trail))
-            for key, callee in trail[-1].calling.items():
-                if callee.ties is None or key not in callee.ties.deferred:
-                    trails.append((*trail, callee))
+        """Raises `Deadlock` if this cell waits, over any number of calls, for `caller`."""
+        trail = deadlock.trail_to(self, caller)
+        if trail:
+            raise Deadlock((caller.path, *(cell.path for cell in trail)))
 
     def bounce(self, message: Any, reply: Future[Any] | None, reason: Reason) -> None:
         """Gives a message up: its caller hears why, a tell becomes a dead letter."""
@@ -343,9 +339,9 @@ class Cell:
     def withdraw(self, monitor: Monitor) -> None:
         """Takes back a monitor's `Down` that waits in the mailbox (R9)."""
         for queue in self.queues():
-            for n, (message, _) in enumerate(queue):
+            for n, message in enumerate(queue):
                 if isinstance(message, Down) and message.monitor is monitor:
-                    queue[n] = WITHDRAWN, None
+                    queue[n] = WITHDRAWN
 
     def unheard(self, message: Any) -> None:
         """A kernel message has come that the actor has no handler for (R36)."""
@@ -504,8 +500,8 @@ class Cell:
         reply = self.current_reply()
         if reply is not None:
             self.bounce(None, reply, reason)
-        for message, caller in self.unread():
-            self.bounce(message, caller, reason)
+        for entry in self.unread():
+            self.bounce(*parts(entry), reason)
         self.inbox = []
 
     def _end_event(self, reason: Reason, acked: bool) -> Event:
@@ -539,10 +535,17 @@ class Cell:
             if not future.done():
                 set_it(value)
 
-        return Reply(
-            lambda value: settle(future.set_result, value),
-            lambda error: settle(future.set_exception, error or NoReply(self.path)),
-        )
+        def fail(error: BaseException | None) -> None:
+            if error is None and self._is_ending():
+                return  # dropped as a handler or a task is unwound: `finish` says why (R28)
+            settle(future.set_exception, error or NoReply(self.path))
+
+        return Reply(lambda value: settle(future.set_result, value), fail)
+
+    def _is_ending(self) -> bool:
+        ties = self.ties
+        doomed = ties is not None and (ties.doomed is not None or ties.ending)
+        return self.down is None and (doomed or self.signal is not None)
 
     def link(self, other: Cell) -> None:
         """Makes each hear of the other's death (R3, R8)."""

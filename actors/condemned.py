@@ -23,7 +23,8 @@ A kill is a cancellation, said again until the task has left its scope. A handle
 in a loop burns a processor, and one that shields itself keeps its supervisor waiting; to an event
 loop neither is an error, so nobody would hear of it. So the system notes down whom it has killed,
 and if one still runs after `PATIENCE` seconds it publishes a `KillIgnored` with the stack on which
-the task stands; and again each time that it has lasted twice as long.
+the task stands; and again each time that it has lasted twice as long. So it is, too, with a
+`stopping` that goes on after its deadline: that is a cancellation, and after the report a kill.
 
 It costs a dict entry between a kill and the end, and one timer for all of them.
 """
@@ -51,6 +52,9 @@ class Mortal(Protocol):
 
     def described(self) -> tuple[str, str | None, Any]:
         """The actor's path, the task's name if it is one, the message at hand."""
+
+    def insist(self) -> None:
+        """It has been reported: one who was only cancelled is killed from now on."""
 
 
 class Condemned:
@@ -88,6 +92,7 @@ class Condemned:
             if now - since >= patience:
                 self._since[mortal] = since, 2 * patience
                 self._report(mortal, now, now - since)
+                mortal.insist()
         self._arm()
 
     def _report(self, mortal: Mortal, now: float, seconds: float) -> None:

@@ -218,7 +218,8 @@ class HandlerBlocked(Event, frozen=True, kw_only=True):
 
 
 class KillIgnored(Event, frozen=True, kw_only=True):
-    """An actor, or its task of that name, was killed `seconds` ago and still runs.
+    """An actor, or its task of that name, was killed `seconds` ago and still runs; or that long ago
+    the deadline of its `stopping` was over.
 
     It swallows its cancellation, or shields itself from it: `stack` is where, as text. `message` is
     the one at hand. Said again each time that it has lasted twice as long.

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from actors import deadlock
 from actors.control import CLOSED, DONE, Control, Hook, Statistics
 from actors.errors import ActorDown
 from actors.reasons import NoProc
@@ -250,7 +251,7 @@ def _node(cell: Cell) -> Node:
         message=message,
         age=age,
         restarts=cell.incarnation - 1,
-        waits_for=tuple(dict.fromkeys(callee.path for callee in cell.calling.values())),
+        waits_for=tuple(dict.fromkeys(callee.path for callee in deadlock.waits_for(cell))),
         children=tuple(_node(child) for child in children),
     )
 

@@ -29,8 +29,8 @@ import anyio.lowlevel
 import msgspec
 
 from actors.backend import Backend, Future
-from actors.cell import FAIRNESS, IGNORE, NOBODY, Cell, Entry, Ignore, current_cell
-from actors.control import Control
+from actors.cell import FAIRNESS, IGNORE, NOBODY, Cell, Ignore, current_cell
+from actors.control import Control, Entry
 from actors.errors import ActorDown, Refused
 from actors.messages import Handler, Reply
 from actors.reasons import Normal, Reason, reason_of
@@ -229,7 +229,8 @@ class PlainCell(Cell):
 
     def handling(self) -> tuple[Any, float | None]:
         if self.system.pump.cell is self:
-            return self.system.pump.message, None
+            message = self.system.pump.message
+            return None if message is CONTINUE else message, None
         return None if self.ties is None else self.ties.message, None
 
     def current_reply(self) -> Future[Any] | None:
@@ -257,7 +258,7 @@ class PlainCell(Cell):
         return self.system.pump.cell is not self and not self._is_to_continue()
 
     def _is_to_continue(self) -> bool:
-        return bool(self.inbox) and self.inbox[0][0] is CONTINUE  # type: ignore[index]
+        return bool(self.inbox) and self.inbox[0] is CONTINUE  # type: ignore[index]
 
     def take_control(self) -> None:
         if self.inbox is None:
@@ -314,7 +315,7 @@ class PlainCell(Cell):
         self.announce_start()
         if type(actor).__continues__:
             assert self.inbox is not None
-            self.inbox.insert(0, (CONTINUE, None))
+            self.inbox.insert(0, CONTINUE)
         return None
 
     def outcome(self) -> Reason | Ignore | None:
@@ -328,13 +329,14 @@ class PlainCell(Cell):
 
     def put(self, message: Any, reply: Future[Any] | None) -> None:
         inbox = self.inbox
+        entry: Entry = message if reply is None else (message, reply)
         if inbox is None:
-            self.inbox = [(message, reply)]
+            self.inbox = [entry]
             self.system.pump.enqueue(self)
         elif self.control is None:
-            inbox.append((message, reply))
+            inbox.append(entry)
         elif self.control.admits(self, message, reply):
-            inbox.append((message, reply))
+            inbox.append(entry)
             if not self.control.suspended:
                 self.wake()
 
@@ -389,17 +391,20 @@ class PlainCell(Cell):
         if self.signal is None and not (control is not None and control.suspended):
             if control is None and self.system.scheduler is None:
                 taken = self.taken
-                if taken is None:
-                    taken, self.inbox = inbox, []
-                    taken.reverse()
-                    self.taken = taken
-                done = self._handle_batch(pump, taken, left)
+                if taken is None and len(inbox) == 1:  # a batch of one is made for nothing
+                    done = self._handle_next(pump, inbox)
+                else:
+                    if taken is None:
+                        taken, self.inbox = inbox, []
+                        taken.reverse()
+                        self.taken = taken
+                    done = self._handle_batch(pump, taken, min(left, len(taken)))
             else:
                 if self.taken is not None:
                     inbox[:0] = reversed(self.taken)
                 self.taken = taken = inbox[:1]
                 del inbox[:1]
-                done = self._handle_batch(pump, taken, 1)
+                done = self._handle_next(pump, taken)
             if not taken:
                 self.taken = None
         else:
@@ -422,46 +427,71 @@ class PlainCell(Cell):
         else:
             self.inbox = None
 
-    def _handle_batch(self, pump: Pump, taken: list[Entry], left: int) -> int:
+    def _handle_batch(self, pump: Pump, taken: list[Entry], most: int) -> int:
+        """Handles up to `most` messages of an actor without a control; long for a tell's sake."""
         actor, handlers = self.actor, self.slot.handlers
         outer = pump.begin(self)
-        done = 0
-        while taken:
-            message, reply = taken.pop()
-            pump.message = message
-            pump.reply = reply
-            done += 1
-            control = self.control
-            if control is not None:
-                if message is CONTINUE:
-                    control = None
-                else:
-                    control.before(self, message)
-            try:
-                handler = handlers[type(message)]
-            except KeyError:
-                handler = NO_HANDLER
-            try:
-                result = handler.function(actor, message)
-                if reply is not None:
-                    self._answer(reply, result)
-            except Refused as error:
-                if reply is None:
-                    self._crash(message, None, error)
-                elif not reply.done():
-                    reply.set_exception(error)
-            except Exception as error:
-                self._crash(message, reply, error)
-            if self.control is not None:
-                if control is None:
-                    self.control.run_requests(actor)
-                else:
-                    control.after(self, actor, message, replied=reply is not None)
+        done, kind, function = 0, None, NO_HANDLER.function
+        for done in range(1, most + 1):  # noqa: B007
+            entry = taken.pop()
+            if type(entry) is not kind:  # a row of one kind is looked up once
+                kind = type(entry)
+                if kind is not tuple:
+                    function = handlers.get(kind, NO_HANDLER).function
+            if kind is tuple:
+                self._handle(pump, handlers, *entry)
+            else:
+                pump.message = entry
+                try:
+                    function(actor, entry)
+                except Exception as error:
+                    self._crash(entry, None, error)
+            if self.signal is not None or self.control is not None:
                 break
-            if self.signal is not None or done >= left:
-                break
+        entry = None
+        if self.control is not None:
+            self.control.run_requests(actor)
         pump.end(outer)
         return done
+
+    def _handle_next(self, pump: Pump, taken: list[Entry]) -> int:
+        """Handles the next message, if there is one, as the control wants it."""
+        if not taken:
+            return 0
+        control = self.control
+        message, reply = taken.pop(), None
+        if type(message) is tuple:
+            message, reply = message
+        outer = pump.begin(self)
+        if control is None or message is CONTINUE:
+            self._handle(pump, self.slot.handlers, message, reply)
+            if self.control is not None:
+                self.control.run_requests(self.actor)
+        else:
+            control.before(self, message)
+            self._handle(pump, self.slot.handlers, message, reply)
+            control.after(self, self.actor, message, replied=reply is not None)
+        pump.end(outer)
+        return 1
+
+    def _handle(
+        self, pump: Pump, handlers: dict[type, Handler], message: Any, reply: Future[Any] | None
+    ) -> None:
+        pump.message = message
+        pump.reply = reply
+        handler = handlers.get(type(message), NO_HANDLER)
+        try:
+            result = handler.function(self.actor, message)
+            if reply is not None:
+                self._answer(reply, result)
+        except Refused as error:
+            if reply is None:
+                self._crash(message, None, error)
+            elif not reply.done():
+                reply.set_exception(error)
+        except Exception as error:
+            self._crash(message, reply, error)
+        pump.reply = None
 
     def _answer(self, reply: Future[Any], result: Any) -> None:
         if type(result) is Reply:

@@ -114,7 +114,7 @@ class Ref(Generic[A_co]):
             cell.put(message, None)
             return
         # `put`, spelled out: a method call here is an eighth of a tell.
-        inbox.append((message, None))
+        inbox.append(message)
         if type(cell) is TaskCell:
             waiter = cell.waiter
             if waiter is not None:

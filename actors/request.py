@@ -19,28 +19,33 @@
                 rq.send(worker, Square(n), label=n)
             assert {one.label: one.result() async for one in rq} == {0: 0, 1: 1, 2: 4}
 
+        found = await call_all(workers, Square(3), timeout=1.0)
+        assert found.answers == dict.fromkeys(workers, 9)
+        assert found.failures == {}
+
 A `Request` is what the actor sees as its caller: a future, but one of ours, for those of an event
 loop can be waited for by one task only, and cannot say to a collection that they are done. So it
 costs no task, and neither does a collection of a thousand.
 
 In Erlang's terms `response` is `receive_response`, `wait` is `wait_response`, `done` is
-`check_response`.
+`check_response`, and `call_all` is `multi_call`.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
+import msgspec
 
-from actors import backend
+from actors import backend, deadlock
 from actors.backend import Future
 from actors.cell import Cell, current_cell
-from actors.errors import CallTimeout
+from actors.errors import CallTimeout, Deadlock
 
 if TYPE_CHECKING:
     from actors.messages import Call
@@ -159,8 +164,7 @@ class Request(Generic[T]):
         if caller is None or cell is None:
             yield
             return
-        deferred = cell.ties is not None and self in cell.ties.deferred
-        if not deferred and (cell is caller or cell.calling):
+        if not deadlock.is_deferred(cell, self) and (cell is caller or cell.calling):
             cell.refuse_deadlock(caller)
         mark = object() if self in caller.calling else self
         caller.calling[mark] = cell
@@ -222,13 +226,39 @@ class Requests:
         return self
 
     async def __anext__(self) -> Request[Any]:
-        """The next one that is answered. Cancelling loses none."""
+        """The next one that is answered. Cancelling loses none.
+
+        Raises `Deadlock` in an actor's handler if all that are left wait, directly or not, for
+        that actor.
+        """
         while not self._come:
             if not self._pending:
                 raise StopAsyncIteration
-            self._reader = backend.current().future()
-            await self._reader
+            with self._marked():
+                self._reader = backend.current().future()
+                await self._reader
         return self._come.popleft()
+
+    @contextmanager
+    def _marked(self) -> Iterator[None]:
+        """Lets the search for deadlocks see who waits, and for any of whom."""
+        caller = current_cell.get()
+        if caller is None:
+            yield
+            return
+        trail = deadlock.all_lead_to(self, caller)
+        if trail:
+            raise Deadlock((caller.path, *(cell.path for cell in trail)))
+        mark = object()
+        caller.calling[mark] = self
+        try:
+            yield
+        finally:
+            del caller.calling[mark]
+
+    def awaited(self) -> Iterable[tuple[object, Cell | None]]:
+        """For the search for deadlocks: see `deadlock.AnyOf`."""
+        return [(request, request._cell) for request in self._pending]
 
 
 @asynccontextmanager
@@ -239,3 +269,46 @@ async def requests() -> AsyncIterator[Requests]:
         yield collection
     finally:
         collection.abandon()
+
+
+class Answers(msgspec.Struct, Generic[T], frozen=True):
+    """What `call_all` found: the answers by ref, and why there is none of the others."""
+
+    answers: dict[Ref[Any], T]
+    failures: dict[Ref[Any], Exception]
+
+
+async def call_all(
+    refs: Iterable[Ref[A]], message: Call[A, T], *, timeout: float | None = None
+) -> Answers[T]:
+    """Calls many at once with the same message, and waits until each has answered or failed.
+
+    timeout
+        Seconds for all of them together; who has not answered by then fails with `CallTimeout`.
+        Default without limit.
+
+    Raises `Unhandled`, before anything is sent; all else that a call may raise is a failure in the
+    result. Cancelling abandons the answers, not the work.
+    """
+    everybody = tuple(dict.fromkeys(refs))
+    for ref in everybody:
+        ref.check(message)
+    found: Answers[T] = Answers({}, {})
+    async with requests() as rq:
+        sent = {ref: rq.send(ref, message, label=ref) for ref in everybody}
+        stuck: Deadlock | None = None
+        try:
+            with anyio.move_on_after(math.inf if timeout is None else timeout):
+                async for _ in rq:
+                    pass
+        except Deadlock as deadlock:
+            stuck = deadlock
+        for ref, request in sent.items():
+            if not request.done():
+                found.failures[ref] = stuck or CallTimeout(ref.path, message, timeout or 0.0)
+                continue
+            try:
+                found.answers[ref] = request.result()
+            except Exception as error:
+                found.failures[ref] = error
+    return found

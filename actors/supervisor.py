@@ -44,7 +44,7 @@ from actors.cell import Cell, Ignore, waiting_for
 from actors.errors import InvalidSpec, Refused
 from actors.messages import Call, Cast, on
 from actors.reasons import Crashed, Reason, Shutdown, Stop
-from actors.ref import Ref
+from actors.ref import Ref, Slot
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, ChildType, ShutdownTime
 from actors.supervision import AutoShutdown, Flags, Status, Strategy
 from actors.watching import Exit
@@ -217,6 +217,7 @@ class Supervisor(Actor):
     def _init(self, flags: Flags, children: Sequence[ChildSpec[Any]], seed: int | None) -> None:
         self.state = supervision.new(flags, children, Random(seed).random)
         self._cells: dict[str, Cell] = {}
+        self._slots: dict[str, Slot] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {', '.join(self.state.children) or 'nobody'}>"
@@ -369,6 +370,7 @@ class Supervisor(Actor):
         system = self.ctx.system
         me = self.ctx.cell
         cell = system.launch(me, self.state.children[id].spec)
+        self._keep(id, cell.slot)
         outcome = await system.started(cell, me)
         if outcome is None:
             self._cells[id] = cell
@@ -376,6 +378,16 @@ class Supervisor(Actor):
         if isinstance(outcome, Ignore):
             return dialogue.Ignored(id)
         return dialogue.StartFailed(id, outcome)
+
+    def _keep(self, id: str, place: Slot) -> None:
+        """Holds on to a place while its child is down and is to come back: the system forgets one
+        that nobody refers to, and how many lives it has seen."""
+        children = self.state.children
+        if children[id].spec.restart == "temporary":
+            return
+        self._slots[id] = place
+        if len(self._slots) > 2 * len(children) + 8:  # some of them were deleted
+            self._slots = {id: place for id, place in self._slots.items() if id in children}
 
     async def _stop(self, id: str) -> dialogue.Stopped:
         cell = self._cells.pop(id)

@@ -13,16 +13,16 @@ cancellation, so that a tree is always stopped in order.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Coroutine, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
 
 from actors.backend import Future
-from actors.cell import FAIRNESS, IGNORE, Cell, Entry, Ignore, current_cell
-from actors.control import Control
+from actors.cell import FAIRNESS, IGNORE, Cell, Ignore, current_cell
+from actors.control import Control, Entry, parts
 from actors.errors import Refused
 from actors.messages import Reply
 from actors.reasons import Crashed, Killed, Normal, Reason, reason_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from actors.system import System
 
 
-NOTHING: Final[Entry] = (None, None)
+NOTHING: Final[Entry] = None
 """What is at hand between messages."""
 
 
@@ -79,11 +79,11 @@ class TaskCell(Cell):
         return self.started
 
     def handling(self) -> tuple[Any, float | None]:
-        message = self.entry[0]
+        message = parts(self.entry)[0]
         return message, None if message is None else self.since
 
     def current_reply(self) -> Future[Any] | None:
-        return self.entry[1]
+        return parts(self.entry)[1]
 
     def unread(self) -> Iterable[Entry]:
         return (*reversed(self.taken), *self.inbox)
@@ -106,7 +106,7 @@ class TaskCell(Cell):
     def put(self, message: Any, reply: Future[Any] | None) -> None:
         if self.control is not None and not self.control.admits(self, message, reply):
             return
-        self.inbox.append((message, reply))
+        self.inbox.append(message if reply is None else (message, reply))
         waiter = self.waiter
         if waiter is not None:
             self.waiter = None
@@ -139,7 +139,7 @@ class TaskCell(Cell):
     # -- living ----------------------------------------------------------------------------------
 
     def described(self) -> tuple[str, str | None, Any]:
-        return self.path, None, self.entry[0]
+        return self.path, None, self.handling()[0]
 
     def begin(self) -> Coroutine[Any, Any, None]:
         """What the task runs, kept to be looked at."""
@@ -245,7 +245,11 @@ class TaskCell(Cell):
                         continue
                 taken.append(self.inbox.pop(0))
             while taken:
-                self.entry = message, reply = taken.pop()
+                self.entry = message = taken.pop()
+                if type(message) is tuple:
+                    message, reply = message
+                else:
+                    reply = None
                 if control is not None:
                     control.before(self, message)
                 try:
@@ -292,17 +296,33 @@ class TaskCell(Cell):
         Its deadline is the spec's, kept here when the actor ends by itself, and by the kill in
         `shut_down` when it was told to: a deadline of our own would let an actor that ignores the
         request pass for one that obeyed (R96).
+
+        At a deadline of its own it is cancelled, and one who does not obey is condemned: reported,
+        and killed.
         """
         grace = self.spec.shutdown
-        limit = math.inf if self.tie().told or isinstance(grace, str) else grace
+        late = None
         try:
-            with anyio.move_on_after(limit):
+            with anyio.CancelScope() as scope:
+                if not self.tie().told and not isinstance(grace, str):
+                    late = self.system.timers.after(grace, partial(self._is_late, scope))
                 await _resolved(actor.stopping(reason))
         except Exception as error:
             return reason_of(error)
         except anyio.get_cancelled_exc_class() as error:
             return self._cancelled(error)
+        finally:
+            if late is not None:
+                late.cancel()
         return reason
+
+    def _is_late(self, scope: anyio.CancelScope) -> None:
+        scope.cancel()
+        self.system.condemned.add(self)
+
+    def insist(self) -> None:
+        if self.tie().doomed is None:
+            self.die(Killed())
 
     def finish(self, reason: Reason) -> None:
         super().finish(reason)

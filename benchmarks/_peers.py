@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import _ratio
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 HOME: Final = ROOT / "build" / "peers"
 PYTHON: Final = HOME / "python" / "bin"
@@ -137,7 +139,7 @@ def environment() -> dict[str, str]:
     """What every contestant runs in: the Debian ones find their helpers and libraries in it."""
     path = f"{DEBIAN}/usr/bin:{DEBIAN}/bin:{os.environ['PATH']}"
     libraries = ":".join(glob.glob(f"{DEBIAN}/usr/lib/*") + glob.glob(f"{DEBIAN}/lib/*"))
-    return {**os.environ, "PATH": path, "LD_LIBRARY_PATH": libraries}
+    return _ratio.environment(PATH=path, LD_LIBRARY_PATH=libraries)
 
 
 def install() -> None:

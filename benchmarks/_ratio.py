@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json as json_module
 import operator
+import os
 import statistics
 import sys
 import time
@@ -35,6 +36,8 @@ from typing import Any, Final
 _HERE: Final = Path(__file__).resolve().parent
 sys.path[:] = [str(_HERE.parent), *(p for p in sys.path if Path(p or ".").resolve() != _HERE)]
 sys.path.append(str(_HERE))
+
+_NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 
 _COMPARISONS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<=": operator.le,
@@ -160,6 +163,16 @@ class Report:
             parts.append(f"goal {figure.goal}: {'met' if figure.met else 'MISSED'}")
         self._notes.append(", ".join(parts))
         return figure
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What commands that are measured run in: ours, with Python's bytecode kept.
+
+    Some machines for tests forbid that, and a command then compiles all its files anew each time;
+    whoever has installed Colony, or run it once, does not. The first round writes what is missing.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != _NO_BYTECODE}
+    return kept | more
 
 
 def turns(names: Sequence[str], rounds: int) -> Iterator[str]:

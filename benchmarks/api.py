@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import tempfile
@@ -71,7 +70,7 @@ async def questions(samples: _ratio.Samples, rounds: int) -> None:
 def processes(samples: _ratio.Samples, rounds: int) -> None:
     """Runs whole commands in turn, against an instance in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        env = {**os.environ, "COLONY_RUNTIME_DIR": f"{folder}/run", "COLONY_HOME": f"{folder}/home"}
+        env = _ratio.environment(COLONY_RUNTIME_DIR=f"{folder}/run", COLONY_HOME=f"{folder}/home")
         colony = [sys.executable, "-m", "colony"]
         options = ["--network=host", "--proxy=embedded", "--dns=none"]
         start = [*colony, "daemon", "start", *options]

@@ -35,6 +35,7 @@ HERE: Final = Path(__file__).parent
 PORT: Final = 3000
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
 OTHERS: Final = ("bwrap", "runc", "podman")
+RUNTIME: Final = "/run"  # where an instance of root's has its files
 MEMORY: Final = ("SUnreclaim", "SReclaimable", "Percpu")
 
 # How many there are already; the last is the crowd.
@@ -85,8 +86,7 @@ class Bench:
         for name in _ratio.turns(names, self.rounds):
             await self._one(name, existing)
             await anyio.sleep(0.05)  # the kernel is still taking apart what was removed
-        for other in others:
-            await self.network.destroy(other)
+        await self.network.destroy(*others)
 
     async def _one(self, name: str, existing: int) -> None:
         if name == "colony":
@@ -112,8 +112,7 @@ class Bench:
         before = kernel_memory()
         spaces = [await self.network.create(f"memory-{n}") for n in range(count)]
         self.samples["memory"].append((kernel_memory() - before) / count)
-        for space in spaces:
-            await self.network.destroy(space)
+        await self.network.destroy(*spaces)
 
     async def crowd(self, count: int) -> None:
         """A service in each, asked once, and all of it removed."""
@@ -129,9 +128,9 @@ class Bench:
             for space in spaces:
                 await self._ask(space)
         with self.samples.timed("crowd remove", scale=1.0):
-            for space, service in zip(spaces, services, strict=True):
+            for service in services:
                 await service.aclose()
-                await self.network.destroy(space)
+            await self.network.destroy(*spaces)
 
     async def _ask(self, space: Namespace) -> None:
         deadline = time.monotonic() + 10
@@ -152,7 +151,7 @@ class Bench:
 
 async def collect(sizes: tuple[int, ...], rounds: int) -> tuple[_ratio.Samples, list[str]]:
     """All samples, and what is left afterwards, which should be nothing."""
-    with tempfile.TemporaryDirectory() as folder, Instance.claim(folder) as instance:
+    with tempfile.TemporaryDirectory(dir=RUNTIME) as folder, Instance.claim(folder) as instance:
         async with NetworkThread() as thread:
             network = await Network.open(thread, instance)
             bench = Bench(thread, network, Path(folder), rounds)

@@ -28,7 +28,7 @@ from netns.namespace import Namespace
 from netns.network import Network
 from netns.thread import NetworkThread
 
-BARE: Final = ("namespace", "pin", "link", "host side", "inside")
+BARE: Final = ("namespace", "pin", "link", "host side", "inside", "routes")
 
 # The numbers of the peer's namespaces; 198.18/15 is set aside for benchmarks.
 _numbers: Final = count(1)
@@ -106,8 +106,7 @@ async def measure(network: Network, existing: int, rounds: int, samples: _ratio.
             finally:
                 peer.remove()
         await anyio.sleep(0.05)  # the kernel is still taking apart what was removed
-    for filler in fillers:
-        await network.destroy(filler)
+    await network.destroy(*fillers)
 
 
 async def measure_ours(network: Network, existing: int, samples: _ratio.Samples) -> None:

@@ -133,6 +133,8 @@ static double now(void) {
 
 int main(int argc, char **argv) {
     if (argc != 3) return fprintf(stderr, "usage: network_limit COUNT DIRECTORY\n"), 2;
+    /* Its pins are nobody else's mounts: Colony looks at the host's anew whenever those change. */
+    if (unshare(CLONE_NEWNS) || mount("none", "/", 0, MS_REC | MS_PRIVATE, 0)) fail("mounts");
     int home = open("/proc/self/ns/net", O_RDONLY), host = rtnetlink();
     for (int i = 0; i < atoi(argv[1]); i++) {
         char name[16], pin[512];

@@ -1,8 +1,10 @@
 """The embedded front door against Caddy: the same upstream, the same load, in one run, in turn.
 
-    load (a process) ──► embedded │ Caddy ──► upstream (a process that answers 5 bytes)
+    load (a process) ──► embedded │ Caddy │ portless ──► upstream (a process that answers 5 bytes)
 
-Usage: python benchmarks/proxy.py [--quick] [--json]
+Usage: python benchmarks/proxy.py [--quick] [--json] [--install]
+
+portless stands beside them where it is installed: `--install` puts it below `build/peers` (npm).
 
 Load and upstream are raw epoll loops, so that they take as little as possible of the cores that
 they share with what is measured. `direct` is the same load without a proxy: what the harness
@@ -15,6 +17,8 @@ import argparse
 import json
 import os
 import select
+import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -42,11 +46,13 @@ from proxy import (  # noqa: E402
     TcpUpstream,
 )
 
+PORTLESS = HERE.parent / "build" / "peers" / "portless"
 HOST = "bench-3000.colony.local"
+PORTLESS_HOST = "bench.localhost"
 REQUEST = (
-    f"GET / HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: bench\r\nAccept: */*\r\n"
+    "GET / HTTP/1.1\r\nHost: {}\r\nUser-Agent: bench\r\nAccept: */*\r\n"
     "Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\r\n"
-).encode()
+)
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 FIGURES = (
     ("p50", "µs", "<= 0.5"),
@@ -89,14 +95,15 @@ def _read(sock: socket.socket) -> bytes:
         return b""
 
 
-def load(port: int, connections: int, seconds: float) -> None:
+def load(port: int, connections: int, seconds: float, host: str) -> None:
     """Keeps one request under way on each connection; prints `{"rps", "requests", "p50"}`."""
+    request = REQUEST.format(host).encode()
     poll = select.epoll()
     socks: dict[int, socket.socket] = {}
     for _ in range(connections):
         sock = socket.create_connection(("127.0.0.1", port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.sendall(REQUEST)
+        sock.sendall(request)
         if not sock.recv(65536).startswith(b"HTTP/1.1 200"):
             raise SystemExit(f"no 200 from port {port}")
         socks[sock.fileno()] = sock
@@ -107,7 +114,7 @@ def load(port: int, connections: int, seconds: float) -> None:
     begin = clock()
     for fd, sock in socks.items():
         sent[fd] = clock()
-        sock.send(REQUEST)
+        sock.send(request)
     now = begin
     while now - begin < seconds:
         for fd, _ in poll.poll():
@@ -120,7 +127,7 @@ def load(port: int, connections: int, seconds: float) -> None:
             now = clock()
             times.append(now - sent[fd])
             sent[fd] = now
-            sock.send(REQUEST)
+            sock.send(request)
     times.sort()
     print(
         json.dumps(
@@ -146,37 +153,97 @@ def running_upstream() -> Iterator[int]:
             process.wait()
 
 
-def measure(port: int, connections: int, seconds: float) -> dict[str, float]:
+@contextmanager
+def running_portless(upstream: int) -> Iterator[tuple[int, int] | None]:
+    """portless with a route to the upstream: its port and process; None where it is not."""
+    program = PORTLESS / "node_modules" / ".bin" / "portless"
+    if not program.exists():
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as home:
+        env = {**os.environ, "HOME": home, "PORTLESS_STATE_DIR": f"{home}/.portless"}
+        name = PORTLESS_HOST.partition(".")[0]
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        port = _free_port()
+        argv = [str(program), "proxy", "start", "--no-tls", "-p", str(port), "--foreground"]
+        with subprocess.Popen(argv, env=env, **quiet) as process:
+            try:
+                subprocess.run(
+                    [str(program), "alias", name, str(upstream)], env=env, check=True, **quiet
+                )  # type: ignore[call-overload]
+                _until_answers(port)
+                yield port, process.pid
+            finally:
+                process.send_signal(signal.SIGINT)
+                process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _until_answers(port: int) -> None:
+    request = REQUEST.format(PORTLESS_HOST).encode()
+    for _ in range(400):
+        try:
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                sock.sendall(request)
+                if sock.recv(65536).startswith(b"HTTP/1.1 200"):
+                    return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise SystemExit("portless does not answer")
+
+
+def install() -> None:
+    PORTLESS.mkdir(parents=True, exist_ok=True)
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit("portless comes by npm, which is not installed")
+    argv = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error", "portless"]
+    subprocess.run(argv, cwd=PORTLESS, check=True)
+
+
+def measure(port: int, connections: int, seconds: float, host: str = HOST) -> dict[str, float]:
     argv = [sys.executable, __file__, "--role", "load"]
-    argv += [str(port), str(connections), str(seconds)]
+    argv += [str(port), str(connections), str(seconds), host]
     result: dict[str, float] = json.loads(subprocess.check_output(argv))
     return result
 
 
 async def compare(rounds: int, seconds: float) -> dict[str, dict[str, list[float]]]:
     """The samples of every round: target → figure → values. The targets take turns."""
-    with running_upstream() as port, tempfile.TemporaryDirectory() as directory:
+    with (
+        running_upstream() as port,
+        running_portless(port) as portless,
+        tempfile.TemporaryDirectory() as directory,
+    ):
         table = RouteTable([Route("bench", 3000, TcpUpstream(port, "127.0.0.1"), "web")])
-        caddy = CaddyProcess(Path(directory) / "caddy", ports=range(18000, 19000))
-        embedded = EmbeddedProxy(ports=range(18000, 19000))
+        ports = range(18000, 19000)
+        caddy = CaddyProcess(Path(directory) / "caddy", ports=ports, routes="static")
+        embedded = EmbeddedProxy(ports=ports)
         try:
             await embedded.start(table)
             await caddy.start(table)
             targets = {
-                "embedded": (embedded.port, os.getpid()),
-                "caddy": (caddy.port, caddy.pid or 0),
-                "direct": (port, 0),
+                "embedded": (embedded.port, os.getpid(), HOST),
+                "caddy": (caddy.port, caddy.pid or 0, HOST),
+                "direct": (port, 0, HOST),
             }
+            if portless is not None:
+                targets["portless"] = (*portless, PORTLESS_HOST)
             samples: dict[str, dict[str, list[float]]] = {
                 target: {name: [] for name, _, _ in FIGURES} for target in targets
             }
             for _ in range(rounds):
-                for target, (where, _) in targets.items():
-                    one = await anyio.to_thread.run_sync(measure, where, 1, seconds)
+                for target, (where, _, host) in targets.items():
+                    one = await anyio.to_thread.run_sync(measure, where, 1, seconds, host)
                     samples[target]["p50"].append(one["p50"])
-                for target, (where, pid) in targets.items():
+                for target, (where, pid, host) in targets.items():
                     before = cpu(pid)
-                    many = await anyio.to_thread.run_sync(measure, where, 32, seconds)
+                    many = await anyio.to_thread.run_sync(measure, where, 32, seconds, host)
                     used = cpu(pid) - before
                     samples[target]["requests/s"].append(many["rps"])
                     samples[target]["CPU per request"].append(used / many["requests"] * 1e6)
@@ -195,19 +262,26 @@ def cpu(pid: int) -> float:
 
 
 def figures(samples: dict[str, dict[str, list[float]]]) -> list[dict[str, Any]]:
+    found = compared(samples, "caddy", with_goal=True)
+    return found + compared(samples, "portless") if "portless" in samples else found
+
+
+def compared(
+    samples: dict[str, dict[str, list[float]]], peer: str, *, with_goal: bool = False
+) -> list[dict[str, Any]]:
     found = []
     for name, unit, goal in FIGURES:
-        ours, peers = samples["embedded"][name], samples["caddy"][name]
+        ours, peers = samples["embedded"][name], samples[peer][name]
         ratios = [one / other for one, other in zip(ours, peers, strict=True)]
         found.append(
             {
                 "name": f"embedded front door, {name}",
                 "value": statistics.median(ours),
                 "unit": unit,
-                "peer": "caddy",
+                "peer": peer,
                 "peer_value": statistics.median(peers),
                 "ratio": statistics.median(ratios),
-                "goal": goal,
+                "goal": goal if with_goal else None,
                 "spread": [min(ratios), max(ratios)],
                 "direct": statistics.median(samples["direct"][name]),
             }
@@ -219,14 +293,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--install", action="store_true", help="install portless, by npm, and end")
     parser.add_argument("--role", choices=["upstream", "load"], help=argparse.SUPPRESS)
     parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.role == "upstream":
         upstream()
     elif options.role == "load":
-        port, connections, seconds = options.rest
-        load(int(port), int(connections), float(seconds))
+        port, connections, seconds, host = options.rest
+        load(int(port), int(connections), float(seconds), host)
+    elif options.install:
+        install()
     else:
         rounds, seconds = (3, 0.5) if options.quick else (7, 2.0)
         try:
@@ -236,9 +313,11 @@ def main() -> None:
         if options.json:
             print(json.dumps({"figures": found}))
         else:
+            if not any(figure["peer"] == "portless" for figure in found):
+                print("not measured: portless is not installed (--install)")
             for figure in found:
                 print(
-                    "{name}: {value:.0f} {unit}, caddy {peer_value:.0f}, ratio {ratio:.2f} "
+                    "{name}: {value:.0f} {unit}, {peer} {peer_value:.0f}, ratio {ratio:.2f} "
                     "({spread[0]:.2f}-{spread[1]:.2f}), goal {goal}; direct {direct:.0f}".format(
                         **figure
                     )

@@ -39,6 +39,7 @@ from _peers import COLONY, Peer
 HERE: Final = Path(__file__).resolve().parent
 sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE]
 
+from colony.client import Address, Client  # noqa: E402
 from colony.logs import Logs  # noqa: E402
 
 MARK: Final = "BENCHMARK_SERVICES"
@@ -121,21 +122,25 @@ class Contestant:
 
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        env = _peers.environment() | {
-            MARK: self.mark,
-            "PM2_HOME": str(self.folder / "pm2"),
-            "COLONY_HOME": str(self.folder / "home"),
-            "COLONY_RUNTIME_DIR": str(self.folder / "runtime"),
-        }
         self.process = subprocess.Popen(
             self.peer.prepare(self.folder, self.command),
             cwd=self.folder,
-            env=env,
+            env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             process_group=0,
         )
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What it runs in."""
+        return _peers.environment() | {
+            MARK: self.mark,
+            "PM2_HOME": str(self.folder / "pm2"),
+            "COLONY_HOME": str(self.folder / "home"),
+            "COLONY_RUNTIME_DIR": str(self.folder / "runtime"),
+        }
 
     def clear(self) -> None:
         """Kills what is left of it."""
@@ -234,18 +239,20 @@ def _join(host: Contestant, starts: _ratio.Samples) -> None:
     folder.mkdir()
     toml = f'[colony]\nname = "second"\n[services.web]\ncommand = {server(port)!r}\nport = {port}\n'
     (folder / "colony.toml").write_text(toml)
-    env = _peers.environment() | {
-        MARK: host.mark,
-        "COLONY_RUNTIME_DIR": str(host.folder / "runtime"),
-    }
+    until(lambda: _api_answers(host), "the API answers")
     arguments = [sys.executable, "-m", "colony", "run", str(folder / "colony.toml")]
     with starts.timed("colony, joining"):
         process = subprocess.Popen(
-            arguments, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            arguments, env=host.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until(lambda: answers(port), "the second colony starts")
     process.send_signal(signal.SIGINT)
     process.wait(PATIENCE)
+
+
+def _api_answers(host: Contestant) -> bool:
+    """Whether the instance runs in full: until then a command waits for it."""
+    return Client(Address(host.folder / "runtime" / "colony.sock")).answers()
 
 
 def count_orphans(folder: Path, peers: list[Peer], report: _ratio.Report) -> None:
@@ -287,6 +294,7 @@ def measure_idle(folder: Path, report: _ratio.Report, seconds: float) -> None:
 
 def _instance(contestant: Contestant, services: int) -> int:
     until(lambda: len(marked(contestant.mark, "sleep\n1000")) == services, "the colony starts")
+    until(lambda: _api_answers(contestant), "the API answers")
     time.sleep(1.0)
     assert contestant.process is not None
     return contestant.process.pid
@@ -297,10 +305,9 @@ def _another(host: Contestant, index: int) -> subprocess.Popen[bytes]:
     folder.mkdir()
     toml = f'[colony]\nname = "more-{index}"\n[services.web]\ncommand = ["sleep", "1000"]\n'
     (folder / "colony.toml").write_text(toml)
-    env = _peers.environment() | {"COLONY_RUNTIME_DIR": str(host.folder / "runtime")}
     return subprocess.Popen(
         [sys.executable, "-m", "colony", "run", str(folder / "colony.toml")],
-        env=env | {MARK: host.mark},
+        env=host.env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from actors import Event, events
+from actors import Crashed, Event, crashes, events
 from colony.events import (
     Notice,
     ProvisionStep,
@@ -38,8 +38,15 @@ from colony.events import (
 from colony.logs import LineSplitter
 from colony.network.egress_proxy import EgressDenied
 from colony.network.ports import FocusChanged, ForwardOpened
-from colony.tree import SERVICES, SYSTEM
-from netns.actors import NamespaceGone, NamespaceMade, NetworkHealed, NetworkSick, Reaped
+from colony.tree import COLONIES, SERVICES, SYSTEM
+from netns.actors import (
+    NamespaceGone,
+    NamespaceMade,
+    NetworkHealed,
+    NetworkSick,
+    Reaped,
+    WayOutOpened,
+)
 from proxy import DNS_PORTS, HTTP_PORTS
 from proxy.actors import DnsOpened, DoorOpened
 
@@ -58,10 +65,14 @@ class Console:
         Whether to use ANSI colours.
     several
         Whether there is more than one colony, so that names need it in front. Default false.
+    debug
+        Whether faults of Colony's own come with their tracebacks, and what blocks it is said.
+        Default false.
     """
 
-    def __init__(self, *, colour: bool, several: bool = False) -> None:
+    def __init__(self, *, colour: bool, several: bool = False, debug: bool = False) -> None:
         self.colour = colour
+        self.debug = debug
         self.several = several
         self.urls: dict[tuple[str, str], str] = {}
         """By colony and service, what to show once it is ready."""
@@ -176,6 +187,11 @@ def _namespace(console: Console, event: NamespaceMade) -> bytes:
     return console.line("done", "namespace", where, event.seconds)
 
 
+def _way_out(console: Console, event: WayOutOpened) -> bytes:
+    text = f"{event.program}, with this user's rights"
+    return console.line("done", "way out", text, event.seconds)
+
+
 def _namespace_gone(console: Console, event: NamespaceGone) -> bytes:
     left = f", {event.killed} left-over processes killed" if event.killed else ""
     return console.line("done", "namespace", f"colony-{event.colony} removed{left}", event.seconds)
@@ -233,6 +249,8 @@ def _lingers(console: Console, event: ServiceLingers) -> bytes:
 def _restarting(console: Console, event: events.Restarting) -> bytes:
     colony = colony_of(event.supervisor)
     if colony is None:
+        if isinstance(event.reason, Crashed):
+            return b""  # the report of the crash says it
         return console.line("again", event.child, f"restarting: {event.reason}")
     period = console._periods.get(colony, 0.0)
     limit = f"{event.count} of at most {event.intensity} in {duration(period)}"
@@ -253,6 +271,53 @@ def _start_failed(console: Console, event: events.ChildStartFailed) -> bytes:
     if colony is None:
         return b""
     return console.line("failed", console.name(colony, event.child), "cannot start")
+
+
+def _crashed(console: Console, event: events.CrashReport) -> bytes:
+    """A fault of our own. How a service's process ends is none, and says so by itself; nor is what
+    cannot be started, whose starter is told why, or has said it.
+    """
+    if event.cause is not None or not isinstance(event.reason, Crashed):
+        return b""
+    told = event.starting and (
+        event.decision in ("escalated", "refused", "unsupervised")
+        or colony_of(event.supervisor or "") is not None
+    )
+    if told and not console.debug:
+        return b""
+    said = crashes.line(event).partition(" ")[2]
+    if not console.debug:
+        said += " (a fault of Colony; --debug shows the traceback)"
+    trace = event.traceback.splitlines() if console.debug else []
+    shown = console.line("failed", _owner(console, event.actor), said)
+    return shown + b"".join(f"  {line}\n".encode() for line in trace)
+
+
+def _owner(console: Console, path: str) -> str:
+    """An actor's name: its own, with its colony's where there are several."""
+    parts = path.split("/")
+    within = len(parts) > 3 and parts[:2] == [SYSTEM, COLONIES]
+    return console.name(parts[2], parts[-1]) if within else parts[-1]
+
+
+def _kill_ignored(console: Console, event: events.KillIgnored) -> bytes:
+    what = "" if event.task is None else f" ({event.task})"
+    more = "" if console.debug else " (a fault of Colony; --debug shows where)"
+    text = f"was killed {duration(event.seconds)} ago and goes on{what}{more}"
+    shown = console.line("failed", _owner(console, event.actor), text)
+    lines = event.stack.splitlines() if console.debug else []
+    return shown + b"".join(f"  {line}\n".encode() for line in lines)
+
+
+def _blocked(console: Console, event: events.HandlerBlocked) -> bytes:
+    if not console.debug:
+        return b""
+    name = "colony" if event.actor is None else _owner(console, event.actor)
+    at = "" if event.message is None else f", handling {type(event.message).__name__}"
+    where = event.stack.strip().splitlines()
+    line = next((each.strip() for each in reversed(where) if each.startswith("  File ")), "")
+    text = f"held all up for {duration(event.seconds)}{at}: {line}"
+    return console.line("note", name, text)
 
 
 def _stopping(console: Console, event: ServiceStopping) -> bytes:
@@ -323,6 +388,7 @@ _SHOWERS: Final[dict[type, Callable[[Console, Any], bytes]]] = {
     DoorOpened: _door,
     DnsOpened: _dns,
     NamespaceMade: _namespace,
+    WayOutOpened: _way_out,
     Notice: _notice,
     ForwardOpened: _forward,
     FocusChanged: _focus,
@@ -342,6 +408,9 @@ _SHOWERS: Final[dict[type, Callable[[Console, Any], bytes]]] = {
     ServiceLingers: _lingers,
     ServiceStopping: _stopping,
     ServiceStopped: _stopped,
+    events.CrashReport: _crashed,
+    events.KillIgnored: _kill_ignored,
+    events.HandlerBlocked: _blocked,
     events.Restarting: _restarting,
     events.LimitReached: _limit,
     events.ChildStartFailed: _start_failed,

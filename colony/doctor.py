@@ -42,12 +42,34 @@ class Finding(NamedTuple):
 
 
 def _namespaces() -> Finding:
-    from netns.capability import probe
+    from netns import capability, rootless
 
-    found = probe()
+    found = capability.probe()
     if found.namespaces:
         return Finding("network", "ok", "network namespaces can be made")
-    return Finding("network", "note", f"no network namespaces: {found.reason}", found.remedy)
+    text = f"no network namespaces: {found.reason}"
+    # Whoever has the rights, and yet cannot, would fail in a user namespace as well.
+    if capability.missing_rights() is None:
+        return Finding("network", "note", text, found.remedy)
+    without = rootless.probe()
+    if without is None:
+        return Finding("network", "ok", "network namespaces can be made, rootless")
+    text = f"{text}; without root: {without.reason}"
+    return Finding("network", "note", text, f"{without.remedy}, or run Colony as root")
+
+
+def _way_out() -> Finding:
+    from colony.machine import may_open_tun, ways_out
+    from colony.modes import why_no_way_out
+    from netns import capability
+
+    if capability.missing_rights() is None:
+        return Finding("way out", "ok", "the host's own")
+    programs = ways_out()
+    reason, remedy = why_no_way_out(programs, may_open_tun())
+    if not reason:
+        return Finding("way out", "ok", f"rootless colonies go out by {programs[0]}")
+    return Finding("way out", "note", f"rootless colonies have none: {reason}", remedy)
 
 
 def _caddy() -> Finding:
@@ -63,10 +85,8 @@ def _caddy() -> Finding:
     version = _caddy_version(path)
     if version < DROPS_ROUTES:
         shown = ".".join(map(str, version)) or "unknown"
-        text = f"{path}, {shown}: WebSockets are cut when a colony comes or goes"
-        return Finding(
-            "caddy", "note", text, "with several colonies: Caddy 2.7, or --proxy embedded"
-        )
+        text = f"{path}, {shown}: --caddy-routes is dynamic, so that WebSockets outlive its changes"
+        return Finding("caddy", "ok", text)
     return Finding("caddy", "ok", path)
 
 
@@ -160,8 +180,16 @@ def _disk() -> Finding:
     there = next(each for each in (home, *home.parents) if each.exists())
     free = shutil.disk_usage(there).free
     if free < DISK_LEAST:
-        return Finding("disk", "problem", f"{free // 1048576} MiB are free at {there}", "make room")
-    return Finding("disk", "ok", f"{free // 1048576} MiB are free at {there}")
+        return Finding("disk", "problem", f"{_size(free)} are free at {there}", "make room")
+    return Finding("disk", "ok", f"{_size(free)} are free at {there}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.0f} GiB" if count >= 10 * 2**30 else f"{count // 2**20} MiB"
+
+
+def _counted(colonies: int) -> str:
+    return "1 colony" if colonies == 1 else f"{colonies} colonies"
 
 
 def _instance() -> Finding:
@@ -171,11 +199,12 @@ def _instance() -> Finding:
         found = Client.find().get("/api/health")
     except ClientError as error:
         return Finding("instance", "ok", str(error))
-    return Finding("instance", "ok", f"pid {found['pid']} runs, {found['colonies']} colonies")
+    return Finding("instance", "ok", f"pid {found['pid']} runs, {_counted(found['colonies'])}")
 
 
 CHECKS: Final[tuple[Callable[[], Finding], ...]] = (
     _namespaces,
+    _way_out,
     _caddy,
     _dnsmasq,
     _names,

@@ -27,8 +27,10 @@ from netns.actors import (
     NamespaceGone,
     NamespaceMade,
     NamespaceOwner,
+    WayOutOpened,
     namespace_name,
 )
+from netns.uplink import WayOut
 
 GUARDIAN: Final = "guardian"
 """The guardian's name in its system."""
@@ -51,6 +53,12 @@ class Release(Cast["Guardian"], frozen=True):
     colony: str
 
 
+class GuardProcess(Cast["Guardian"], frozen=True):
+    """A process that does not show whose it is, for it has more rights than the guardian."""
+
+    pid: int
+
+
 class GuardianPid(Call["Guardian", int], frozen=True):
     """Its process."""
 
@@ -64,9 +72,18 @@ class Guardian(Actor):
         The network thread, from which processes are started.
     inodes
         The namespaces of the colonies, filled in here; given so that they outlive the actor.
+    way_out
+        Rootless, the colonies' way out.
     """
 
-    def __init__(self, instance: str, thread: NetworkThread, inodes: dict[str, int]) -> None:
+    def __init__(
+        self,
+        instance: str,
+        thread: NetworkThread,
+        inodes: dict[str, int],
+        way_out: WayOut | None = None,
+    ) -> None:
+        self.way_out = way_out
         self.instance = instance
         self.thread = thread
         self.inodes = inodes
@@ -97,6 +114,8 @@ class Guardian(Actor):
         self.ctx.run(self._hold, process)
         for inode in self.inodes.values():
             self._tell(f"+{inode}")
+        if self.way_out is not None and self.way_out.pid:
+            self._tell(f"!{self.way_out.pid}")
         self._leave = self.ctx.system.events.listen(self._note)
         return None
 
@@ -120,6 +139,8 @@ class Guardian(Actor):
             self.ctx.ref.tell(Guard(event.colony))
         elif isinstance(event, NamespaceGone):
             self.ctx.ref.tell(Release(event.colony))
+        elif isinstance(event, WayOutOpened):
+            self.ctx.ref.tell(GuardProcess(event.pid))
 
     @on(Guard)
     async def _guard(self, msg: Guard) -> None:
@@ -134,6 +155,10 @@ class Guardian(Actor):
         inode = self.inodes.pop(msg.colony, None)
         if inode is not None:
             self._tell(f"-{inode}")
+
+    @on(GuardProcess)
+    def _guard_process(self, msg: GuardProcess) -> None:
+        self._tell(f"!{msg.pid}")
 
     @on(GuardianPid)
     def _get_pid(self, _msg: GuardianPid) -> int:

@@ -4,6 +4,7 @@
 
     +123456    the network namespace with this inode is the instance's, too
     -123456    it is not any more
+    !4711      this process is the instance's, though it does not show it: it has more rights
     bye        a clean end: exit without doing anything
 
 When the input ends without a "bye", Colony has died, however that came about: the kernel closes a
@@ -105,6 +106,14 @@ def sweep(mark: bytes, inodes: set[int]) -> None:
         time.sleep(PAUSE)
 
 
+def opened(pid: int) -> list[int]:
+    """A descriptor of a process, by which it is meant and no later one of its number."""
+    try:
+        return [os.pidfd_open(pid)]
+    except OSError:
+        return []
+
+
 def main() -> None:
     """Waits for the end of its input."""
     mark = f"COLONY_INSTANCE={sys.argv[1]}".encode()
@@ -114,14 +123,23 @@ def main() -> None:
         except (OSError, ValueError):
             continue
     inodes: set[int] = set()
+    others: list[int] = []
     rest = b""
     while data := os.read(0, 4096):
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             if line == b"bye":
                 return
+            if line[:1] == b"!":
+                others += opened(int(line[1:]))
+                continue
             change = inodes.add if line[:1] == b"+" else inodes.discard
             change(int(line[1:]))
+    for pidfd in others:
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except OSError:
+            continue
     sweep(mark, inodes)
 
 

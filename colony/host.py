@@ -11,7 +11,6 @@ identity back. Works on asyncio and trio: what needs asyncio runs in a thread of
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
@@ -40,17 +39,24 @@ from actors import (
 from colony import tree
 from colony.api.history import History
 from colony.api.owner import Api, Listen
+from colony.chronicle import Chronicle, ColonyPolicy
+from colony.chronicle_file import EventFiles
 from colony.config import Config
+from colony.config.order import in_order
 from colony.events import Notice
 from colony.logs import Logs
-from colony.modes import Machine, Modes, Wishes, choose
+from colony.machine import look_at_machine
+from colony.modes import Modes, Wishes, choose
+from colony.network.named import NETWORKS_FILE
 from colony.paths import SOCKET, home_directory, make_private, runtime_directory
 from colony.places import Places
 from colony.preparing import prepared, taken_back
+from colony.records import encoder, journal_directory
 from colony.resolver import resolves
 from colony.running import ColonyFailed, RunningColony, RunningService, ServiceFailed, explain
-from netns import Instance, NetworkThread, probe, rootless, userns
+from netns import Instance, NetworkThread
 from netns.instance import DeadInstance
+from netns.limits import raise_open_files
 from netns.names import INSTANCE_VARIABLE
 from netns.reap import reap
 from proxy import (
@@ -66,6 +72,7 @@ from proxy import (
     NameServer,
 )
 from proxy.actors import DNS, DOOR, DnsOwner, DoorOwner, WhereIsDns, WhereIsDoor
+from proxy.caddy_door import Routing
 
 __all__ = [
     "ColonyFailed",
@@ -91,6 +98,10 @@ class Options(msgspec.Struct, frozen=True):
         The admin address of a Caddy that runs already, as `http://localhost:2019`.
     caddy_admin
         Where our own Caddy's admin API listens; default a unix socket of ours.
+    caddy_routes
+        How Caddy is told of routes: "static", "dynamic", or "auto", which is dynamic for a Caddy of
+        our own that would cut WebSockets at each change (before 2.7), unless `caddy_admin` opens
+        its API for others to look at.
     http_ports
         Ports to try for HTTP, in turn; None for 80, then 8080 and up.
     serve
@@ -111,6 +122,7 @@ class Options(msgspec.Struct, frozen=True):
     runtime: Path | None = None
     caddy: str | None = None
     caddy_admin: str | None = None
+    caddy_routes: Routing = "auto"
     http_ports: tuple[int, ...] | None = None
     serve: bool = False
     listen: Listen | None = None
@@ -120,6 +132,11 @@ class Options(msgspec.Struct, frozen=True):
 
 
 DEFAULT: Final = Options()
+
+BLOCKED: Final = 0.25
+"""Seconds in which nothing else runs after which it is said whose code holds all up."""
+
+ADDRESSES_FILE: Final = "addresses.json"
 
 ENDED_KEPT: Final = 100
 """Colonies that have ended and are still remembered, for those who ask why."""
@@ -132,13 +149,17 @@ class HostFailed(Exception):
 class Host:
     """The instance, from entering the block to leaving it.
 
+    log_crashes
+        Whether a crash of Colony's own goes to the log "actors", too. Default true; false where a
+        console shows it.
+
     Raises on entry `modes.Impossible` when a wish by name cannot be met, and `HostFailed` when
     an owner at the top cannot do its work, such as opening the front door.
     """
 
-    def __init__(self, options: Options = DEFAULT) -> None:
+    def __init__(self, options: Options = DEFAULT, *, log_crashes: bool = True) -> None:
         self.options = options
-        self.system = System()
+        self.system = System(watchdog=BLOCKED, log_crashes=log_crashes)
         self.modes: Modes
         self.parts: tree.Parts
         self.failures: Failures
@@ -174,8 +195,15 @@ class Host:
 
     async def _open(self) -> None:
         options = self.options
+        if options.serve:  # a program that embeds us has limits of its own
+            raise_open_files()
         machine = await anyio.to_thread.run_sync(look_at_machine)
-        self.modes = choose(options.wishes, machine, existing_caddy=options.caddy is not None)
+        self.modes = choose(
+            options.wishes,
+            machine,
+            existing_caddy=options.caddy is not None,
+            caddy_admin=options.caddy_admin is not None,
+        )
         runtime = options.runtime or runtime_directory()
         try:
             await anyio.to_thread.run_sync(make_private, runtime)
@@ -188,6 +216,7 @@ class Host:
         self.system.events.listen(self._note)
         self.system.events.listen(self.history.note)
         self.parts = self._parts(instance, runtime)
+        self.system.events.listen(self.parts.chronicle.note)
 
     def _look_for_despair(self) -> None:
         """Notes whether the tree has ended by itself, or never came to stand."""
@@ -218,8 +247,18 @@ class Host:
             door_kind=self.modes.proxy,
             dns=self._dns(instance),
             dns_kind=self.modes.dns,
+            chronicle=self._chronicle(instance),
             api=self._api(runtime),
+            ways_out=self.modes.ways_out,
+            relays=self.modes.network == "rootless" and self.modes.proxy == "caddy",
             logs=Logs((self.options.home or home_directory()) / "logs"),
+            networks_file=(self.options.home or home_directory()) / NETWORKS_FILE,
+            addresses_file=(self.options.home or home_directory()) / ADDRESSES_FILE,
+        )
+
+    def _chronicle(self, instance: Instance) -> Chronicle:
+        return Chronicle(
+            EventFiles(journal_directory(self.options.home)), encoder(instance.id), os.getpid()
         )
 
     def _api(self, runtime: Path) -> Api | None:
@@ -239,12 +278,13 @@ class Host:
         if self.modes.proxy == "embedded":
             return EmbeddedProxy(ports=ports, dialer=places.dial)
         if options.caddy is not None:
-            return ExistingCaddy(options.caddy, ports=ports)
+            return ExistingCaddy(options.caddy, ports=ports, routes=options.caddy_routes)
         return CaddyProcess(
-            instance.directory / "caddy",
+            instance.own / "caddy",
             admin=options.caddy_admin,
             ports=ports,
             env={INSTANCE_VARIABLE: instance.id},
+            routes=options.caddy_routes,
         )
 
     def _dns(self, instance: Instance) -> NameServer | None:
@@ -366,6 +406,7 @@ class Host:
 
     async def _start(self, colony: RunningColony) -> None:
         config = colony.config
+        self.parts.chronicle.put(policy_of(config, self.system.now()))
         spec = tree.colony_spec(config, self.parts, colony.urls, colony.environ)
         try:
             ref = await self._colonies().call(StartChild(spec))
@@ -420,6 +461,21 @@ class Failures:
             self.first = self.first or explain(event.reason)
 
 
+def policy_of(config: Config, at: float) -> ColonyPolicy:
+    """What the event journal is told of a colony that is going to be started."""
+    rules, services = config.supervision, config.services
+    return ColonyPolicy(
+        at=at,
+        colony=config.name,
+        path=os.path.abspath(config.path),
+        services=tuple(in_order({name: service.after for name, service in services.items()})),
+        exits=tuple(name for name, service in services.items() if service.exit_colony),
+        strategy=rules.strategy,
+        intensity=rules.intensity,
+        period=rules.period,
+    )
+
+
 def shared_port(config: Config, other: Config) -> str | None:
     """Why two colonies cannot both be on the host's network, in words; None if they can."""
     theirs = {service.port: service.name for service in other.services.values()}
@@ -445,16 +501,3 @@ def _why_refused(name: str, refused: ChildRefused) -> str:
         failed = failed.term.reason
     what = f"{trail[-1]} of colony {name}" if trail else f"colony {name}"
     return f"{what} cannot start: {explain(failed)}"
-
-
-def look_at_machine() -> Machine:
-    """What this machine has. Blocks for some milliseconds."""
-    capability = probe()
-    why_not = "" if capability.namespaces else f"{capability.reason}; {capability.remedy}"
-    return Machine(
-        why_not=why_not,
-        rootless=userns.entered(),
-        why_not_rootless=rootless.refusal(),
-        caddy=shutil.which("caddy") is not None,
-        dnsmasq=shutil.which("dnsmasq") is not None or os.path.exists("/usr/sbin/dnsmasq"),
-    )

@@ -79,6 +79,8 @@ class Join:
         self.streams: dict[str, Stream] = {}
         self.added: list[str] = []
         """Colonies that were started here, and so are stopped here."""
+        self.adding = True
+        """Whether colonies are still being added."""
         self.signal: int | None = None
         self.signalled_at = 0.0
         self.status: int = Exit.OK
@@ -275,6 +277,25 @@ class Join:
             self.button.send(b"\0")
 
     def _add_all(self) -> None:
+        try:
+            self._add_each()
+        finally:
+            self._tell(self._all_added)
+
+    def _all_added(self) -> None:
+        """No more are added. What a signal that came meanwhile could not end is ended now."""
+        self.adding = False
+        if self.signal is not None:
+            self._leave_others()
+            self._in_a_worker(self._stop_all)
+
+    def _leave_others(self) -> None:
+        """Of what was not added here only the lines end."""
+        for name in tuple(self.streams):
+            if name not in self.added:
+                self.streams.pop(name).close()
+
+    def _add_each(self) -> None:
         environment = dict(os.environ)
         for config in self.configs:
             if self.signal is not None:
@@ -292,9 +313,8 @@ class Join:
                 self._tell(functools.partial(self._say, text))
             else:
                 self.added.append(config.name)
-        if self.signal is not None:
-            self._stop_all()
-        elif self.attach:  # by a thread that nobody waits for: a service may never get ready
+        if self.attach and self.signal is None:
+            # By a thread that nobody waits for: a service may never get ready.
             threading.Thread(target=self._sit, name="sit", daemon=True).start()
 
     def _present(self, name: str) -> bool:
@@ -315,9 +335,7 @@ class Join:
                 self.status = BY_CODE.get(error.code, Exit.FAILED)
                 if error.help:
                     self._warn(f"  = help: {error.help}")
-            for name in tuple(self.streams):
-                if name not in self.added:
-                    self.streams.pop(name).close()
+            self._leave_others()
             self._in_a_worker(self._stop_all)
 
         return news
@@ -357,9 +375,8 @@ class Join:
             self.seat.end()
         for name in reversed(self.added):
             self._say(f"■ {name:<10} stopping (Ctrl-C again to kill)")
-        for name in tuple(self.streams):
-            if name not in self.added and not self.workers[0].is_alive():
-                self.streams.pop(name).close()
+        if not self.adding:
+            self._leave_others()
         self._in_a_worker(self._stop_all)
 
     # -- words ---------------------------------------------------------------------------------

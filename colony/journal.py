@@ -1,24 +1,18 @@
 """The journal: what services have written, kept for those who ask later.
 
-    journal = system.named(JOURNAL, Journal)
-    page = await journal.call(LogQuery("my-app", ("web",), Filter(count=100)))
-    more = await journal.call(LogQuery("my-app", ("web",), Filter(after=page.next)))
-
-To follow, listen to `ServiceOutput` events and ask for what comes after the last page.
 It owns the threads that read and write output; what they have kept is in `Logs`, which is nobody's
-life's, and so is there after a crash of the journal.
+life's, and so is there after a crash of the journal. Who wants lines asks `Logs.page`, in a thread;
+to follow, listen to `ServiceOutput` events and ask for what comes after the last page.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import anyio
-import anyio.to_thread
 
-from actors import Actor, Call, Ignore, Refused, Reply, on
-from colony.logs import Filter, LogPage, Logs
+from actors import Actor, Call, Ignore, on
+from colony.logs import Logs
 
 JOURNAL: Final = "journal"
 """The journal's name in its system."""
@@ -30,17 +24,6 @@ class LastLines(Call["Journal", tuple[bytes, ...]], frozen=True):
     colony: str
     service: str
     count: int = 10
-
-
-class LogQuery(Call["Journal", LogPage], frozen=True):
-    """Lines of some services of a colony (of all if none is named), oldest first.
-
-    What does not exist has written nothing. Raises `Refused` for a bad pattern.
-    """
-
-    colony: str
-    services: tuple[str, ...] = ()
-    filter: Filter = Filter()
 
 
 class ForgetLogs(Call["Journal", None], frozen=True):
@@ -70,22 +53,6 @@ class Journal(Actor):
     def _last_lines(self, msg: LastLines) -> tuple[bytes, ...]:
         lines = self.logs.last_lines(msg.colony, msg.service, msg.count)
         return tuple(line.data for line in lines)
-
-    @on(LogQuery)
-    def _query(self, msg: LogQuery) -> Reply[LogPage]:
-        # In a thread: a page may be megabytes, and a pattern may take its time over each line.
-        try:
-            re.compile((msg.filter.grep or "").encode())
-        except re.error as error:
-            raise Refused(f"{msg.filter.grep!r} is no regular expression: {error}") from None
-        reply: Reply[LogPage] = self.ctx.defer()
-
-        async def look() -> None:
-            args = msg.colony, msg.services, msg.filter
-            reply.send(await anyio.to_thread.run_sync(self.logs.page, *args))
-
-        self.ctx.run(look, name="query")
-        return reply
 
     @on(ForgetLogs)
     def _forget(self, msg: ForgetLogs) -> None:

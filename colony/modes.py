@@ -36,6 +36,7 @@ class Modes(msgspec.Struct, frozen=True):
     proxy: Literal["caddy", "embedded"]
     dns: Literal["dnsmasq", "embedded", "none"]
     notices: tuple[str, ...] = ()
+    ways_out: tuple[str, ...] = ()
 
     @property
     def isolated(self) -> bool:
@@ -60,6 +61,10 @@ class Machine(msgspec.Struct, frozen=True):
         Whether this process stands in a user namespace of its own; `why_not` is about that then.
     why_not_rootless
         Why it does not.
+    ways_out
+        Rootless: the programs by which colonies could go out, in the order to try them.
+    tun
+        Whether this user may open /dev/net/tun, which they need.
     """
 
     why_not: str
@@ -67,10 +72,18 @@ class Machine(msgspec.Struct, frozen=True):
     dnsmasq: bool
     rootless: bool = False
     why_not_rootless: str = ""
+    ways_out: tuple[str, ...] = ()
+    tun: bool = True
 
 
-def choose(wishes: Wishes, machine: Machine, *, existing_caddy: bool = False) -> Modes:
-    """Decides. Raises `Impossible` when a wish by name cannot be met."""
+def choose(
+    wishes: Wishes, machine: Machine, *, existing_caddy: bool = False, caddy_admin: bool = False
+) -> Modes:
+    """Decides. Raises `Impossible` when a wish by name cannot be met.
+
+    existing_caddy, caddy_admin
+        Whether a Caddy that runs is to be used, and whether our own is to open its admin API.
+    """
     notices: list[str] = []
     network = _network(wishes.network, machine, notices)
     proxy: Literal["caddy", "embedded"] = "embedded"
@@ -79,13 +92,9 @@ def choose(wishes: Wishes, machine: Machine, *, existing_caddy: bool = False) ->
             "--proxy caddy: there is no caddy on this machine; install it "
             "(apt-get install caddy), or use --proxy embedded"
         )
-    if network == "rootless" and (wishes.proxy == "caddy" or existing_caddy):
-        raise Impossible(
-            "rootless, Caddy cannot reach the colonies' networks: use --proxy embedded, or run "
-            "Colony as root"
-        )
-    has_caddy = machine.caddy or existing_caddy
-    if wishes.proxy != "embedded" and has_caddy and network != "rootless":
+    # Rootless Caddy has to be led in by us, so it is there for who asks for it.
+    chosen = machine.caddy and (network != "rootless" or caddy_admin or wishes.proxy == "caddy")
+    if wishes.proxy != "embedded" and (chosen or existing_caddy):
         proxy = "caddy"
     dns: Literal["dnsmasq", "embedded", "none"] = "embedded"
     if wishes.dns == "dnsmasq" and not machine.dnsmasq:
@@ -97,7 +106,28 @@ def choose(wishes: Wishes, machine: Machine, *, existing_caddy: bool = False) ->
         dns = "none"
     elif wishes.dns != "embedded" and machine.dnsmasq:
         dns = "dnsmasq"
-    return Modes(network, proxy, dns, tuple(notices))
+    ways_out = _ways_out(machine, notices) if network == "rootless" else ()
+    return Modes(network, proxy, dns, tuple(notices), ways_out)
+
+
+def why_no_way_out(programs: tuple[str, ...], tun: bool) -> tuple[str, str]:
+    """Why rootless colonies cannot go out, and what to do about it; ("", "") if they can."""
+    if not programs:
+        return "slirp4netns is not installed", "apt-get install slirp4netns"
+    if not tun:
+        return "this user may not open /dev/net/tun", "as root: chmod 666 /dev/net/tun"
+    return "", ""
+
+
+def _ways_out(machine: Machine, notices: list[str]) -> tuple[str, ...]:
+    reason, remedy = why_no_way_out(machine.ways_out, machine.tun)
+    if not reason:
+        return machine.ways_out
+    notices.append(
+        f'colonies have no way out, but by egress = "proxy": {reason} ({remedy}); '
+        "the ways in are all there"
+    )
+    return ()
 
 
 def _network(wish: NetworkWish, machine: Machine, notices: list[str]) -> Network:

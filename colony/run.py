@@ -153,12 +153,13 @@ class Run:
         colour: bool,
         keep: bool = False,
         attach: bool = False,
+        debug: bool = False,
     ) -> None:
         self.configs = configs
         self.keep = keep
         self.attach = attach
-        self.host = Host(options)
-        self.console = Console(colour=colour, several=len(configs) > 1)
+        self.host = Host(options, log_crashes=False)
+        self.console = Console(colour=colour, several=len(configs) > 1, debug=debug)
         table = Table(self._lanes, colour=colour) if wanted() else None
         self.screen = Screen(sys.stdout.buffer, table)
         shared = table is not None and same_terminal(sys.stdout, sys.stderr)
@@ -443,14 +444,17 @@ def run(
     colour: bool,
     keep: bool = False,
     attach: bool = False,
+    debug: bool = False,
 ) -> int:
     """Hosts these colonies in the foreground; returns the exit status. Blocks.
 
     With `keep` what was provided for a colony stays when it cannot be started. With `attach` we
-    sit in the first one's terminal once its services are ready (`colony.aside`).
+    sit in the first one's terminal once its services are ready (`colony.aside`). With `debug`
+    faults of Colony's own are shown with their tracebacks.
     """
 
     async def main() -> int:
-        return await Run(configs, options, colour=colour, keep=keep, attach=attach)()
+        one = Run(configs, options, colour=colour, keep=keep, attach=attach, debug=debug)
+        return await one()
 
     return anyio.run(main)

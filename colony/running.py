@@ -6,6 +6,7 @@ have is `colony.sdk.Colony` and `colony.sdk.Service`.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -45,7 +46,6 @@ from colony.services.specs import first_statuses
 from colony.services.status import ServiceStatus, after
 from netns.actors import NamespaceMade
 from netns.streams import stream_of
-from proxy import TcpUpstream
 
 __all__ = ["ColonyFailed", "RunningColony", "RunningService", "ServiceFailed"]
 
@@ -255,11 +255,12 @@ class RunningColony(Colony):
     async def connect(self, port: int) -> SocketStream:
         """A connection to a port of the colony, made inside its network: also to a server that
         listens on 127.0.0.1 or ::1 alone. Raises `OSError`."""
-        parts = self._host.parts
-        if not self.isolated:
-            return await anyio.connect_tcp("localhost", port)
-        upstream = TcpUpstream(port, namespace=self.name)
-        return await stream_of(await parts.places.dial(upstream))
+        return await stream_of(await self.dial(port))
+
+    async def dial(self, port: int) -> socket.socket:
+        """The same as a non-blocking socket, the caller's to close."""
+        name = self.name if self.isolated else None
+        return await self._host.parts.places.connect(name, port)
 
     @asynccontextmanager
     async def terminal(

@@ -1,9 +1,13 @@
 """The supervision tree, as specs. Pure: what is started, in what order, and what falls with what.
 
     system                        one_for_one
+    ├── chronicle                 what happens, written to disk
     ├── journal                   the last output of every service
     ├── addresses, network        (with namespaces) the network thread and the host's side
+    ├── way out                   (rootless) the program that takes packets out of the hub
+    ├── networks                  (with namespaces) the networks that have a subnet of their own
     ├── neighbours                (with namespaces) who may reach whom, under what names
+    ├── audit                     (with namespaces) tells of the connections that colonies begin
     ├── guardian                  ends what a killed Colony leaves
     ├── routes, door, dns         the front door
     ├── ports                     the host's ports that lead into colonies
@@ -31,37 +35,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from actors import ChildSpec, DynamicSupervisor, Event, Supervisor
 from colony.api.owner import API, Api, ApiOwner
+from colony.chronicle import CHRONICLE, Chronicle, ChronicleOwner
 from colony.config import Config
 from colony.guardian import GUARDIAN, Guardian
 from colony.journal import JOURNAL, Journal
 from colony.logs import Logs
+from colony.network.audit import AUDIT, Audit
 from colony.network.egress_proxy import EgressProxy
 from colony.network.forms import Forward, parse
+from colony.network.named import NETWORKS, NamedNetworks
 from colony.network.neighbours import NEIGHBOURS, ColonyMember, Neighbours
 from colony.network.ports import PORTS, ColonyPorts, HostPorts, ports_name
 from colony.network.watching import PortWatch, watch_name
 from colony.places import ColonyRoutes, Places, routes_name
 from colony.services import specs
-from colony.services.specs import Where, colony_children
+from colony.services.linux import LinuxMachine
+from colony.services.specs import Where, colony_children, colony_supervisor
 from colony.terminals.opening import terminals_spec
 from netns import Instance, NetworkThread
 from netns.actors import (
     ADDRESSES,
     NETWORK,
+    WAY_OUT,
     AddressBook,
     NamespaceGuest,
     NamespaceOwner,
     NetworkOwner,
     ProcessesOwner,
+    WayOutOwner,
     namespace_name,
 )
 from netns.namespace import Egress
+from netns.uplink import WayOut
 from proxy import FrontDoor, NameServer, Route, TcpUpstream
 from proxy.actors import DNS, DOOR, ROUTES, DnsOwner, DoorOwner, Routes
 
@@ -72,14 +84,15 @@ SERVICES: Final = specs.SERVICES
 OWNER_LIMIT: Final = (10, 60.0)
 """Restarts of the owners at the top, within how many seconds, before the whole system gives up."""
 
-COLONY_LIMIT: Final = (3, 60.0)
-"""The same within a colony, its services aside: theirs is colony.toml's."""
-
 
 class Parts(msgspec.Struct, frozen=True):
     """What the owners at the top are given to own.
 
+    `networks_file` and `addresses_file` are where named networks and the colonies' addresses are
+    kept, None: nowhere.
     `thread` serves to start processes; without namespaces it is the only part of the network.
+    `ways_out` are the programs by which rootless colonies may go out, `way_out` is the one that
+    they have. `relays` says whether the front door cannot dial their addresses.
     """
 
     instance: Instance
@@ -91,18 +104,27 @@ class Parts(msgspec.Struct, frozen=True):
     door_kind: str
     dns: NameServer | None
     dns_kind: str
+    chronicle: Chronicle
     api: Api | None = None
     logs: Logs = msgspec.field(default_factory=Logs)
+    networks_file: Path | None = None
+    addresses_file: Path | None = None
     guarded: dict[str, int] = msgspec.field(default_factory=dict)
+    ways_out: tuple[str, ...] = ()
+    way_out: WayOut = msgspec.field(default_factory=WayOut)
+    relays: bool = False
 
 
 def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
     """The top of the tree."""
-    network = NetworkOwner.spec(parts.instance, parts.thread, parts.runtime, parts.isolated)
-    guardian = Guardian.spec(parts.instance.id, parts.thread, parts.guarded)
+    network = NetworkOwner.spec(
+        parts.instance, parts.thread, parts.runtime, parts.isolated, parts.way_out
+    )
+    guardian = Guardian.spec(parts.instance.id, parts.thread, parts.guarded, parts.way_out)
     children: list[ChildSpec[Any]] = [
+        ChronicleOwner.spec(parts.chronicle).options(id="chronicle", name=CHRONICLE),
         Journal.spec(parts.logs).options(id="journal", name=JOURNAL),
-        AddressBook.spec().options(id="addresses", name=ADDRESSES),
+        AddressBook.spec(parts.addresses_file).options(id="addresses", name=ADDRESSES),
         network.options(id="network", name=NETWORK, shutdown=30.0),
         *_if_isolated(parts),
         guardian.options(id="guardian", name=GUARDIAN),
@@ -125,8 +147,16 @@ def system_spec(parts: Parts) -> ChildSpec[Supervisor]:
 
 
 def _if_isolated(parts: Parts) -> list[ChildSpec[Any]]:
+    networks = NamedNetworks.spec(parts.networks_file)
     neighbours = Neighbours.spec().options(id="neighbours", name=NEIGHBOURS)
-    return [neighbours] if parts.isolated else []
+    if not parts.isolated:
+        return []
+    found: list[ChildSpec[Any]] = [networks.options(id="networks", name=NETWORKS), neighbours]
+    found.append(Audit.spec(parts.thread).options(id="audit", name=AUDIT))
+    if parts.ways_out:
+        way = WayOutOwner.spec(parts.instance.id, parts.thread, parts.ways_out, parts.way_out)
+        found.insert(0, way.options(id="way out", name=WAY_OUT, shutdown=10.0))
+    return found
 
 
 def colony_spec(
@@ -143,7 +173,11 @@ def colony_spec(
     ports = ColonyPorts.spec(config.name, forwards(config), plain_ports(config), isolated)
     children.append(ports.options(id="ports", name=ports_name(config.name)))
     routes = ColonyRoutes.spec(
-        config.name, list(colony_routes(config)), parts.places, isolated=isolated
+        config.name,
+        list(colony_routes(config)),
+        parts.places,
+        isolated=isolated,
+        relays=parts.instance.directory if isolated and parts.relays else None,
     )
     children.append(routes.options(id="routes", name=routes_name(config.name)))
     here, path = where(config, parts), services_path(config.name)
@@ -153,15 +187,7 @@ def colony_spec(
         auto = config.network.expose == "auto"
         watch = PortWatch.spec(config.name, parts.thread, routes_name(config.name) if auto else "")
         children.append(watch.options(id="watch", name=watch_name(config.name)))
-    intensity, period = COLONY_LIMIT
-    colony = Supervisor.spec(
-        children,
-        strategy="rest_for_one",
-        intensity=intensity,
-        period=period,
-        auto_shutdown="any_significant",
-    )
-    return colony.options(id=config.name, restart="temporary")
+    return colony_supervisor(config.name, children)
 
 
 def is_isolated(config: Config, parts: Parts) -> bool:
@@ -179,7 +205,7 @@ def _network_of(config: Config, parts: Parts) -> list[ChildSpec[Any]]:
     allow = policy.egress.allow
     direct = wanted.egress == "nat" and wanted.mode != "none"
     egress: Egress = "none" if not direct else "nat" if allow is None else "some"
-    owner = NamespaceOwner.spec(config.name, egress, address=address)
+    owner = NamespaceOwner.spec(config.name, egress, address=address, network=wanted.network)
     services = tuple(config.services)
     member = ColonyMember.spec(
         *(config.name, services, wanted.network, wanted.hostname), policy.allow_from, allow, direct
@@ -196,7 +222,8 @@ def _network_of(config: Config, parts: Parts) -> list[ChildSpec[Any]]:
 def where(config: Config, parts: Parts) -> Where:
     """Where a colony's services run."""
     instance, isolated = parts.instance, is_isolated(config, parts)
-    return Where(instance.id, str(instance.directory), isolated, parts.thread, parts.logs)
+    machine = LinuxMachine(parts.thread, parts.logs)
+    return Where(instance.id, str(instance.directory), isolated, machine)
 
 
 def forwards(config: Config) -> tuple[Forward, ...]:

@@ -3,6 +3,7 @@
     network      the network thread, the pool's network, the packet filter's table
     addresses    which colony has which address: survives a crash of `network`
     namespace    one colony's network, for as long as the actor lives
+    way out      (rootless) the program that takes colonies' packets out of the hub
 
 Law: what exists in the kernel exists because a task of its owner holds it, and the task takes it
 down on its way out, however the owner ends. What must survive an owner's crash is another actor's.
@@ -10,14 +11,19 @@ down on its way out, however the owner ends. What must survive an owner's crash 
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
+import msgspec
 
 from actors import Actor, ActorDown, Call, Cast, Down, Event, Ignore, Refused, on
-from netns import healing, reap, sweep
+from netns import healing, reap, sweep, uplink
 from netns.errors import NetnsError
 from netns.healing import Disturbances
 from netns.instance import Instance, dead_instances
@@ -25,11 +31,14 @@ from netns.messages import IPAddress
 from netns.namespace import Egress, Namespace
 from netns.network import Network
 from netns.pool import Pool
+from netns.process import Process
 from netns.thread import NetworkThread
+from netns.uplink import KINDS, Kind, WayOut
 
 NETWORK: Final = "network"
 ADDRESSES: Final = "addresses"
-"""The names of the two actors in their system."""
+WAY_OUT: Final = "way out"
+"""The names of these actors in their system."""
 
 BETWEEN_LIVES: Final = 5.0
 """Seconds that a namespace's owner waits for the network's to be started again."""
@@ -86,6 +95,14 @@ class NetworkSick(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class WayOutOpened(Event, frozen=True, kw_only=True):
+    """Rootless colonies have a way out, by this program."""
+
+    program: str
+    pid: int
+    seconds: float
+
+
 class GetPool(Call["AddressBook", Pool | None], frozen=True):
     """The addresses as they are; None before the first time."""
 
@@ -96,11 +113,33 @@ class KeepPool(Cast["AddressBook"], frozen=True):
     pool: Pool
 
 
-class AddressBook(Actor):
-    """Remembers the addresses of the colonies while the network's owner may come and go."""
+class GetRemembered(Call["AddressBook", dict[str, str]], frozen=True):
+    """Which colony had which address in an earlier life of the instance, in a named network or
+    ("") outside of any."""
 
-    def __init__(self) -> None:
+    network: str = ""
+
+
+class AddressBook(Actor):
+    """Remembers the addresses of the colonies while the network's owner may come and go, and from
+    one instance to the next.
+
+    file
+        Where they are kept; None: nowhere. What it says is a wish: an address that is not in the
+        pool of this time, or is somebody's, is forgotten.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
         self.pool: Pool | None = None
+        self.remembered: Book = {}
+        self._made = anyio.Event()
+
+    async def start(self) -> Ignore | None:
+        if self.file is not None:
+            self.remembered = await anyio.to_thread.run_sync(_read_book, self.file)
+            self.ctx.run(self._keep, self.file, name="keep")
+        return None
 
     @on(GetPool)
     def get(self, _msg: GetPool) -> Pool | None:
@@ -109,6 +148,57 @@ class AddressBook(Actor):
     @on(KeepPool)
     def keep(self, msg: KeepPool) -> None:
         self.pool = msg.pool
+
+    @on(GetRemembered)
+    def get_remembered(self, msg: GetRemembered) -> dict[str, str]:
+        return self.remembered.get(msg.network, {})
+
+    async def _keep(self, file: Path) -> None:
+        """Writes them down whenever a colony has got one."""
+
+        def note(event: Event) -> None:
+            if isinstance(event, NamespaceMade):
+                self._made.set()
+
+        leave = self.ctx.system.events.listen(note)
+        try:
+            while True:
+                await self._made.wait()
+                self._made = anyio.Event()
+                if self.pool is None:
+                    continue
+                book = {"": _lines_of(self.pool)}
+                book |= {name: _lines_of(pool) for name, pool in self.pool.named.items()}
+                with contextlib.suppress(OSError):  # a disk that is full: then it is forgotten
+                    await anyio.to_thread.run_sync(_write_book, file, book)
+        finally:
+            leave()
+
+
+Book = dict[str, dict[str, str]]
+"""Network → colony → address."""
+
+
+def _lines_of(pool: Pool) -> dict[str, str]:
+    return {colony: str(address) for colony, address in pool.remembered().items()}
+
+
+def _read_book(file: Path) -> Book:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Book)
+    except (OSError, msgspec.DecodeError):
+        return {}  # nothing but a wish
+
+
+def _write_book(file: Path, book: Book) -> None:
+    """Together with what another instance has written there."""
+    whole = _read_book(file)
+    for network, addresses in book.items():
+        whole[network] = whole.get(network, {}) | addresses
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f"{file.name}.{os.getpid()}")
+    new.write_bytes(msgspec.json.format(msgspec.json.encode(whole)))
+    new.replace(file)
 
 
 class GetNetwork(Call["NetworkOwner", Network], frozen=True):
@@ -127,16 +217,24 @@ class NetworkOwner(Actor):
     isolated
         Whether colonies get namespaces; without, the thread is there to start processes, and
         `GetNetwork` is refused.
+    way_out
+        Rootless: the way out as its owner keeps it.
 
     After a crash the network is opened again with the same addresses; the colonies' own networks
     stay as they are meanwhile.
     """
 
     def __init__(
-        self, instance: Instance, thread: NetworkThread, runtime: str, isolated: bool = True
+        self,
+        instance: Instance,
+        thread: NetworkThread,
+        runtime: str,
+        isolated: bool = True,
+        way_out: WayOut | None = None,
     ) -> None:
         self.instance = instance
         self.isolated = isolated
+        self.way_out = way_out
         self.thread = thread
         self.runtime = runtime
         self.network: Network | None = None
@@ -148,7 +246,11 @@ class NetworkOwner(Actor):
         if self.isolated:
             addresses = self.ctx.system.named(ADDRESSES, AddressBook)
             pool = await addresses.call(GetPool())
-            self.network = await Network.open(self.thread, self.instance, pool=pool)
+            self.network = await Network.open(
+                self.thread, self.instance, pool=pool, way_out=self.way_out
+            )
+            if pool is None:
+                self.network.remember(await addresses.call(GetRemembered()))
             addresses.tell(KeepPool(self.network.pool))
             self.ctx.run(self._tend, self.network, name="tend")
         return None
@@ -200,6 +302,69 @@ class NetworkOwner(Actor):
             )
 
 
+class WayOutOwner(Actor):
+    """Rootless, owns the program by which colonies go out: the first of several that works.
+
+    instance
+        Its id, which the program bears.
+    thread
+        The network thread, running.
+    programs
+        Names of `uplink.KINDS`, tried in turn.
+    way_out
+        Where it says which there is.
+
+    Where none works there is no way out, and `NetworkSick` says so; one that ends is started again
+    by this actor's supervisor.
+    """
+
+    def __init__(
+        self, instance: str, thread: NetworkThread, programs: tuple[str, ...], way_out: WayOut
+    ) -> None:
+        self.instance = instance
+        self.thread = thread
+        self.programs = programs
+        self.way_out = way_out
+
+    async def start(self) -> Ignore | None:
+        began = self.ctx.now
+        reasons = []
+        for kind in (KINDS[name] for name in self.programs):
+            try:
+                process, pipe = await uplink.start(self.thread, kind, self.instance)
+            except NetnsError as error:
+                reasons.append(str(error))
+                continue
+            self.ctx.run(self._hold, kind, process, pipe)
+            self.ctx.run(self._ask, kind, name="ask")
+            self.way_out.kind, self.way_out.pid = kind, process.pid
+            seconds = self.ctx.now - began
+            self.ctx.system.publish(
+                WayOutOpened(at=self.ctx.now, program=kind.name, pid=process.pid, seconds=seconds)
+            )
+            return None
+        self._tell("; ".join(reasons))
+        return None
+
+    async def _hold(self, kind: Kind, process: Process, pipe: int) -> None:
+        try:
+            status = await process.wait()
+            raise NetnsError(f"{kind.name}, the colonies' way out, has ended: {status}")
+        finally:
+            self.way_out.kind, self.way_out.pid = None, 0
+            os.close(pipe)
+            await process.aclose()
+
+    async def _ask(self, kind: Kind) -> None:
+        """Finds out whether it leads anywhere. Asked once: a machine may be offline for a while."""
+        if not await uplink.answers(self.thread, kind):
+            self._tell(f"{kind.name} runs, but a name query by way of it is not answered")
+
+    def _tell(self, reason: str) -> None:
+        text = f"colonies may have no way out: {reason}"
+        self.ctx.system.publish(NetworkSick(at=self.ctx.now, colony="", reason=text))
+
+
 class GetNamespace(Call["NamespaceOwner", Namespace], frozen=True):
     """The colony's network, open."""
 
@@ -209,7 +374,7 @@ class NamespaceOwner(Actor):
 
     colony
         Whose.
-    egress, hosts, address
+    egress, hosts, address, network
         As for `Network.create`.
     """
 
@@ -219,18 +384,24 @@ class NamespaceOwner(Actor):
         egress: Egress = "nat",
         hosts: Mapping[str, IPAddress | str] | None = None,
         address: IPv4Address | None = None,
+        network: str | None = None,
     ) -> None:
         self.colony = colony
         self.egress = egress
         self.hosts = hosts
         self.address = address
+        self.network = network
         self.space: Namespace | None = None
 
     async def start(self) -> Ignore | None:
         began = self.ctx.now
         network = await self._network()
         space = await network.create(
-            self.colony, egress=self.egress, hosts=self.hosts, address=self.address
+            self.colony,
+            egress=self.egress,
+            hosts=self.hosts,
+            address=self.address,
+            network=self.network,
         )
         self.ctx.run(self._hold, space)
         self.ctx.run(self._tend, space, name="tend")
@@ -268,19 +439,25 @@ class NamespaceOwner(Actor):
                 wake.set()
 
         leave = self.ctx.system.events.listen(note)
+        due = self.ctx.now + healing.LOOK_AGAIN
         try:
             while space.is_open:
-                with anyio.move_on_after(healing.LOOK_AGAIN):
+                with anyio.move_on_after(due - self.ctx.now):
                     await wake.wait()
                 wake = anyio.Event()
-                await self._heal(space)
+                # The kernel tells of what is on the host. With many colonies each that ends wakes
+                # all others: they look no further than that.
+                thorough = self.ctx.now >= due
+                if thorough:
+                    due = self.ctx.now + healing.LOOK_AGAIN
+                await self._heal(space, thorough)
         finally:
             leave()
 
-    async def _heal(self, space: Namespace) -> None:
+    async def _heal(self, space: Namespace, thorough: bool) -> None:
         publish, now, colony = self.ctx.system.publish, self.ctx.now, self.colony
         try:
-            repaired = await (await self._network()).heal(space)
+            repaired = await (await self._network()).heal(space, thorough=thorough)
         except (NetnsError, OSError) as error:
             publish(NetworkSick(at=now, colony=colony, reason=str(error)))
         except ActorDown:

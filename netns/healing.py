@@ -4,9 +4,12 @@
     ─────────────────────────────  ───────────────────────────────────────────────────────────
     the pin (`ip netns delete`)    a new pin of the same namespace, which we hold open
     the veth pair                  a new pair, with the same addresses, on the same namespace
-    a route on the host            the route
+    a route, on the host           the route
+    a route or address, inside     all of them; if eth0 is down or gone, a new pair
+    the inner table, a rule of it  the table, with its detours
     the hosts file's text          the text, written where the colony sees it
-    the host's table of rules      the table, with everybody who was in its sets
+    the host's table, a rule of    the table, with everybody who was in its sets
+    it, an element of a set
 
 Law: looking changes nothing, and what is whole is not touched. Everything here is what creation
 does, step by step; a namespace itself cannot be deleted while it is held open, so no process ever
@@ -19,21 +22,23 @@ whoever tends a network also looks now and then.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
 from ipaddress import ip_network
-from socket import AF_INET
 from typing import Final
 
 import anyio
+import msgspec
 
-from netns import messages, names, namespace, netlink, pins
+from netns import messages, names, namespace, netlink, nfnetlink, pins, ruleset
 from netns.errors import NetlinkError
 from netns.host import Host
-from netns.messages import RTM_DELLINK, RTM_DELROUTE
+from netns.messages import RTM_DELLINK, RTM_DELROUTE, IPAddress
 from netns.namespace import Build, Namespace, Plan
-from netns.netlink import Netlink
+from netns.netlink import Netlink, Route
+from netns.nfnetlink import Packets
 from netns.thread import NetworkThread
 
 LOOK_AGAIN: Final = 5.0
@@ -107,28 +112,35 @@ def _something_went(sock: socket.socket) -> bool:
             offset += max((length + 3) & ~3, _HEADER.size)
 
 
-def heal(thread: NetworkThread, host: Host, space: Namespace, hosts: str | None) -> list[str]:
-    """Puts back what is missing of a colony's network; says what, in words. On the network thread.
-
-    hosts
-        The text that its hosts file should have; None: whatever it has.
-    """
+def heal(
+    thread: NetworkThread, host: Host, space: Namespace, *, thorough: bool = True
+) -> list[str]:
+    """Puts back what is missing of a colony's network; says what, in words. On the network
+    thread. Not `thorough`: looks at what is on the host alone."""
     if not space.is_open:
         return []
     plan = Plan(space.colony, space.address, "", "", space.egress, space.mtu)
     build = Build(thread, host, plan, space)
     repaired: list[str] = []
-    if not _is_pinned(space, host.instance.pins):
-        pins.remove(space.colony, host.instance.pins)  # another's mount, or an empty file
+    directory = host.instance.pins
+    if not _is_pinned(space, directory):
+        with host.views.own_change():
+            pins.remove(space.colony, directory)  # another's mount, or an empty file
         namespace.pin(build)
         repaired.append(f"the name {space.name}")
     if not netlink.exists(space.link):
         _relink(build)
         repaired.append(f"the veth pair {space.link}")
-    elif not _has_route(host, space):
+    elif not _has_routes(host, space):
         _reroute(build)
         repaired.append(f"the route to {space.address.v4}")
-    if hosts is not None and rewrite_hosts(thread, space, hosts):
+    elif thorough and _reroute_inside(build):
+        repaired.append("the colony's own routes")
+    if not thorough:
+        return repaired
+    if space.redirect and _redirect_again(build):
+        repaired.append("the colony's own packet rules")
+    if rewrite_hosts(thread, space, space.hosts):
         repaired.append("the hosts file")
     return repaired
 
@@ -153,6 +165,23 @@ def rewrite_hosts(thread: NetworkThread, space: Namespace, text: str) -> bool:
     return False
 
 
+def _redirect_again(build: Build) -> bool:
+    """Makes the namespace's own table anew if anything of it is missing."""
+    space = build.space
+    with build.inside(), Packets() as packets:
+        rules = packets.count_rules(names.INNER_TABLE, ruleset.INNER_CHAIN)
+        if rules == ruleset.INNER_RULES and ruleset.inner_detours(packets) == space.detours:
+            return False
+        table = names.INNER_TABLE
+        packets.apply(
+            f"putting the packet rules of {space.name} back",
+            *(nfnetlink.add_table(table), nfnetlink.delete_table(table)),
+            *ruleset.inner_table(),
+            *(ruleset.add_detour(port, other) for port, other in space.detours.items()),
+        )
+        return True
+
+
 def _is_pinned(space: Namespace, directory: str) -> bool:
     try:
         return os.stat(pins.path_of(space.colony, directory)).st_ino == space.inode
@@ -160,23 +189,54 @@ def _is_pinned(space: Namespace, directory: str) -> bool:
         return False
 
 
-def _has_route(host: Host, space: Namespace) -> bool:
-    wanted = ip_network(space.address.v4)
-    return any(
-        route.destination == wanted and route.protocol == names.ROUTE_PROTOCOL
-        for route in host.netlink.routes(AF_INET)
-    )
+def _has_routes(host: Host, space: Namespace) -> bool:
+    index = netlink.index_of(space.link)
+    own: list[IPAddress] = [space.address.v4, *([space.address.v6] if space.ipv6 else [])]
+    return all(_leads(host.netlink.route_to(address), index) for address in own)
+
+
+def _leads(route: Route | None, index: int) -> bool:
+    return route is not None and (route.protocol, route.link) == (names.ROUTE_PROTOCOL, index)
 
 
 def _reroute(build: Build) -> None:
     host, space = build.host, build.space
-    index, metric = netlink.index_of(space.link), host.instance.number
-    own = ip_network(space.address.v4)
+    index, metric, address = netlink.index_of(space.link), host.instance.number, space.address
+    ways = [messages.add_route(ip_network(address.v4), index, metric, source=address.gateway4)]
+    if space.ipv6:
+        own6 = ip_network(address.v6)
+        ways.append(messages.add_route(own6, index, metric, source=address.gateway6))
     try:
-        host.netlink.send(messages.add_route(own, index, metric, source=space.address.gateway4))
+        host.netlink.send(*map(_or_there, ways))
     except NetlinkError:  # the link is down, or has lost its address: a new one has all
         host.netlink.send(messages.delete_link(space.link))
         _relink(build)
+
+
+def _or_there(request: messages.Request) -> messages.Request:
+    return msgspec.structs.replace(request, tolerated=frozenset({errno.EEXIST}))
+
+
+def _reroute_inside(build: Build) -> bool:
+    """Gives the namespace its addresses and ways again if it has lost its way to the host."""
+    with build.inside():
+        build.inner = Netlink()
+        try:
+            build.index = netlink.index_of(names.INNER_INTERFACE)
+            gateway = build.inner.route_to(build.plan.address.gateway4)
+            out = build.inner.route_to(build.host.pool.v4[-1])  # nobody's
+            if _leads(gateway, build.index) and _leads(out, build.index):
+                return False
+            build.inner.send(*map(_or_there, namespace.inner_routes(build)))
+            return True
+        except NetlinkError:  # eth0 is down, or gone, or another's: a new pair has all
+            if netlink.exists(names.INNER_INTERFACE):
+                build.inner.send(messages.delete_link(names.INNER_INTERFACE))
+        finally:
+            build.leave()
+    build.host.netlink.send(messages.delete_link(build.space.link))
+    _relink(build)
+    return True
 
 
 def _relink(build: Build) -> None:
@@ -187,8 +247,7 @@ def _relink(build: Build) -> None:
         with build.inside():
             build.index = netlink.index_of(names.INNER_INTERFACE)
         namespace.configure_host_side(build)
-        namespace.configure_inside(build)
-        namespace.set_settings(build)
+        namespace.set_inside_up(build)
+        namespace.route_inside(build)
     finally:
-        build.inner.close()
-        build.inner = None
+        build.leave()

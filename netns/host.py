@@ -6,19 +6,22 @@ and going except for one element in a set. All of it runs on the network thread.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from socket import AF_INET
 from typing import Final
 
 from netns import files, hostwide, messages, names, nft, permits, ruleset
-from netns.errors import NetnsError
+from netns.errors import NetnsError, PacketFilterError
 from netns.instance import Instance
 from netns.messages import IPNetwork
 from netns.netlink import Netlink, Route, exists
+from netns.nfnetlink import Packets
+from netns.packet_log import PacketLog
 from netns.permits import Permit
-from netns.pool import Address, Pool, candidates, choose_network, ula_network
+from netns.pool import Address, Pool, candidates, choose_network, overlapping, ula_network
+from netns.settings import Settings
+from netns.view import Views
 
 EGRESS_FILE: Final = "egress"
 """Among a colony's files: how it was let out, so that a later `open` can do it again."""
@@ -38,21 +41,18 @@ def ipv6_enabled() -> bool:
         return False
 
 
-def ipv6_forwarded() -> bool:
-    """Whether the host forwards IPv6 already.
-
-    We never turn it on: a host that forwards no longer listens to router advertisements, and so
-    would lose its own way out.
-    """
-    try:
-        return hostwide.read_setting(f"{_IPV6}/all/forwarding") == "1"
-    except FileNotFoundError:
-        return False
-
-
 def host_resolv_conf() -> tuple[str, str | None]:
     """The host's resolv.conf and systemd-resolved's list of upstream servers, if there is one."""
     return _text(_RESOLV_CONF) or "", _text(files.RESOLVED_UPSTREAM)
+
+
+def routed() -> list[IPv4Network]:
+    """The networks that are routed where the caller stands, other Colonies' pools aside: who is
+    behind a hub does not meet them."""
+    with Netlink() as netlink:
+        routes = netlink.routes(AF_INET)
+    foreign = [r.destination for r in routes if r.protocol != names.ROUTE_PROTOCOL]
+    return [network for network in foreign if isinstance(network, IPv4Network)]
 
 
 def _text(path: str) -> str | None:
@@ -68,6 +68,10 @@ class Host:
 
     pool
         The addresses; on the network that this instance claimed.
+    log
+        Tells of the connections that colonies begin; None where the kernel cannot.
+    settings, views
+        What makes settings and views at the same cost however many colonies there are.
     rules
         Whether the packet filter is there. Without it colonies have no redirect, no nat, and
         "none" confines by the lack of a route alone.
@@ -77,12 +81,18 @@ class Host:
         "_allowed",
         "_forwards",
         "_nft",
+        "_out",
+        "_outside",
+        "_packets",
         "_peers",
         "instance",
         "ipv6",
+        "log",
         "netlink",
         "pool",
         "serial",
+        "settings",
+        "views",
     )
 
     def __init__(self, instance: Instance) -> None:
@@ -90,8 +100,14 @@ class Host:
         self.ipv6 = ipv6_enabled()
         self.serial = 0
         self.netlink = Netlink()
+        self.log: PacketLog | None = None
+        self.settings = Settings()
+        self.views = Views(instance.pins, instance.own)
         self._nft: nft.Nft | None = None
+        self._packets: Packets | None = None
         self._forwards = False
+        self._out: set[Address] = set()
+        self._outside: tuple[IPv4Network, ...] = ()
         self._peers: frozenset[Permit] = frozenset()
         self._allowed: frozenset[Permit] = frozenset()
         self.pool = Pool(v6=ula_network(instance.id))
@@ -103,21 +119,35 @@ class Host:
     def rules(self) -> bool:
         return self._nft is not None
 
-    def open(self, pool: Pool | None, wanted: Iterable[IPv4Network] | None) -> Host:
+    def open(
+        self,
+        pool: Pool | None,
+        wanted: Iterable[IPv4Network] | None,
+        outside: Iterable[IPv4Network] = (),
+    ) -> Host:
         """Claims a pool and makes the table; undoes both if either fails.
 
         Colonies that hold an address in `pool` (their namespaces live on from an earlier `open` of
-        this instance) are let out again as they were.
+        this instance) are let out again as they were. `outside` are networks that are routed
+        where the colonies' way out leads, and so none of theirs.
         """
         instance = self.instance
+        self._outside = tuple(outside)
         try:
             hostwide.hold_pin_directory(instance.id, instance.lock, instance.record, instance.pins)
             self.pool = self._claim(pool, wanted)
             if nft.available():
                 self._nft = nft.Nft()
+                self._packets = Packets()
                 remove = ruleset.remove_table(names.table_name(instance.id))
-                self._nft.run(remove + ruleset.host_rules(instance.id), "making the host's rules")
-            for colony, address in self.pool.held().items():
+                self.log = self._open_log()
+                made = ruleset.host_rules(instance.id, self._group)
+                self._nft.run(remove + made, "making the host's rules")
+            for network, named in self.pool.named.items():
+                if named.held():
+                    self.claim_named(network)
+            held = [item for each in self.pool.all for item in each.held().items()]
+            for colony, address in held:
                 if _text(str(instance.files_of(colony) / EGRESS_FILE)) == "nat":
                     self.let_out(address)
         except BaseException:
@@ -137,9 +167,58 @@ class Host:
         if self._nft is not None:
             self._nft.close()
             self._nft = None
+        if self._packets is not None:
+            self._packets.close()
+            self._packets = None
+        if self.log is not None:
+            self.log.close()
+            self.log = None
+        self.settings.close()
+        self.views.close()
         self.netlink.close()
         if errors:
             raise errors[0]
+
+    def check_named(self, network: str) -> None:
+        """Raises `NetnsError` if a route of the host leads into a named network's addresses."""
+        wanted = self.pool.named[network].v4
+        for other in overlapping(wanted, self._foreign(self.netlink.routes(AF_INET))):
+            raise NetnsError(
+                f"subnet {wanted} of network {network} overlaps {other}, to which this host has a "
+                "route; choose another --subnet"
+            )
+
+    def claim_named(self, network: str) -> None:
+        """Claims a named network's addresses on this host; claimed already is no error. As
+        `check_named` raises."""
+        self.check_named(network)
+        wanted, number = self.pool.named[network].v4, self.instance.number
+        unclaim = messages.unclaim_pool(wanted, number)
+        self.netlink.send(unclaim, messages.claim_pool(wanted, number))
+
+    def unclaim_named(self, wanted: IPv4Network) -> None:
+        """Takes it back."""
+        self.netlink.send(messages.unclaim_pool(wanted, self.instance.number))
+
+    @property
+    def _group(self) -> int:
+        return 0 if self.log is None else self.log.group
+
+    def _open_log(self) -> PacketLog | None:
+        """The packet log, None where the kernel has none or its rules' `log`: tried by using it."""
+        try:
+            log = PacketLog(self.instance.number)
+        except (OSError, PacketFilterError):
+            return None
+        trial = names.table_name(self.instance.id)
+        rules = ruleset.host_rules(self.instance.id, log.group)
+        assert self._nft is not None
+        try:
+            self._nft.run(ruleset.remove_table(trial) + rules, "trying the packet log")
+        except PacketFilterError:
+            log.close()
+            return None
+        return log
 
     def next_link(self) -> str:
         """The name of a new host end: never one that this instance has used."""
@@ -149,14 +228,28 @@ class Host:
             if not exists(link):  # it does if an earlier `open` of this instance made it
                 return link
 
+    def forwards_ipv6(self) -> bool:
+        """Whether the host forwards IPv6 already.
+
+        We never turn it on: a host that forwards no longer listens to router advertisements, and
+        so would lose its own way out.
+        """
+        return self.settings.read("ipv6/conf/all/forwarding") == "1"
+
     def let_out(self, address: Address) -> None:
         """Lets a colony's packets leave the host under the host's address."""
         self._forward()
-        self._element("add", address, "letting the colony out")
+        self._out.add(address)
+        if self._packets is not None:
+            elements = ruleset.let_out(self.instance.id, *self._addresses(address))
+            self._packets.apply("letting the colony out", *elements)
 
     def keep_in(self, address: Address) -> None:
         """Takes `let_out` back."""
-        self._element("delete", address, "keeping the colony in")
+        self._out.discard(address)
+        if self._packets is not None:
+            elements = ruleset.keep_in(self.instance.id, *self._addresses(address))
+            self._packets.apply("keeping the colony in", *elements)
 
     def permit(self, peers: frozenset[Permit], allowed: frozenset[Permit]) -> None:
         """These may pass from colony to colony, and out of the machine, and no others. Raises
@@ -176,20 +269,28 @@ class Host:
         self._peers, self._allowed = peers, allowed
 
     def rules_are_whole(self) -> bool:
-        """Whether the table is there with all its rules."""
-        if self._nft is None:
+        """Whether the table is there with all its rules and all who are in its sets."""
+        packets = self._packets
+        if packets is None:
             return True
-        place = {"family": ruleset.FAMILY, "table": names.table_name(self.instance.id)}
-        try:
-            counted = 0
-            for chain in ruleset.HOST_CHAINS:
-                listed = self._nft.run(
-                    [{"list": {"chain": {**place, "name": chain}}}], "looking at the rules"
-                )
-                counted += sum("rule" in entry for entry in listed)
-        except NetnsError:
+        table = names.table_name(self.instance.id)
+        counted = sum(packets.count_rules(table, chain) for chain in ruleset.HOST_CHAINS)
+        if counted != ruleset.host_rule_count(self.instance.id, self._group):
             return False
-        return counted == ruleset.host_rule_count(self.instance.id)
+        return all(
+            set(packets.elements(table, name)) == wanted for name, wanted in self._wanted().items()
+        )
+
+    def _wanted(self) -> dict[str, set[tuple[bytes, bytes]]]:
+        """What each set of the table has to hold."""
+        v6 = {(address.v6.packed, b"") for address in self._out} if self.ipv6 else set()
+        return {
+            "nat4": {(address.v4.packed, b"") for address in self._out},
+            "nat6": v6,
+            permits.PEERS: {permits.bounds(each) for each in self._peers},
+            permits.ALLOWED: {permits.bounds(each) for each in self._allowed},
+            permits.SOME: {(each.source.packed, b"") for each in self._allowed},
+        }
 
     def restore_rules(self) -> None:
         """Makes the table anew, with all who were in its sets."""
@@ -197,11 +298,9 @@ class Host:
             return
         instance = self.instance.id
         table = names.table_name(instance)
-        commands = ruleset.remove_table(table) + ruleset.host_rules(instance)
-        for colony, address in self.pool.held().items():
-            if _text(str(self.instance.files_of(colony) / EGRESS_FILE)) == "nat":
-                v6 = address.v6 if self.ipv6 else None
-                commands += ruleset.element("add", instance, address.v4, v6)
+        commands = ruleset.remove_table(table) + ruleset.host_rules(instance, self._group)
+        for address in self._out:
+            commands += ruleset.element("add", instance, *self._addresses(address))
         commands += permits.changes(instance, permits.PEERS, (), self._peers)
         commands += permits.changes(instance, permits.ALLOWED, (), self._allowed)
         commands += permits.source_changes(instance, (), self._allowed)
@@ -212,6 +311,9 @@ class Host:
         """(peers, allowed) as they are now."""
         return self._peers, self._allowed
 
+    def _addresses(self, address: Address) -> tuple[IPv4Address, IPv6Address | None]:
+        return address.v4, address.v6 if self.ipv6 else None
+
     def _forward(self) -> None:
         if not self._forwards:
             instance = self.instance
@@ -219,11 +321,6 @@ class Host:
                 hostwide.IP_FORWARD, "1", instance.id, instance.lock, instance.record
             )
             self._forwards = True
-
-    def _element(self, verb: str, address: Address, doing: str) -> None:
-        if self._nft is not None:
-            v6 = address.v6 if self.ipv6 else None
-            self._nft.run(ruleset.element(verb, self.instance.id, address.v4, v6), doing)
 
     def _claim(self, pool: Pool | None, wanted: Iterable[IPv4Network] | None) -> Pool:
         """Chooses a network and claims it, each candidate at most once.
@@ -243,7 +340,9 @@ class Host:
             left.remove(network)
         if pool is not None and pool.v4 == network:
             return pool
-        return Pool(network, pool.v6 if pool else self.pool.v6)
+        made = Pool(network, pool.v6 if pool else self.pool.v6)
+        made.named = pool.named if pool else {}
+        return made
 
     def _claims(self, network: IPv4Network) -> list[messages.Request]:
         networks: list[IPNetwork] = [network]
@@ -261,13 +360,14 @@ class Host:
     def _foreign(self, routes: Iterable[Route]) -> list[IPv4Network]:
         group = names.link_group(self.instance.id)
         mine = {link.index for link in self.netlink.links() if link.group == group}
-        return [
+        here = [
             route.destination
             for route in routes
             if isinstance(route.destination, IPv4Network)
             and route.link not in mine
             and not self._is_ours(route)
         ]
+        return [*here, *self._outside]
 
     def _is_ours(self, route: Route) -> bool:
         return route.protocol == names.ROUTE_PROTOCOL and route.metric == self.instance.number
@@ -278,24 +378,9 @@ class Host:
             self._nft.run(ruleset.remove_table(table), "removing the host's rules")
 
     def _unclaim(self) -> None:
-        for network in (self.pool.v4, self.pool.v6):
+        ranges: list[IPNetwork] = [*(each.v4 for each in self.pool.all), self.pool.v6]
+        for network in ranges:
             self.netlink.send(messages.unclaim_pool(network, self.instance.number))
 
     def _let_go(self) -> None:
         hostwide.let_go(self.instance.id, self.instance.record)
-
-
-def write_setting(setting: str, value: str, *, optional: bool = False) -> None:
-    """Writes a file below /proc/sys/net, of the namespace that the thread stands in.
-
-    optional
-        A setting that this kernel lacks is passed over.
-    """
-    path = os.path.join("/proc/sys/net", setting)
-    try:
-        hostwide.write_setting(path, value)
-    except FileNotFoundError:
-        if not optional:
-            raise NetnsError(f"this kernel has no setting {path}") from None
-    except OSError as error:
-        raise NetnsError(f"setting {path} to {value}: {error.strerror}") from None

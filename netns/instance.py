@@ -6,6 +6,7 @@ no process id is ever compared.
 
     {runtime}/instances/registry        locked for a moment by whoever claims, lists or reaps
     {runtime}/instances/{id}/lock       locked by the instance for its lifetime
+    {runtime}/instances/{id}/own/       what no colony may see: sockets that lead into the instance
     {runtime}/instances/{id}/colonies/  the files of its colonies
 """
 
@@ -20,6 +21,7 @@ from typing import Final
 from netns import hostwide, locks, names, userns
 
 _REGISTRY: Final = "registry"
+_OWN: Final = "own"
 _ATTEMPTS: Final = 100
 
 
@@ -65,6 +67,7 @@ class Instance:
     @classmethod
     def _make(cls, id: str, directory: Path) -> Instance:
         directory.mkdir(mode=0o700)
+        (directory / _OWN).mkdir(mode=0o700)
         fd = locks.hold(directory / "lock")
         assert fd is not None, "a file that was just made is locked"
         return cls(id, directory, fd)
@@ -73,6 +76,11 @@ class Instance:
     def number(self) -> int:
         """The id as a number: the metric of the instance's routes."""
         return names.instance_number(self.id)
+
+    @property
+    def own(self) -> Path:
+        """A directory for the instance's own sockets, which no colony sees."""
+        return self.directory / _OWN
 
     @property
     def pins(self) -> str:

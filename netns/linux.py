@@ -29,7 +29,19 @@ NET_NAMESPACE: Final = "/proc/thread-self/ns/net"
 MOUNT_NAMESPACE: Final = "/proc/thread-self/ns/mnt"
 
 CAP_NET_ADMIN: Final = 12
+CAP_NET_RAW: Final = 13
 CAP_SYS_ADMIN: Final = 21
+
+# The same numbers on every machine of 64 bits.
+_FSOPEN: Final = 430
+_FSCONFIG: Final = 431
+_FSMOUNT: Final = 432
+_CREATE: Final = 6
+_CLOEXEC: Final = 1
+_PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_RAISE: Final = 2
+_PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+_CAPABILITY_VERSION: Final = 0x20080522  # linux/capability.h: two words of 32 bits each
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -42,6 +54,7 @@ _libc.mount.argtypes = (
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
 def _check(result: int, doing: str, path: str | None = None) -> None:
@@ -86,6 +99,19 @@ def unmount(target: str, *, detach: bool = False) -> None:
     _check(_libc.umount2(os.fsencode(target), flags), "unmounting", target)
 
 
+def own_procfs() -> int:
+    """A procfs that is mounted nowhere, as a descriptor for `dir_fd`; the caller's to close."""
+    context = _libc.syscall(_FSOPEN, b"proc", _CLOEXEC)
+    _check(min(context, 0), "opening a procfs")
+    try:
+        _check(_libc.syscall(_FSCONFIG, context, _CREATE, None, None, 0), "making a procfs")
+        mounted: int = _libc.syscall(_FSMOUNT, context, _CLOEXEC, 0)
+        _check(min(mounted, 0), "mounting a procfs")
+        return mounted
+    finally:
+        os.close(context)
+
+
 def effective_capabilities() -> int:
     """The calling thread's effective capabilities, a bit each."""
     with open("/proc/thread-self/status") as status:
@@ -93,3 +119,30 @@ def effective_capabilities() -> int:
             if line.startswith("CapEff:"):
                 return int(line.split()[1], 16)
     return 0
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def set_inherited(capabilities: int) -> None:
+    """What a program that the calling thread starts from now on keeps of the thread's capabilities,
+    a bit each; 0 for nothing. They must be among its own, and below 32."""
+    header, data = _Header(_CAPABILITY_VERSION, 0), (_Data * 2)()
+    doing = "choosing what programs inherit"
+    _check(_libc.capget(ctypes.byref(header), data), doing)
+    data[0].inheritable = capabilities
+    data[1].inheritable = 0
+    _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), doing)
+    _check(_libc.capset(ctypes.byref(header), data), doing)
+    for bit in range(32):
+        if capabilities >> bit & 1:
+            _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, bit, 0, 0), doing)

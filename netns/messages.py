@@ -53,11 +53,13 @@ _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
 _IFLA_LINKINFO: Final = 18
 _IFLA_IFALIAS: Final = 20
+_IFLA_AF_SPEC: Final = 26
 _IFLA_GROUP: Final = 27
 _IFLA_NET_NS_FD: Final = 28
 _IFLA_EXT_MASK: Final = 29
 _IFLA_PROP_LIST: Final = 52 | 0x8000  # nested, and checked to be
 _IFLA_ALT_IFNAME: Final = 53
+_IFLA_INET_CONF: Final = 1
 _IFLA_INFO_KIND: Final = 1
 _IFLA_INFO_DATA: Final = 2
 _VETH_INFO_PEER: Final = 1
@@ -70,6 +72,10 @@ _RTA_GATEWAY: Final = 5
 _RTA_PRIORITY: Final = 6
 _RTA_PREFSRC: Final = 7
 
+# From linux/ip.h: what /proc/sys/net/ipv4/conf calls these, by number.
+RP_FILTER: Final = 8
+ROUTE_LOCALNET: Final = 26
+
 _NEW: Final = NLM_F_CREATE | NLM_F_EXCL
 
 _IFF_UP: Final = 1
@@ -77,6 +83,7 @@ _IFA_F_NODAD: Final = 0x02
 _IFA_F_NOPREFIXROUTE: Final = 0x200
 _EXT_MASK_NO_STATISTICS: Final = 8
 
+_RTM_F_FIB_MATCH: Final = 0x2000
 _TABLE_MAIN: Final = 254
 _UNICAST: Final = 1
 _UNREACHABLE: Final = 7
@@ -151,6 +158,23 @@ def create_veth(name: str, group: int, mtu: int, peer_namespace: int) -> Request
 def set_alias(index: int, alias: str) -> Request:
     message = _link(_attribute(_IFLA_IFALIAS, alias), index=index)
     return _request(f"setting the alias {alias}", RTM_NEWLINK, NLM_F_ACK, message)
+
+
+def configure_link(
+    index: int, what: str, *, alias: str = "", settings4: tuple[tuple[int, int], ...] = ()
+) -> Request:
+    """Sets a link's alias and its settings of IPv4 (see `RP_FILTER`).
+
+    Before it is up: for one that is, the kernel tells all who route, and they look through all
+    routes there are (0.5 ms with 500 colonies).
+    """
+    attributes = [_attribute(_IFLA_IFALIAS, alias)] if alias else []
+    if settings4:
+        values = b"".join(_attribute(kind, value) for kind, value in settings4)
+        own = _attribute(AF_INET, _attribute(_IFLA_INET_CONF, values))
+        attributes.append(_attribute(_IFLA_AF_SPEC, own))
+    message = _link(*attributes, index=index)
+    return _request(f"configuring {what}", RTM_NEWLINK, NLM_F_ACK, message)
 
 
 def add_altname(index: int, altname: str) -> Request:
@@ -251,6 +275,14 @@ def unclaim_pool(network: IPNetwork, metric: int) -> Request:
 def dump_routes(family: int) -> Request:
     message = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
     return _request("listing the routes", RTM_GETROUTE, NLM_F_DUMP, message)
+
+
+def get_route(address: IPAddress) -> Request:
+    """Asks which route an address takes, as it stands in the tables. No acknowledgement."""
+    bits = address.max_prefixlen
+    message = _ROUTE.pack(_family(address), bits, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
+    message += _attribute(_RTA_DST, address.packed)
+    return _request(f"asking for the route to {address}", RTM_GETROUTE, 0, message)
 
 
 def _route(destination: IPNetwork, kind: int, scope: int, metric: int) -> bytes:

@@ -36,6 +36,16 @@ class Permit(msgspec.Struct, frozen=True):
         return f"{self.source} → {self.network}:{port}"
 
 
+def bounds(permit: Permit) -> tuple[bytes, bytes]:
+    """The first and the last key of its element, as the kernel has them."""
+    source, (low, high) = permit.source.packed, permit.ports
+    first, last = permit.network[0].packed, permit.network[-1].packed
+    return (
+        source + first + low.to_bytes(2, "big") + bytes(2),
+        source + last + high.to_bytes(2, "big") + bytes(2),
+    )
+
+
 def changes(
     instance: str, name: str, old: Iterable[Permit], new: Iterable[Permit]
 ) -> list[Command]:

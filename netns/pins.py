@@ -92,6 +92,20 @@ def forget_copies(directory: str = PIN_DIRECTORY) -> None:
             return  # locked by a mount namespace of somebody with more rights
 
 
+def are_doubled(directory: str = PIN_DIRECTORY) -> bool:
+    """Whether the pins' directory, in the caller's mount namespace, is a peer of the mount that it
+    is on, so that what is mounted in one appears in the other."""
+    groups: dict[bytes, set[bytes]] = {}
+    doubled = False
+    with open("/proc/thread-self/mountinfo", "rb") as file:
+        for line in file:
+            number, parent, _, _, point, _, *rest = line.split(b" ")
+            groups[number] = set(rest[: rest.index(b"-")])
+            if point == os.fsencode(directory):
+                doubled = bool(groups[number] & groups.get(parent, set()))
+    return doubled
+
+
 def _mounted(directory: str) -> list[str]:
     """The mount points at and below a directory, the shortest first."""
     with open("/proc/thread-self/mountinfo", "rb") as file:

@@ -4,13 +4,21 @@ Law: the same colony gets the same address again for as long as the pool can aff
 colonies never have one at the same time. Everything here is arithmetic; no kernel is asked.
 
     pool     10.200.0.0/16          fdxx:xxxx:xxxx::/48       (chosen against the host's routes)
-    gateway  10.200.0.1             fdxx:xxxx:xxxx::1         on the host end of every veth pair
+    gateway  10.200.0.1             fdxx:xxxx:xxxx:1::2 …     on the host end of the veth pair
     colony   10.200.0.2 …           fdxx:xxxx:xxxx::2 …       the same number in both
+
+A named network is a pool of its own beside the instance's, with a part of its IPv6:
+
+    backend  10.210.0.0/24          fdxx:xxxx:xxxx:2::/63     gateways 10.210.0.1, fdxx:…:3::2 …
+
+The gateway is one address for all in IPv4. In IPv6 there are plenty, and the kernel looks through
+all that are the same whenever it gets one more: with 500 colonies that took it 0.3 ms.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
@@ -26,6 +34,8 @@ DEFAULT_POOL: Final = IPv4Network("10.200.0.0/16")
 SHORTEST_NETWORK: Final = 8
 
 _GATEWAY: Final = 1
+_GATEWAYS6: Final = 1 << 64
+_PART6: Final = 65  # bits: a /64 for colonies and one for their gateways
 _FIRST: Final = 2
 
 
@@ -91,7 +101,7 @@ class Pool:
     address is left, the longest released first.
     """
 
-    __slots__ = ("_held", "_names", "_next", "_released", "_spare", "v4", "v6")
+    __slots__ = ("_held", "_names", "_next", "_released", "_spare", "named", "v4", "v6")
 
     def __init__(self, v4: IPv4Network = DEFAULT_POOL, v6: IPv6Network | None = None) -> None:
         if v4.prefixlen > 29:
@@ -103,6 +113,8 @@ class Pool:
         self._released: dict[str, int] = {}  # in order of release
         self._spare: list[int] = []  # passed by `_next`, and nobody's
         self._next = _FIRST
+        self.named: dict[str, Pool] = {}
+        """The pools of the named networks, by name."""
 
     def __repr__(self) -> str:
         return f"<Pool {self.v4} {len(self._held)} held, {len(self._released)} remembered>"
@@ -111,12 +123,44 @@ class Pool:
         return len(self._held)
 
     @property
+    def all(self) -> tuple[Pool, ...]:
+        """This pool and those of the named networks."""
+        return (self, *self.named.values())
+
+    def name(self, network: str, v4: IPv4Network) -> None:
+        """Makes a pool for a named network, with the next free part of this one's IPv6.
+
+        Raises `NetnsError` if it overlaps another of these, or is there already.
+        """
+        for name, other in (("", self), *self.named.items()):
+            if other.v4.overlaps(v4):
+                whose = f"of network {name}" if name else "of colonies in no such network"
+                raise NetnsError(f"subnet {v4} overlaps {other.v4}, the addresses {whose}")
+        if network in self.named:
+            raise NetnsError(f"network {network} is there already, with {self.named[network].v4}")
+        taken = {other.v6 for other in self.named.values()}
+        number = next(n for n in itertools.count(1) if self._part6(n) not in taken)
+        self.named[network] = Pool(v4, self._part6(number))
+
+    def _part6(self, number: int) -> IPv6Network:
+        return IPv6Network((int(self.v6.network_address) + (number << _PART6), 128 - _PART6))
+
+    @property
     def gateway4(self) -> IPv4Address:
         return self.v4[_GATEWAY]
 
-    @property
-    def gateway6(self) -> IPv6Address:
-        return self.v6[_GATEWAY]
+    def holds(self, colony: str) -> bool:
+        """Whether the colony has an address now."""
+        return colony in self._held
+
+    def colony_at(self, address: IPv4Address | IPv6Address) -> str | None:
+        """Whose address it is, in this pool or a named network's; None for nobody's."""
+        for pool in self.all:
+            network = pool.v4 if address.version == 4 else pool.v6
+            number = int(address) - int(network.network_address)
+            if pool._names.get(number) in pool._held:
+                return pool._names[number]
+        return None
 
     def held(self) -> dict[str, Address]:
         """Every colony that has an address now."""
@@ -197,4 +241,5 @@ class Pool:
         return number
 
     def _address(self, number: int) -> Address:
-        return Address(self.v4[number], self.v6[number], self.gateway4, self.gateway6)
+        gateway6 = self.v6[_GATEWAYS6 | number]
+        return Address(self.v4[number], self.v6[number], self.gateway4, gateway6)

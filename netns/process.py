@@ -22,13 +22,13 @@ import fcntl
 import os
 import shutil
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import anyio
 import msgspec
 
-from netns import names
+from netns import limits, linux, names
 from netns.errors import SpawnError
 from netns.namespace import Namespace
 from netns.thread import Located, NetworkThread, Place, place_of
@@ -72,6 +72,7 @@ class Order(msgspec.Struct, frozen=True):
     passed: tuple[int, ...]
     session: bool
     terminal: str | None
+    capabilities: int = 0
 
     def __repr__(self) -> str:
         return f"<Order {' '.join(self.argv)}>"  # never the environment: it may hold secrets
@@ -197,6 +198,7 @@ async def spawn(
     pass_fds: Iterable[int] = (),
     session: bool = False,
     controlling_tty: str | None = None,
+    capabilities: int = 0,
 ) -> Process:
     """Starts a program and returns it running. It is the caller's to `aclose`.
 
@@ -220,6 +222,9 @@ async def spawn(
     controlling_tty
         With `session`: the path of a terminal (/dev/pts/…) that becomes the controlling one and
         all of stdin, stdout and stderr that are None.
+    capabilities
+        Those of this process's own that the program keeps, a bit each, where it would lose them by
+        not being root. Default: none.
 
     Raises `SpawnError`, in words, when the program or the directory is missing or not allowed.
     Cancelled, it has started nothing, or has killed it.
@@ -234,6 +239,7 @@ async def spawn(
         pass_fds,
         session,
         controlling_tty,
+        capabilities,
     )
     starter = thread.on_host if order.place is None else thread
     return await starter.run(_spawn, starter, order, undo=Process.kill_and_reap)
@@ -249,6 +255,7 @@ def _order(
     passed: Iterable[int],
     session: bool,
     terminal: str | None,
+    capabilities: int,
 ) -> Order:
     if not argv or not argv[0]:
         raise SpawnError(f"a program to start is a non-empty list of words, got: {list(argv)!r}")
@@ -268,6 +275,7 @@ def _order(
         passed=tuple(passed),
         session=session,
         terminal=terminal,
+        capabilities=capabilities,
     )
 
 
@@ -278,7 +286,9 @@ def _spawn(thread: NetworkThread, order: Order) -> Process:
         _change_directory(order)
         try:
             program = _find(order)
-            pid = _start(program, order)
+            with _inheriting(order.capabilities):
+                pid = _start(program, order)
+            limits.give_back(pid)  # at once: it has hardly begun to load its libraries
         finally:
             os.chdir("/")
     try:
@@ -288,6 +298,19 @@ def _spawn(thread: NetworkThread, order: Order) -> Process:
         os.waitpid(pid, 0)
         raise SpawnError(f"cannot watch {order.argv[0]!r}: {error.strerror}") from error
     return Process(pid, pidfd, order.argv)
+
+
+@contextlib.contextmanager
+def _inheriting(capabilities: int) -> Iterator[None]:
+    """What is started within keeps these; nothing else that this thread starts does."""
+    if not capabilities:
+        yield
+        return
+    linux.set_inherited(capabilities)
+    try:
+        yield
+    finally:
+        linux.set_inherited(0)
 
 
 def _change_directory(order: Order) -> None:

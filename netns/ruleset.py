@@ -23,6 +23,8 @@ On the host, table `inet colony_{instance}`; `vc{instance}*` are the host ends o
                  to a colony:    the rest is dropped (a machine on the LAN may not route into one)
     postrouting  from nat4/nat6/some4, leaving by another door than a colony's  →  masquerade
 
+    allowed, denied   where the others lead: accepted or rejected, and told of (`packet_log`)
+
 `peers4` and `allow4` hold (from, to, port), see `permits`; `some4` those who are in `allow4`.
 
 An `accept` here does not overrule another table's `drop` at the same hook (Docker, ufw): then the
@@ -31,11 +33,12 @@ colonies have no egress. Between the host and a colony nothing is forwarded, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
 from ipaddress import IPv4Address, IPv6Address
+from socket import IPPROTO_TCP, IPPROTO_UDP
 from typing import Any, Final
 
-from netns import names
+from netns import names, nfnetlink, packet_log
 
 Command = dict[str, Any]
 Expression = dict[str, Any]
@@ -50,14 +53,18 @@ SETS: Final[dict[str, Any]] = {
 }
 
 # chain → (type, hook, priority)
-_INNER_CHAINS: Final = {"prerouting": ("nat", "prerouting", -100)}
-HOST_CHAINS: Final = {
+INNER_CHAIN: Final = "prerouting"
+_HOST_HOOKS: Final = {
     "input": ("filter", "input", 0),
     "forward": ("filter", "forward", 0),
     "postrouting": ("nat", "postrouting", 100),
 }
+_ALLOWED: Final = "allowed"
+_DENIED: Final = "denied"
+HOST_CHAINS: Final = (_ALLOWED, _DENIED, *_HOST_HOOKS)
 
 _DETOURS: Final = "detours"
+_HERE: Final = bytes((127, 0, 0, 1))
 
 _ACCEPT: Final[Expression] = {"accept": None}
 _DROP: Final[Expression] = {"drop": None}
@@ -94,54 +101,90 @@ _NEIGHBOURS: Final = _match(
 _TO_LOCAL: Final = _match({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
 
 
-def inner_rules() -> list[Command]:
+@functools.cache
+def inner_table() -> tuple[nfnetlink.Message, ...]:
     """The table inside a namespace: what arrives for it goes to 127.0.0.1."""
-    arrives = [_meta("iifname", names.INNER_INTERFACE), _TO_LOCAL]
-    port = {"payload": {"protocol": "tcp", "field": "dport"}}
-    other = {"map": {"key": port, "data": f"@{_DETOURS}"}}
-    table, chain = names.INNER_TABLE, "prerouting"
-    here = {"family": "ip", "addr": "127.0.0.1"}
-    detours = {"family": FAMILY, "table": table, "name": _DETOURS}
-    return [
-        *_table(table, _INNER_CHAINS),
-        {"add": {"map": {**detours, "type": "inet_service", "map": "inet_service"}}},
-        _rule(table, chain, [*arrives, _meta("l4proto", "tcp"), {"dnat": {**here, "port": other}}]),
-        _rule(table, chain, [*arrives, _meta("l4proto", {"set": ["tcp", "udp"]}), {"dnat": here}]),
-    ]
+    table, chain = names.INNER_TABLE, INNER_CHAIN
+    arrives = (*nfnetlink.comes_by(names.INNER_INTERFACE), *nfnetlink.is_for_us())
+    tcp, udp = nfnetlink.is_protocol(IPPROTO_TCP), nfnetlink.is_protocol(IPPROTO_UDP)
+    other = (*nfnetlink.by_map(_DETOURS), *nfnetlink.lead_to(_HERE, port=True))
+    return (
+        nfnetlink.add_table(table),
+        nfnetlink.add_nat_chain(table, chain, -100),
+        nfnetlink.add_port_map(table, _DETOURS),
+        nfnetlink.add_rule(table, chain, *arrives, *tcp, *other),
+        *(
+            nfnetlink.add_rule(table, chain, *arrives, *kind, *nfnetlink.lead_to(_HERE))
+            for kind in (tcp, udp)
+        ),
+    )
 
 
-def detour(verb: str, port: int, other: int) -> list[Command]:
-    """Adds a port that is reached at another one on 127.0.0.1, or (`verb` "delete") takes it back.
-    Inside a namespace."""
-    place = {"family": FAMILY, "table": names.INNER_TABLE, "name": _DETOURS}
-    return [{verb: {"element": {**place, "elem": [[port, other]]}}}]
+INNER_RULES: Final = 3
+"""How many rules `inner_table` has."""
 
 
-def host_rules(instance: str) -> list[Command]:
-    """The instance's table on the host, with empty sets."""
+def add_detour(port: int, other: int) -> nfnetlink.Message:
+    """A port that is reached at another one on 127.0.0.1. Inside a namespace."""
+    key, value = port.to_bytes(2, "big"), other.to_bytes(2, "big")
+    return nfnetlink.add_element(names.INNER_TABLE, _DETOURS, key, value)
+
+
+def delete_detour(port: int) -> nfnetlink.Message:
+    """Takes it back."""
+    return nfnetlink.delete_element(names.INNER_TABLE, _DETOURS, port.to_bytes(2, "big"))
+
+
+def inner_detours(packets: nfnetlink.Packets) -> dict[int, int]:
+    """The detours that are there."""
+    found = packets.elements(names.INNER_TABLE, _DETOURS)
+    return {int.from_bytes(key, "big"): int.from_bytes(other, "big") for key, other in found}
+
+
+def _log(prefix: str, group: int) -> list[Expression]:
+    """What a connection's first packet is told of by; nothing without a group."""
+    if not group:
+        return []
+    rate = {"rate": packet_log.RATE, "burst": 2 * packet_log.RATE, "per": "second"}
+    told = {"prefix": prefix, "group": group, "snaplen": packet_log.SNAPLEN}
+    return [{"limit": rate}, {"log": told}]
+
+
+def host_rules(instance: str, log: int = 0) -> list[Command]:
+    """The instance's table on the host, with empty sets.
+
+    log
+        The group of the packet log that is told of connections; 0: none is.
+    """
     table = names.table_name(instance)
     doors = f"{names.link_prefix(instance)}*"
     inward, outward = _meta("iifname", doors), _meta("oifname", doors)
     elsewhere = _meta("oifname", doors, "!=")
+    allow, deny = ({"goto": {"target": chain}} for chain in (_ALLOWED, _DENIED))
     confined = [
-        [inward, _source("ip", "@nat4", "!="), _REJECT],
-        [inward, _source("ip6", "@nat6", "!="), _REJECT],
+        [inward, _source("ip", "@nat4", "!="), deny],
+        [inward, _source("ip6", "@nat6", "!="), deny],
     ]
+    told = {_ALLOWED: _log(packet_log.ALLOWED, log), _DENIED: _log(packet_log.DENIED, log)}
     rules = {
+        _ALLOWED: [*([told[_ALLOWED]] if log else []), [_ACCEPT]],
+        _DENIED: [*([told[_DENIED]] if log else []), [_REJECT]],
         # Without neighbour discovery a confined colony could not even answer over IPv6.
         "input": [
             [inward, _ANSWERS, _ACCEPT],
             [inward, _NEIGHBOURS, _ACCEPT],
-            [inward, _ANY_PORT, _permitted("allow4"), _ACCEPT],
+            [inward, _ANY_PORT, _permitted("allow4"), allow],
             *confined,
+            [inward, allow],
         ],
         "forward": [
             [_ANSWERS, _ACCEPT],
             [outward, _PUBLISHED, _ACCEPT],
-            [inward, outward, _ANY_PORT, _permitted("peers4"), _ACCEPT],
-            [inward, outward, _REJECT],
-            [inward, _ANY_PORT, _permitted("allow4"), _ACCEPT],
+            [inward, outward, _ANY_PORT, _permitted("peers4"), allow],
+            [inward, outward, deny],
+            [inward, _ANY_PORT, _permitted("allow4"), allow],
             *confined,
+            [inward, allow],
             [outward, _DROP],
         ],
         "postrouting": [
@@ -151,14 +194,14 @@ def host_rules(instance: str) -> list[Command]:
         ],
     }
     return [
-        *_table(table, HOST_CHAINS, SETS),
+        *_table(table, _HOST_HOOKS, SETS),
         *(_rule(table, chain, rule) for chain in rules for rule in rules[chain]),
     ]
 
 
-def host_rule_count(instance: str) -> int:
+def host_rule_count(instance: str, log: int = 0) -> int:
     """How many rules the host's table has."""
-    return sum("rule" in command["add"] for command in host_rules(instance))
+    return sum("rule" in command["add"] for command in host_rules(instance, log))
 
 
 def element(
@@ -166,12 +209,33 @@ def element(
 ) -> list[Command]:
     """Adds a colony's addresses to, or (`verb` "delete") takes them from, those that reach out."""
     table = names.table_name(instance)
-    found: Iterable[tuple[str, IPv4Address | IPv6Address | None]] = (("nat4", v4), ("nat6", v6))
     return [
         {verb: {"element": {"family": FAMILY, "table": table, "name": name, "elem": [str(value)]}}}
-        for name, value in found
-        if value is not None
+        for name, value in _sets_of(v4, v6)
     ]
+
+
+def let_out(
+    instance: str, v4: IPv4Address | None, v6: IPv6Address | None
+) -> tuple[nfnetlink.Message, ...]:
+    """Adds a colony's addresses to those that reach out."""
+    table = names.table_name(instance)
+    return tuple(nfnetlink.add_element(table, s, value.packed) for s, value in _sets_of(v4, v6))
+
+
+def keep_in(
+    instance: str, v4: IPv4Address | None, v6: IPv6Address | None
+) -> tuple[nfnetlink.Message, ...]:
+    """Takes them from those."""
+    table = names.table_name(instance)
+    return tuple(nfnetlink.delete_element(table, s, value.packed) for s, value in _sets_of(v4, v6))
+
+
+def _sets_of(
+    v4: IPv4Address | None, v6: IPv6Address | None
+) -> list[tuple[str, IPv4Address | IPv6Address]]:
+    found: tuple[tuple[str, IPv4Address | IPv6Address | None], ...] = (("nat4", v4), ("nat6", v6))
+    return [(name, value) for name, value in found if value is not None]
 
 
 def remove_table(table: str) -> list[Command]:
@@ -188,6 +252,8 @@ def _table(
     for name, kind in (sets or {}).items():
         ranges = {} if isinstance(kind, str) else {"flags": ["interval"]}
         commands.append({"add": {"set": {**place, "name": name, "type": kind, **ranges}}})
+    for name in (_ALLOWED, _DENIED):
+        commands.append({"add": {"chain": {**place, "name": name}}})
     for name, (kind, hook, priority) in chains.items():
         chain = {**place, "name": name, "type": kind, "hook": hook, "prio": priority}
         commands.append({"add": {"chain": {**chain, "policy": "accept"}}})

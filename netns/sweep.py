@@ -34,6 +34,15 @@ _PAUSES: Final = 2
 _CHASES: Final = 100
 _NEWEST: Final = 16
 _GRACE: Final = 0.25  # seconds for the killed of one scan to vanish before the next one
+_LOOKS: Final = 20
+_LOOK_AGAIN: Final = 0.0005  # seconds
+
+# Fields of /proc/PID/stat after the command's closing parenthesis (proc_pid_stat(5)).
+_STATE: Final = 0
+_FLAGS: Final = 6
+_ENV_START, _ENV_END = 47, 48
+_NEVER: Final = b"never"  # the place of one that there will not be
+_KERNEL_THREAD: Final = 0x00200000  # PF_KTHREAD (include/linux/sched.h)
 
 
 class Killed(msgspec.Struct, frozen=True):
@@ -70,13 +79,45 @@ def with_variable(variable: str, value: str) -> Belongs:
     wanted = f"{variable}={value}".encode()
 
     def belongs(pid: int) -> bool:
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                return wanted in file.read().split(b"\0")
-        except OSError:
-            return False
+        return wanted in environment_of(pid)
 
     return belongs
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """The environment that a process was started with; empty for one that may not be looked at.
+
+    One that is just becoming another program has none for a moment, and is looked at again: it is
+    in a storm of forks that a sweep has to see everybody. Blocks for some milliseconds at most.
+    """
+    empty_at = b""
+    for _ in range(_LOOKS):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                text = file.read()
+            if text:
+                return text.split(b"\0")
+            before, empty_at = empty_at, _place_of_nothing(pid)
+        except OSError:
+            return []
+        if empty_at and empty_at in (before, _NEVER):
+            return []
+        time.sleep(_LOOK_AGAIN)
+    return []
+
+
+def _place_of_nothing(pid: int) -> bytes:
+    """Where an environment lies that is empty; b"" for one in the making, which has no place yet.
+
+    For an instant one in the making looks empty as well, but never twice at the same place, as each
+    program's stack begins at another.
+    """
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    if fields[_STATE] in (b"Z", b"X") or int(fields[_FLAGS]) & _KERNEL_THREAD:
+        return _NEVER
+    start, end = fields[_ENV_START], fields[_ENV_END]
+    return start if start == end != b"0" else b""
 
 
 def marked(instance: str) -> Belongs:

@@ -176,6 +176,11 @@ class NetworkThread:
         """The thread that stands on the host's own network: this one, but for rootless."""
         return self._companion or self
 
+    @property
+    def home(self) -> Place:
+        """Where it stands between two jobs: on the host's network, or rootless in the hub."""
+        return self._home
+
     async def run(
         self,
         function: Callable[[*Ts], T],

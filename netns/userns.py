@@ -60,6 +60,12 @@ def enter() -> None:
     _State.entered = True
 
 
+def hub() -> int:
+    """The hub's descriptor, this process's for as long as it lives."""
+    assert _State.hub is not None, "no network thread has started yet"
+    return _State.hub
+
+
 def enter_hub() -> None:
     """Moves the calling thread into the hub, for good; the first call makes it.
 

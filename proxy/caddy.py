@@ -33,7 +33,7 @@ from proxy.caddy_config import (
     features,
     parse_version,
 )
-from proxy.caddy_door import IN_USE, NOWHERE, CaddyDoor
+from proxy.caddy_door import IN_USE, NOWHERE, CaddyDoor, Routing
 from proxy.errors import (
     CaddyError,
     CaddyUnreachable,
@@ -83,6 +83,8 @@ class CaddyProcess(CaddyDoor):
         Added to its environment, which holds PATH and its own directories and nothing else.
     timing
         When changes are sent.
+    routes
+        See `Routing`.
 
     Once started: `port`, `addresses`, `pid`, `version`, `admin` (a `CaddyAdmin`).
     """
@@ -96,9 +98,12 @@ class CaddyProcess(CaddyDoor):
         binary: str = "caddy",
         env: Mapping[str, str] | None = None,
         timing: Timing | None = None,
+        routes: Routing = "auto",
     ) -> None:
         path = f"unix/{directory.absolute() / 'admin.sock'}"
-        super().__init__(CaddyAdmin(admin or path), ports, Features(), timing)
+        if routes == "auto" and admin is not None:
+            routes = "static"  # whoever opens the API wants to see the routes there
+        super().__init__(CaddyAdmin(admin or path), ports, Features(), timing, routes=routes)
         self.directory = directory
         self.version: Version | None = None
         self._binary = binary
@@ -130,6 +135,7 @@ class CaddyProcess(CaddyDoor):
         try:
             self.version = await caddy_version(path)
             self._features = features(self.version)
+            await self._start_companion(table)
             await anyio.to_thread.run_sync(_make_private, self.directory)
             self._made = True
             self._hold_admin_port()
@@ -167,6 +173,7 @@ class CaddyProcess(CaddyDoor):
                 program, self._program = self._program, None
                 if program is not None:
                     await program.stop(grace)
+                await self._stop_companion()
                 for reservation in self._held:
                     reservation.release()
                 self._held.clear()

@@ -16,12 +16,13 @@ open), and from 2.7 on it also undoes `stream_close_delay`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from proxy import pages
-from proxy.routes import OUR_HOST_PATTERNS, Route, RouteTable
+from proxy.routes import OUR_HOST_PATTERNS, SUFFIXES, Route, RouteTable
 
 Json = dict[str, Any]
 Version = tuple[int, int, int]
@@ -34,6 +35,9 @@ SERVER_PATH: Final = f"/config/apps/http/servers/{SERVER}"
 _STREAM_CLOSE_DELAY_SINCE: Final = (2, 7, 0)
 _STREAM_CLOSE_DELAY: Final = "24h"
 _FLUSH: Final = "1ms"
+_OUR_HOST: Final = (
+    rf"(?i)^([a-z0-9-]+)-([0-9]+)\.(?:{'|'.join(map(re.escape, SUFFIXES))})\.?(?::[0-9]+)?$"
+)
 _COLONY_PLACEHOLDER: Final = "{colony_name}"
 _SERVICE_PLACEHOLDER: Final = "{colony_service}"
 
@@ -117,6 +121,60 @@ def server(table: RouteTable, listen: Listen, has: Features) -> Json:
             {"handle": [_static(pages.foreign())]},
         ],
         "errors": {"routes": [_down(table)]},
+    }
+
+
+def dynamic_server(
+    others: Iterable[Route],
+    listen: Listen,
+    has: Features,
+    *,
+    names_port: int,
+    pages_port: int,
+    suffix: str,
+) -> Json:
+    """The whole of our server where one route is for all: see `companion`.
+
+    others
+        The routes that a name cannot say.
+    names_port
+        Where a route's label under `suffix` is resolved, on 127.0.0.1 by UDP.
+    pages_port
+        Who answers for hosts that lead nowhere, and for services that are down.
+    """
+    # The dot at the end keeps the host's search domains out of it.
+    dial = "{http.regexp.ours.1}-{http.regexp.ours.2}." + suffix + ".:{http.regexp.ours.2}"
+    resolver = {"addresses": [f"udp/127.0.0.1:{names_port}"]}
+    service: Json = {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": dial}],
+        # A connection that is kept leads to where the name led when it was made.
+        "transport": {"protocol": "http", "resolver": resolver, "keep_alive": {"enabled": False}},
+        "flush_interval": _FLUSH,
+    }
+    asked: Json = {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"127.0.0.1:{pages_port}"}],
+        # A body that was sent in vain cannot be sent again, and the page does not ask for it.
+        "rewrite": {"method": "GET"},
+    }
+    ours = {"header_regexp": {"Host": {"name": "ours", "pattern": _OUR_HOST}}}
+    return {
+        "listen": listen.caddy(),
+        "automatic_https": {"disable": True},
+        "routes": [
+            *(route(entry, has) for entry in others),
+            {"match": [ours], "handle": [service], "terminal": True},
+            {"handle": [asked]},
+        ],
+        "errors": {
+            "routes": [
+                {
+                    "match": [{"vars": {"{http.error.status_code}": ["502", "504"]}}],
+                    "handle": [asked],
+                }
+            ]
+        },
     }
 
 

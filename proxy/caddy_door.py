@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import anyio
 
 from proxy.caddy_admin import CaddyAdmin
-from proxy.caddy_config import Features, Json, Listen, server
+from proxy.caddy_config import Features, Json, Listen, dynamic_server, server
+from proxy.companion import SUFFIX, Companion, address_of
 from proxy.errors import CaddyError
 from proxy.front_door import Lifetime
 from proxy.ports import listeners
@@ -23,6 +24,14 @@ _SWITCH_POLL_SECONDS: Final = 0.001
 
 NOWHERE: Final = Listen(0, ())
 
+Routing = Literal["auto", "static", "dynamic"]
+"""How Caddy is told of routes: one of its own for each service, and a change of the configuration
+whenever they change (static); or one for all, whose upstream is looked up (dynamic). With "auto" a
+Caddy of ours that would cut WebSockets at each change (before 2.7) gets dynamic ones, unless its
+admin API is open for others to look at the routes."""
+
+ROUTINGS: Final = ("auto", "static", "dynamic")
+
 
 class CaddyDoor(Lifetime):
     """The half of a Caddy front door that is told routes. See `CaddyProcess`, `ExistingCaddy`."""
@@ -34,8 +43,11 @@ class CaddyDoor(Lifetime):
         features: Features,
         timing: Timing | None,
         refused: Callable[[CaddyError], bool] = lambda _: False,
+        routes: Routing = "auto",
     ) -> None:
         self.admin = admin
+        self.routing = routes
+        self._companion: Companion | None = None
         self._ports = tuple(ports)
         self._listen = NOWHERE
         self._features = features
@@ -59,14 +71,47 @@ class CaddyDoor(Lifetime):
         return self._reconciler.changes
 
     def want(self, table: RouteTable) -> None:
-        """These are the routes: sent within some 30 ms, many changes as one."""
+        """These are the routes: sent within some 30 ms, many changes as one. With dynamic routes
+        from the next request on; nothing is sent."""
+        if self._companion is not None:
+            self._companion.want(table)
         self._reconciler.want(table)
 
     async def settled(self) -> None:
         """Returns when what was wanted is in place; `run` must be running. Raises `CaddyError`."""
         await self._reconciler.settled()
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether its configuration stays as it is while routes come and go."""
+        return self._companion is not None
+
+    async def _start_companion(self, table: RouteTable) -> None:
+        """For dynamic routes: before the first configuration. `_features` must be known."""
+        wanted = self.routing == "dynamic"
+        if self.routing == "auto":
+            wanted = not self._features.stream_close_delay
+        if wanted:
+            self._companion = Companion()
+            await self._companion.start(table)
+
+    async def _stop_companion(self) -> None:
+        companion, self._companion = self._companion, None
+        if companion is not None:
+            await companion.stop()
+
     def _server(self, table: RouteTable) -> Json:
+        companion = self._companion
+        if companion is not None:
+            companion.show(self._listen.port)
+            return dynamic_server(
+                (each for each in table if address_of(each) is None),
+                self._listen,
+                self._features,
+                names_port=companion.names_port,
+                pages_port=companion.pages_port,
+                suffix=SUFFIX,
+            )
         return server(table, self._listen, self._features)
 
     async def _switched(self) -> None:

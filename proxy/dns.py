@@ -14,7 +14,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 import msgspec
@@ -30,11 +30,22 @@ _NAME_OF_QUESTION: Final = 0xC000 | _HEADER.size  # a compressed name: see where
 
 _QR, _OPCODE, _AA, _RD = 0x8000, 0x7800, 0x0400, 0x0100
 _NOERROR, _FORMERR, _NOTIMP, _REFUSED = 0, 1, 4, 5
-_A, _AAAA, _ANY = 1, 28, 255
+A, AAAA, ANY = 1, 28, 255
 _IN: Final = 1
 
 _MAX_NAME: Final = 255
 _THREAD: Final = "colony-dns"
+
+
+class Names(Protocol):
+    """Which names are ours, and what is answered for them; names in lower case, without a dot at
+    the end."""
+
+    def holds(self, name: str) -> bool: ...
+
+    def records(self, name: str, kind: int) -> list[tuple[int, bytes]]:
+        """The type and data of the records that a question of type `kind` is answered with."""
+        ...
 
 
 class Zone(msgspec.Struct, frozen=True):
@@ -48,17 +59,17 @@ class Zone(msgspec.Struct, frozen=True):
         """Whether a name (lower case, no trailing dot) is one of the suffixes or under one."""
         return any(name == suffix or name.endswith(f".{suffix}") for suffix in self.suffixes)
 
-    def records(self, kind: int) -> list[tuple[int, bytes]]:
-        """The type and data of the records that a question of type `kind` is answered with."""
+    def records(self, name: str, kind: int) -> list[tuple[int, bytes]]:
+        """The same for every name."""
         found: list[tuple[int, bytes]] = []
-        if kind in (_A, _ANY) and self.ipv4:
-            found.append((_A, socket.inet_pton(socket.AF_INET, self.ipv4)))
-        if kind in (_AAAA, _ANY) and self.ipv6:
-            found.append((_AAAA, socket.inet_pton(socket.AF_INET6, self.ipv6)))
+        if kind in (A, ANY) and self.ipv4:
+            found.append((A, socket.inet_pton(socket.AF_INET, self.ipv4)))
+        if kind in (AAAA, ANY) and self.ipv6:
+            found.append((AAAA, socket.inet_pton(socket.AF_INET6, self.ipv6)))
         return found
 
 
-def answer(packet: bytes, zone: Zone) -> bytes | None:
+def answer(packet: bytes, zone: Names) -> bytes | None:
     """The response to a DNS packet; None where there is to be none. Pure."""
     if len(packet) < _HEADER.size:
         return None
@@ -78,13 +89,13 @@ def answer(packet: bytes, zone: Zone) -> bytes | None:
     if cls != _IN or not zone.holds(name):
         return _HEADER.pack(ident, (reply & ~_AA) | _REFUSED, 1, 0, 0, 0) + question
     records = [
-        _RECORD.pack(_NAME_OF_QUESTION, kind, _IN, 0, len(data)) + data
-        for kind, data in zone.records(kind)
+        _RECORD.pack(_NAME_OF_QUESTION, own, _IN, 0, len(data)) + data
+        for own, data in zone.records(name, kind)
     ]
     return _HEADER.pack(ident, reply, 1, len(records), 0, 0) + question + b"".join(records)
 
 
-def query(name: str, ident: int, kind: int = _A) -> bytes:
+def query(name: str, ident: int, kind: int = A) -> bytes:
     """A question for a name, as a packet."""
     labels = b"".join(
         bytes([len(label)]) + label.encode("ascii") for label in name.rstrip(".").split(".")
@@ -128,9 +139,9 @@ class DnsResponder(Lifetime):
     Once started, `port` says where it listens.
     """
 
-    def __init__(self, *, ports: Sequence[int] = DNS_PORTS, zone: Zone | None = None) -> None:
+    def __init__(self, *, ports: Sequence[int] = DNS_PORTS, zone: Names | None = None) -> None:
         self.port = 0
-        self.zone = zone or Zone()
+        self.zone: Names = zone or Zone()
         self._ports = tuple(ports)
         self._thread = LoopThread(_THREAD)
         self._held: Reservation | None = None
@@ -139,7 +150,7 @@ class DnsResponder(Lifetime):
         self._ending = anyio.Lock()
 
     def __repr__(self) -> str:
-        return f"<DnsResponder port={self.port} {' '.join(self.zone.suffixes)}>"
+        return f"<DnsResponder port={self.port} {self.zone!r}>"
 
     async def start(self) -> None:
         """Returns when it answers. Raises `PortsTaken`. Cancelled or failed, nothing is left."""

@@ -137,6 +137,11 @@ class EmbeddedProxy(Lifetime):
         """From the next request on, these are the routes. From any thread."""
         self._door.table = table
 
+    def show(self, port: int) -> None:
+        """The links on its pages lead to this port instead of its own, until it is started again:
+        for one that stands behind another front door."""
+        self._door.port = port
+
     async def settled(self) -> None:
         """Returns at once: what is wanted is what is served."""
 

@@ -23,7 +23,7 @@ from proxy.caddy_config import (
     is_shell,
     missing_parent,
 )
-from proxy.caddy_door import IN_USE, NOWHERE, CaddyDoor
+from proxy.caddy_door import IN_USE, NOWHERE, CaddyDoor, Routing
 from proxy.errors import AlreadyServed, CaddyError, CaddyUnreachable
 from proxy.ports import HTTP_PORTS, Claim, Reservation, on_some_port, preferring
 from proxy.reconciler import Timing
@@ -37,6 +37,8 @@ class ExistingCaddy(CaddyDoor):
         Its admin API: `http://localhost:2019`, or `unix//path`.
     ports, timing
         As for `CaddyProcess`.
+    routes
+        See `Routing`; "auto" is static, for its version is not to be had from outside.
 
     If Caddy is restarted by its owner, our server is put back at the next check.
     """
@@ -47,9 +49,10 @@ class ExistingCaddy(CaddyDoor):
         *,
         ports: Sequence[int] = HTTP_PORTS,
         timing: Timing | None = None,
+        routes: Routing = "auto",
     ) -> None:
         newest = Features(stream_close_delay=True)
-        super().__init__(CaddyAdmin(address), ports, newest, timing, self._without_news)
+        super().__init__(CaddyAdmin(address), ports, newest, timing, self._without_news, routes)
         self._claim: Claim | None = None
         self._held: Reservation | None = None
         self._made: str | None = None
@@ -78,6 +81,7 @@ class ExistingCaddy(CaddyDoor):
         self._stopped = anyio.Event()
         self._reconciler.start(table)  # first: what is wanted meanwhile is sent after it
         try:
+            await self._start_companion(table)
             self._made = missing_parent(await self.admin.get("/config/"))
             await self._place(table)
         except BaseException:
@@ -107,6 +111,7 @@ class ExistingCaddy(CaddyDoor):
                     ):  # then it is out already
                         await self._take_out()
                 self._placed = False
+                await self._stop_companion()
                 for held in (self._held, self._claim):
                     if held is not None:
                         held.release()

@@ -6,7 +6,18 @@ import os
 
 import pytest
 
-pytest_plugins = ["actors.pytest_plugin"]
+pytest_plugins = ["actors.pytest_plugin", "colony.testing.plugin"]
+
+ROOTLESS = "COLONY_TEST_ROOTLESS"
+"""In the environment of a plain user whose tests are to have networks (`end_to_end/plain.py`)."""
+
+
+if ROOTLESS in os.environ:
+    # Here and now: other conftests ask for it when they are imported, and nothing has a thread yet.
+    from colony.entering import enter
+    from netns.rootless import refusal
+
+    assert enter("rootless"), refusal()
 
 
 @pytest.hookimpl(hookwrapper=True)

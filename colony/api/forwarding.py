@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import anyio
-from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
 from colony.api import types as t
 from colony.api.problems import conflict
+from colony.network import splice
 from colony.running import RunningColony
-
-_CONNECTIONS: Final = 1000
-LOCAL: Final = SocketAttribute.local_address
 
 
 async def forward(
@@ -30,31 +27,18 @@ async def forward(
     """Forwards until cancelled, or until the colony has ended. Calls `standing` once it stands."""
     if colony.ended:
         raise conflict(f"colony {colony.name} is {colony.state}", "start it first")
-    async with (
-        _listening(wanted.host_port) as (port, listeners),
-        anyio.create_task_group() as tasks,
-    ):
-        addresses = tuple(str(each.extra(LOCAL)[0]) for each in listeners)
-        standing(t.Forwarding(colony.name, wanted.port, port, addresses))
-        limiter = anyio.Semaphore(_CONNECTIONS)
-
-        async def serve(client: SocketStream) -> None:
-            async with limiter, client:
-                await _splice(client, colony, wanted.port)
-
-        for listener in listeners:
-            tasks.start_soon(listener.serve, serve)
-        await colony.stopped()
-        tasks.cancel_scope.cancel()
+    with _listening(wanted.host_port) as (port, sockets):
+        addresses = tuple(str(each.getsockname()[0]) for each in sockets)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(splice.serve, sockets, partial(colony.dial, wanted.port))
+            standing(t.Forwarding(colony.name, wanted.port, port, addresses))
+            await colony.stopped()
+            tasks.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def _listening(port: int) -> AsyncIterator[tuple[int, list[SocketListener]]]:
-    """Listens on both loopbacks at one port, for as long as the block. Raises `ApiError` (409).
-
-    The sockets are closed here: what anyio closes, it closes by awaiting, and so, when cancelled,
-    the first one alone.
-    """
+@contextmanager
+def _listening(port: int) -> Iterator[tuple[int, list[socket.socket]]]:
+    """Listens on both loopbacks at one port, for as long as the block. Raises `ApiError` (409)."""
     with ExitStack() as stack:
         try:
             first = stack.enter_context(socket.create_server(("127.0.0.1", port)))
@@ -66,24 +50,6 @@ async def _listening(port: int) -> AsyncIterator[tuple[int, list[SocketListener]
             family = socket.AF_INET6
             second = socket.create_server(("::1", bound), family=family)
             sockets.append(stack.enter_context(second))
-        yield bound, [await SocketListener.from_socket(each) for each in sockets]
-
-
-async def _splice(client: SocketStream, colony: RunningColony, port: int) -> None:
-    """Copies both ways. A peer that closes its half closes that half of the other."""
-    try:
-        server = await colony.connect(port)
-    except OSError:
-        return
-    async with server, anyio.create_task_group() as tasks:
-        tasks.start_soon(_pump, client, server)
-        tasks.start_soon(_pump, server, client)
-
-
-async def _pump(source: SocketStream, sink: SocketStream) -> None:
-    try:
-        async for piece in source:
-            await sink.send(piece)
-        await sink.send_eof()
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-        await sink.aclose()
+        for each in sockets:
+            each.setblocking(False)
+        yield bound, sockets

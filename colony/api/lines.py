@@ -22,6 +22,7 @@ from colony.api import types as t
 from colony.api.history import iso
 from colony.api.problems import invalid
 from colony.logs import Filter, LogLine, LogPage, Logs
+from colony.patterns import WrongPattern, compiled
 
 TAIL: Final = 100
 """Lines that are shown by default."""
@@ -98,8 +99,8 @@ def filter_of(query: t.LogQuery) -> Filter:
 def check_pattern(pattern: str, field: str) -> None:
     """Raises `ApiError` (422) for what is no regular expression."""
     try:
-        re.compile(pattern.encode())
-    except (re.error, OverflowError, RecursionError) as error:
+        compiled(pattern)
+    except WrongPattern as error:
         words = f"this is no regular expression: {error}, got: {pattern!r}"
         raise invalid([t.Advice(field, words)]) from None
 

@@ -3,6 +3,7 @@ another. The operations; their types are in `network_types`, the routes in `rout
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from colony.api.network_types import (
     Focused,
     Forwarded,
     Listening,
+    NamedNetwork,
     NetworkGroup,
     NetworkMember,
     Ping,
@@ -21,6 +23,7 @@ from colony.api.network_types import (
     Rules,
 )
 from colony.api.problems import ApiError, conflict, invalid, unknown
+from colony.api.security import check_place
 from colony.api.types import Advice
 
 if TYPE_CHECKING:
@@ -49,15 +52,42 @@ class NetworkOperations:
         )
 
     async def list_networks(self, ask: Ask) -> tuple[NetworkGroup, ...]:
-        members = await self._members()
-        names = sorted({member.network or "" for member in members})
+        members, subnets = await self._members(), await self._subnets()
+        names = sorted({*(member.network or "" for member in members), *subnets})
         return tuple(
             NetworkGroup(
                 name,
                 tuple(_view(each, members) for each in members if (each.network or "") == name),
+                subnets.get(name),
             )
             for name in names
         )
+
+    async def create_network(self, ask: Ask) -> NamedNetwork:
+        from colony.config.values import Refused as Wrong
+        from colony.config.values import name as check_name
+        from colony.network.named import CreateNetwork, read_subnet
+
+        try:
+            name = check_name(ask.body.name)
+        except Wrong as wrong:
+            raise invalid([Advice("name", f"a network's name {wrong.message}")]) from None
+        try:
+            if ask.body.subnet is not None:
+                read_subnet(ask.body.subnet)
+        except ValueError as error:
+            raise invalid([Advice("subnet", str(error))]) from None
+        subnet = await self._named(CreateNetwork(name, ask.body.subnet))
+        return NamedNetwork(name, subnet)
+
+    async def remove_network(self, ask: Ask) -> NamedNetwork:
+        from colony.network.named import RemoveNetwork
+
+        name = ask.names["network"]
+        subnets = await self._subnets()
+        if name not in subnets:
+            raise unknown("network", name, sorted(subnets))
+        return NamedNetwork(name, await self._named(RemoveNetwork(name)))
 
     async def get_network(self, ask: Ask) -> NetworkGroup:
         groups = {group.name: group for group in await self.list_networks(ask)}
@@ -124,6 +154,15 @@ class NetworkOperations:
         why = "" if ok else f"{error}: see colony net rules, and [network] of {target.name}"
         return Pinged(*(source.name, target.name, target.address, port), ok, error is None, ms, why)
 
+    def check_caller(self, pid: int) -> None:
+        """Raises `ApiError` (403) for a process in a colony that may not use the API. From any
+        thread."""
+        peer, own = _network_of(pid), _network_of(os.getpid())
+        name = None if peer is None else self.host.parts.places.colony_in(peer)
+        running = None if name is None else self.host.colonies.get(name)
+        allowed = running is not None and running.config.network.policy.api
+        check_place(peer, own or 0, name, allowed=allowed)
+
     # -- how -----------------------------------------------------------------------------------
 
     def colony(self, name: str) -> Any:
@@ -138,6 +177,23 @@ class NetworkOperations:
             raise conflict(str(refused), "see them: colony net ports") from None
         except ActorDown as down:
             raise ApiError("failed", f"the host's ports have no owner just now: {down}") from None
+
+    async def _named(self, message: Call[Any, Any]) -> Any:
+        from colony.network.named import NETWORKS, NamedNetworks
+
+        if not self.host.parts.isolated:
+            raise conflict("colonies are on the host's network here", "see why: colony doctor")
+        try:
+            return await self.host.system.named(NETWORKS, NamedNetworks).call(message)
+        except Refused as refused:
+            raise conflict(str(refused), "see them: colony net list") from None
+        except ActorDown as down:
+            raise ApiError("failed", f"the networks have no owner just now: {down}") from None
+
+    async def _subnets(self) -> dict[str, str]:
+        from colony.network.named import GetNetworks
+
+        return await self._named(GetNetworks()) if self.host.parts.isolated else {}
 
     def _forwarded(self, standing: Standing) -> Forwarded:
         forward = standing.forward
@@ -186,6 +242,14 @@ class NetworkOperations:
             return await self.host.system.named(NEIGHBOURS, Neighbours).call(GetMembers())
         except ActorDown:
             return ()
+
+
+def _network_of(pid: int) -> int | None:
+    """The inode of a process's network namespace; None if that may not be known."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except OSError:
+        return None
 
 
 def _view(member: Member, members: tuple[Member, ...]) -> NetworkMember:

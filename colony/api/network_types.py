@@ -51,10 +51,25 @@ class NetworkMember(Struct, frozen=True):
 
 
 class NetworkGroup(Struct, frozen=True):
-    """A named network; "" is of those who are in none."""
+    """A named network; "" is of those who are in none. `subnet` is of one that was created."""
 
     name: str
     members: tuple[NetworkMember, ...]
+    subnet: str | None = None
+
+
+class NewNetwork(Struct, frozen=True, forbid_unknown_fields=True):
+    """A network with a subnet of its own, as "10.210.0.0/24"; default: a free /24."""
+
+    name: str
+    subnet: str | None = None
+
+
+class NamedNetwork(Struct, frozen=True):
+    """A network that was created, or removed."""
+
+    name: str
+    subnet: str
 
 
 class Rules(Struct, frozen=True):

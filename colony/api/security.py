@@ -1,7 +1,8 @@
 """Who may ask: decisions on what a request shows of itself. Pure.
 
     way in        who is let in
-    unix socket   the user that the instance runs as, and root (the kernel says who: SO_PEERCRED)
+    unix socket   the user that the instance runs as, and root (the kernel says who: SO_PEERCRED),
+                  but nobody in a colony whose [network.policy] does not say `api = true`
     TCP           whoever has the token, always; and then only
 
     header        over TCP                          why
@@ -73,6 +74,26 @@ def door(host: str, port: int, token: str) -> Door:
     name = f"[{host}]" if ":" in host else host.lower()
     anywhere = host in ("0.0.0.0", "::", "")
     return Door(port, token, _LOOPBACK if anywhere or name in _LOOPBACK else (*_LOOPBACK, name))
+
+
+def check_place(peer: int | None, own: int, colony: str | None, *, allowed: bool) -> None:
+    """Lets in over the unix socket who is in our own network: a socket in the file system is seen
+    from inside a colony, too. Raises `ApiError` (403).
+
+    peer, own
+        The inodes of the caller's and our own network namespace. None for a caller that may not
+        be looked at, and so is no colony's.
+    colony, allowed
+        Whose namespace it is, None for no colony's, and whether its policy lets it in.
+    """
+    if peer is None or peer == own or (colony is not None and allowed):
+        return
+    if colony is None:
+        words, help = "the caller is in another network namespace than this instance", ""
+    else:
+        words = f"what runs in colony {colony} may not use this instance's API"
+        help = f"if it shall: api = true in [network.policy] of {colony}"
+    raise ApiError("forbidden", words, help=help)
 
 
 def check_peer(uid: int | None, own: int) -> None:

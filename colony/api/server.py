@@ -152,7 +152,9 @@ class Server:
             raise ConnectionResetError
         sock = transport.get_extra_info("socket")
         if sock.family == socket.AF_UNIX:
-            security.check_peer(peer_of(sock), os.getuid())
+            pid, uid = peer_of(sock)
+            security.check_peer(uid, os.getuid())
+            self.operations.check_caller(pid)
         else:
             assert self.door is not None
             security.check_tcp(request.headers, self.door, public=public)
@@ -227,13 +229,14 @@ class Server:
         return _problem(problems.unknown("path", request.path, paths).problem)
 
 
-def peer_of(sock: Any) -> int | None:
-    """The user at the other end of a unix socket, as the kernel knows it."""
+def peer_of(sock: Any) -> tuple[int, int | None]:
+    """The process and the user at the other end of a unix socket, as the kernel knows them."""
     try:
         data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     except OSError:
-        return None
-    return int(_PEER.unpack(data)[1])
+        return 0, None
+    pid, uid, _ = _PEER.unpack(data)
+    return int(pid), int(uid)
 
 
 def _pattern(route: Route) -> re.Pattern[str]:

@@ -58,6 +58,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "rm": Entry("new", "Remove a colony's workspace, database and logs.", "Files"),
     "init": Entry("init", "Write a colony.toml for what is in a folder.", "Files"),
     "validate": Entry("files", "Check a colony.toml.", "Files"),
+    "simulate": Entry("simulate", "Try a restart policy against faults, in virtual time.", "Files"),
     "template": Entry("template", "List, show and make templates.", "Files"),
     "schema": Entry("files", "Print the JSON Schema of colony.toml, or the API's.", "Files"),
     "daemon": Entry("daemon", "Control the instance in the background.", "Instance"),
@@ -150,7 +151,9 @@ def _unknown(context: click.Context, args: list[str], error: click.UsageError) -
     default="auto",
     help="Colours. Default: on a terminal, unless NO_COLOR is set.",
 )
-@click.option("--debug", is_flag=True, help="Show tracebacks of Colony's own errors.")
+@click.option(
+    "--debug", is_flag=True, help="Show tracebacks of Colony's own errors, and what blocks it."
+)
 @click.pass_context
 def colony(
     context: click.Context,
@@ -164,4 +167,4 @@ def colony(
 
     Most commands are about the colony of the nearest colony.toml, from here upward.
     """
-    context.obj = Session(directory, file, host, color)
+    context.obj = Session(directory, file, host, color, debug=debug)

@@ -148,20 +148,26 @@ def wait(
         why = found["detail"] or found["last_exit"] or found["state"]
         raise Failed(Exit.FAILED, f"{wanted} is {found['state']}: {why}", f"colony logs {service}")
     raise Failed(
-        Exit.TIMEOUT, f"not so after {timeout:g} s: {wanted} is {found['state']}", "--timeout 5m"
+        Exit.TIMEOUT,
+        f"not so after {timeout:g} s: {wanted} is {found['state']}",
+        "wait longer: --timeout 5m",
     )
 
 
 @click.command("port-forward")
-@click.argument("ports", metavar="[HOST_PORT:]PORT")
+@click.argument("words", nargs=-1, required=True, metavar="[COLONY] [HOST_PORT:]PORT")
 @colony_option
 @json_option
 @pass_session
-def port_forward(session: Session, ports: str, name: str | None, as_json: bool) -> None:
+def port_forward(session: Session, words: tuple[str, ...], name: str | None, as_json: bool) -> None:
     """Open a port of a colony on this host's loopback, until Ctrl-C.
 
     Without HOST_PORT the same port, or 0 for any free one.
     """
+    *colonies, ports = words
+    if len(colonies) > 1 or (colonies and name):
+        raise Failed(Exit.WRONG, f"one colony and one port, got: {' '.join(words)}")
+    name = colonies[0] if colonies else name
     found = re.fullmatch(r"(?:(\d{1,5}):)?(\d{1,5})", ports)
     if found is None:
         raise Failed(Exit.WRONG, f"a port is PORT or HOST_PORT:PORT, got: {ports}")

@@ -55,7 +55,7 @@ DURATION: Final = Duration()
     "-n", "--tail", type=click.IntRange(0, 10_000), help="Last lines: 100, or all of --since."
 )
 @click.option("--since", help="From a cursor, a time, or how long ago: 5m.")
-@click.option("--grep", metavar="RE", help="Lines that match a regular expression.")
+@click.option("--grep", metavar="RE", help="Lines that match (RE2).")
 @click.option("--until", metavar="RE", help="Follow until a line matches, and end with 0.")
 @click.option("--timeout", type=DURATION, help="Give up --until or --follow after this: 30s.")
 @click.option("-t", "--timestamps", is_flag=True, help="The time before each line.")

@@ -16,6 +16,7 @@ from colony.cli.session import (
     json_option,
     pass_session,
     service_names,
+    usage,
 )
 from colony.client import path_of
 from colony.exits import Exit
@@ -102,7 +103,7 @@ def _service_table(services: list[dict[str, Any]], colour: bool) -> list[str]:
             str(each["pid"] or "-"),
             str(each["port"] or "-"),
             each["url"] or "-",
-            str(each["restarts"]),
+            _restarts(each),
             out.ago(each["since"]),
             "-" if each["cpu"] is None else f"{each['cpu'] * 100:.0f} %",
             out.size(each["memory"]),
@@ -112,6 +113,13 @@ def _service_table(services: list[dict[str, Any]], colour: bool) -> list[str]:
     ]
     headers = ("SERVICE", "STATE", "PID", "PORT", "URL", "RESTARTS", "SINCE", "CPU", "MEMORY")
     return out.table((*headers, "LAST EXIT"), rows)
+
+
+def _restarts(service: dict[str, Any]) -> str:
+    """How many, and of the last how many its supervisor bears: `7 (2/5)`."""
+    if not service["restarts"]:
+        return "0"
+    return f"{service['restarts']} ({service['recent']}/{service['intensity']})"
 
 
 @click.command()
@@ -159,7 +167,12 @@ def _node(node: dict[str, Any], colour: bool) -> str:
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
-@click.option("--since", type=click.IntRange(0), metavar="ID", help="What came after this event.")
+@click.option(
+    "--since",
+    metavar="ID|TIME",
+    help="What came after this event; or since a time, out of the journal: 2h, yesterday, 22:30.",
+)
+@click.option("--timeline", is_flag=True, help="The journal as a picture: a lane for each service.")
 @click.option(
     "-c", "--colony", "name", shell_complete=colony_names, help="Of one colony. Default: of all."
 )
@@ -169,33 +182,57 @@ def _node(node: dict[str, Any], colour: bool) -> str:
 def events(
     session: Session,
     follow: bool,
-    since: int | None,
+    since: str | None,
+    timeline: bool,
     name: str | None,
     types: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show what happens.
 
-    Without --follow: what has happened so far.
+    Without --follow: what has happened so far. The instance remembers what it has seen; what
+    happened since a TIME, and --timeline, come out of the journal on the disk, and need none.
     """
-    query = {
-        "follow": follow,
-        "since": since if since is not None or follow else 0,
-        "colony": name,
-        "type": types,
-    }
-    for event in session.client.events(query):
+    if timeline and (follow or types):
+        usage("--timeline is a picture of the past: it goes without --follow and --type")
+    if timeline:
+        from colony.cli import recorded
+
+        recorded.timeline(session, name, since, as_json)
+        return
+    for event in _events(session, follow, since, name, types):
         if as_json:
             out.as_line(event)
         else:
             print(_event_line(event), flush=follow)
 
 
+def _events(
+    session: Session, follow: bool, since: str | None, name: str | None, types: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    """Of the instance; or of the journal, if they are asked for by time."""
+    if since is not None and not since.isdecimal():
+        from colony.cli import recorded
+
+        if follow:
+            usage("--follow goes on after an event's number, not after a time")
+        return recorded.lines(since, name, types)
+    seen = None if since is None else int(since)
+    query = {
+        "follow": follow,
+        "since": 0 if seen is None and not follow else seen,
+        "colony": name,
+        "type": types,
+    }
+    return session.client.events(query)
+
+
 def _event_line(event: dict[str, Any]) -> str:
     if event["type"] == "gap":
         return f"… {event['lost']} events are lost"
     clock = event["ts"][11:23]
-    skipped = ("id", "ts", "type", "colony", "service", "actor", "supervisor", "child", "kind")
+    named = ("colony", "service", "actor", "supervisor", "child", "kind")
+    skipped = ("id", "ts", "at", "instance", "type", *named)
     place = "/".join(
         str(event[key]) for key in ("colony", "service", "child") if event.get(key) is not None
     )
@@ -205,7 +242,8 @@ def _event_line(event: dict[str, Any]) -> str:
         for key, value in event.items()
         if key not in skipped and value not in (None, "", [])
     )
-    return f"{event['id']:>6} {clock} {event['type']:<26} {place or actor} {rest}".rstrip()
+    number = event.get("id", "")  # the journal's have none
+    return f"{number:>6} {clock} {event['type']:<26} {place or actor} {rest}".rstrip()
 
 
 def _brief(value: Any) -> str:

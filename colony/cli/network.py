@@ -1,4 +1,4 @@
-"""Commands on the network: net list|inspect|ports|rules|ping|forward|unforward, and focus."""
+"""Commands on the network: `net` with all that it has, and focus."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from colony.cli import output as out
 from colony.cli.session import Failed, Session, colony_names, json_option, pass_session
 from colony.client import path_of
 from colony.exits import Exit
+
+_NONE = ["no colonies run, and no network was created"]
 
 colony_argument = click.argument("name", metavar="COLONY", shell_complete=colony_names)
 
@@ -23,7 +25,7 @@ def net() -> None:
 @json_option
 @pass_session
 def list_networks(session: Session, as_json: bool) -> None:
-    """List networks. A network is there as long as a colony names it in [network]."""
+    """List networks: those that were created, and those that a colony names in [network]."""
     found = session.client.get("/api/networks")
     if as_json:
         out.as_json(found)
@@ -31,12 +33,35 @@ def list_networks(session: Session, as_json: bool) -> None:
     rows = [
         (
             each["name"] or "-",
+            each["subnet"] or "-",
             str(len(each["members"])),
             " ".join(member["colony"] for member in each["members"]),
         )
         for each in found
     ]
-    _show(out.table(("NETWORK", "MEMBERS", "COLONIES"), rows) if rows else ["no colonies run"])
+    _show(out.table(("NETWORK", "SUBNET", "MEMBERS", "COLONIES"), rows) if rows else _NONE)
+
+
+@net.command()
+@click.argument("network")
+@click.option("--subnet", metavar="NETWORK/BITS", help="As 10.210.0.0/24. Default: a free /24.")
+@json_option
+@pass_session
+def create(session: Session, network: str, subnet: str | None, as_json: bool) -> None:
+    """Create a network with a subnet of its own, for colonies that name it in [network]."""
+    found = session.client.post("/api/networks", {"name": network, "subnet": subnet})
+    if as_json:
+        out.as_json(found)
+    else:
+        print(f"network {found['name']} has {found['subnet']}")
+
+
+@net.command()
+@click.argument("network")
+@pass_session
+def remove(session: Session, network: str) -> None:
+    """Remove a network that no colony uses."""
+    session.client.delete(path_of("networks", network))
 
 
 @net.command()
@@ -53,7 +78,9 @@ def inspect(session: Session, network: str, as_json: bool) -> None:
         (each["colony"], each["address"], " ".join(each["reaches"]) or "-", each["names"][0])
         for each in found["members"]
     ]
-    _show(out.table(("COLONY", "ADDRESS", "REACHES", "NAME"), rows))
+    if found["subnet"]:
+        print(f"subnet {found['subnet']}")
+    _show(out.table(("COLONY", "ADDRESS", "REACHES", "NAME"), rows) if rows else ["no members"])
 
 
 @net.command()

@@ -52,6 +52,13 @@ _OPTIONS = (
     click.option(
         "--caddy-admin", metavar="ADDR", help="Open our own Caddy's admin API here: localhost:2019."
     ),
+    click.option(
+        "--caddy-routes",
+        type=click.Choice(["auto", "static", "dynamic"]),
+        default="auto",
+        help="One route for each service, or one that is looked up, so that nothing is reloaded. "
+        "Default: auto, which is dynamic before Caddy 2.7, unless --caddy-admin is given.",
+    ),
     click.option("--http-port", type=click.IntRange(1, 65535), help="Where to serve HTTP, alone."),
     click.option(
         "--listen",
@@ -109,9 +116,16 @@ def run(
     enter(wishes["network"])
     from colony.run import run as run_in_foreground
 
-    options = options_of(wishes)
-    colour = session.colour()
-    sys.exit(run_in_foreground(configs, options, colour=colour, keep=keep, attach=attach))
+    sys.exit(
+        run_in_foreground(
+            configs,
+            options_of(wishes),
+            colour=session.colour(),
+            keep=keep,
+            attach=attach,
+            debug=session.debug,
+        )
+    )
 
 
 def options_of(wishes: dict[str, Any], *, daemon: bool = False) -> Options:
@@ -124,6 +138,7 @@ def options_of(wishes: dict[str, Any], *, daemon: bool = False) -> Options:
         wishes=Wishes(wishes["network"], wishes["proxy"], wishes["dns"]),
         caddy=wishes["caddy"],
         caddy_admin=wishes["caddy_admin"],
+        caddy_routes=wishes["caddy_routes"],
         http_ports=None if port is None else (port,),
         serve=True,
         listen=None if wishes["listen"] is None else listen_at(wishes["listen"]),

@@ -39,12 +39,19 @@ class Session:
     """One invocation of the command line."""
 
     def __init__(
-        self, directory: Path | None, file: Path | None, host: str | None, color: str
+        self,
+        directory: Path | None,
+        file: Path | None,
+        host: str | None,
+        color: str,
+        *,
+        debug: bool = False,
     ) -> None:
         self.directory = directory
         self.file = file
         self.host = host
         self.color = color
+        self.debug = debug
         self.json = False
         """Whether errors go out as JSON, too."""
 

@@ -154,7 +154,7 @@ TABLES: Final[dict[type[Struct], dict[str, Entry]]] = {
         "expose": values.choice("declared", "auto"),
         "policy": Policy,
     },
-    Policy: {"allow_from": networks.colonies, "egress": EgressPolicy},
+    Policy: {"allow_from": networks.colonies, "egress": EgressPolicy, "api": values.flag},
     EgressPolicy: {"allow": networks.destinations},
 }
 

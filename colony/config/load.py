@@ -31,9 +31,17 @@ def load(path: str | os.PathLike[str]) -> Config:
     problem found: also for a file that is missing, not readable, a folder, or not UTF-8.
     """
     filename = os.fspath(path)
-    content = _content(filename)
+    return parse(read_text(filename), filename)
+
+
+def read_text(filename: str, hint: str = _HINT) -> str:
+    """A file's text. `hint` says what should be there, for one that is not.
+
+    Raises `ConfigError` for a file that is missing, not readable, a folder, or not UTF-8.
+    """
+    content = _content(filename, hint)
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         raise syntax.at_character(
             content.decode(errors="replace"),
@@ -42,7 +50,6 @@ def load(path: str | os.PathLike[str]) -> Config:
             f"the file is not UTF-8: byte 0x{content[error.start]:02x} cannot stand here",
             "save it as UTF-8",
         ) from None
-    return parse(text, filename)
 
 
 def parse(
@@ -92,19 +99,19 @@ def parse(
     return Config(**fields, path=filename, workspace=root, warnings=sheet.finish())
 
 
-def _content(filename: str) -> bytes:
+def _content(filename: str, hint: str) -> bytes:
     """A file's bytes. Raises `ConfigError` in words for each way in which there are none."""
     try:
         # O_NONBLOCK: opening a named pipe would wait for its writer, for ever perhaps.
         descriptor = os.open(filename, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            _regular(filename, os.fstat(descriptor).st_mode)
+            _regular(filename, os.fstat(descriptor).st_mode, hint)
             with open(descriptor, "rb", closefd=False) as file:
                 content = file.read(syntax.LARGEST + 1)
         finally:
             os.close(descriptor)
     except OSError as error:
-        syntax.reject(filename, *_in_words(filename, error))
+        syntax.reject(filename, *_in_words(filename, error, hint))
     except ValueError:  # a NUL character in the name
         syntax.reject(filename.replace("\0", "\\0"), "a file's name cannot hold a NUL character")
     if len(content) > syntax.LARGEST:
@@ -112,24 +119,24 @@ def _content(filename: str) -> bytes:
     return content
 
 
-def _regular(filename: str, mode: int) -> None:
+def _regular(filename: str, mode: int, hint: str) -> None:
     if stat.S_ISDIR(mode):
         inside = os.path.join(filename, "colony.toml")
-        help = f"the file in it is {inside}" if os.path.isfile(inside) else _HINT
+        help = f"the file in it is {inside}" if os.path.isfile(inside) else hint
         syntax.reject(filename, "this is a folder, not a file", help)
     if not stat.S_ISREG(mode):
-        syntax.reject(filename, "this is a device or a pipe, not a file", _HINT)
+        syntax.reject(filename, "this is a device or a pipe, not a file", hint)
 
 
-def _in_words(filename: str, error: OSError) -> tuple[str, str]:
+def _in_words(filename: str, error: OSError, hint: str) -> tuple[str, str]:
     if isinstance(error, FileNotFoundError):
-        return "there is no such file", _nearby(filename)
+        return "there is no such file", _nearby(filename, hint)
     if isinstance(error, PermissionError):
         return "this file may not be read by you", f"ls -l {filename} shows who may"
     return f"this file cannot be read: {(error.strerror or str(error)).lower()}", ""
 
 
-def _nearby(filename: str) -> str:
+def _nearby(filename: str, hint: str) -> str:
     """What was probably meant by the name of a file that does not exist."""
     folder, name = os.path.split(filename)
     try:
@@ -139,4 +146,4 @@ def _nearby(filename: str) -> str:
     close = get_close_matches(name, present, n=1, cutoff=0.6) or sorted(present)[:1]
     if close:
         return f"did you mean {os.path.join(folder, close[0])}?"
-    return _HINT
+    return hint

@@ -18,8 +18,11 @@ _SOME_PORTS: Final = 'as in ["8080:8080", "53:53/udp", "0.0.0.0:443:443"]'
 
 def ports(value: object) -> tuple[str, ...]:
     """Forwards, each in the form that `forms.Forward` writes."""
-    items = value if isinstance(value, list) else [value]
-    read = [_forward(index, item) for index, item in enumerate(items)]
+    if not isinstance(value, list):
+        written = value if isinstance(value, str | int) and not isinstance(value, bool) else "8080"
+        help = f'write it in brackets: ["{written}"]'
+        raise Refused(f"must be a list of ports: got {described(value)}", help)
+    read = [_forward(index, item) for index, item in enumerate(value)]
     clash = forms.doubles(read)
     if clash is not None:
         raise Refused(f"has one port of the host twice: {clash[0]} and {clash[1]}")

@@ -5,13 +5,13 @@ As in `values`: each takes what tomllib made and returns the field's value, or r
 
 from __future__ import annotations
 
-import re
 import signal
 from typing import Any, Final, get_args
 
 from colony.config import values
 from colony.config.schema import Condition
 from colony.config.values import Refused, described, meant, quoted
+from colony.patterns import WrongPattern, compiled
 
 CONDITIONS: Final = get_args(Condition)
 
@@ -91,8 +91,8 @@ def pattern(value: object) -> str:
     """A regular expression."""
     text = values.filled(value)
     try:
-        re.compile(text.encode())
-    except re.error as error:
+        compiled(text)
+    except WrongPattern as error:
         raise Refused(f"must be a regular expression: {error}: got {quoted(text)}") from None
     return text
 

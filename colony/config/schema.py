@@ -322,6 +322,9 @@ class Policy(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     egress: Annotated[EgressPolicy, Meta(description="Where it may go")] = EgressPolicy()
+    api: Annotated[
+        bool, Meta(description="Whether what runs in the colony may use this instance's API")
+    ] = False
 
 
 class Network(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,6 +10,7 @@ import msgspec
 
 from colony.logs.lines import LogLine
 from colony.logs.ring import Chunk, lines_of
+from colony.patterns import compiled
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -21,7 +21,8 @@ class Filter(msgspec.Struct, frozen=True):
     since, until
         Only what was written in these seconds since 1970.
     grep
-        Only lines in which this regular expression is found. Raises `re.error` when used.
+        Only lines in which this regular expression is found. Raises `WrongPattern` when
+        used.
     stream
         Only what was written to "stdout" or "stderr"; "" for both.
     after
@@ -55,7 +56,7 @@ class LogPage(msgspec.Struct, frozen=True):
 
 def select(rings: Iterable[tuple[str, Sequence[Chunk]]], wanted: Filter) -> list[LogLine]:
     """The wanted lines of several services' chunks, merged."""
-    pattern = None if wanted.grep is None else re.compile(wanted.grep.encode())
+    pattern = None if wanted.grep is None else compiled(wanted.grep)
     lines = (
         line
         for chunk, service in _merged(rings)

@@ -403,7 +403,7 @@ class Logs:
     def page(self, colony: str, services: Sequence[str], wanted: Filter) -> LogPage:
         """The wanted lines; of all the colony's services if none is named. Any thread's to call.
 
-        Raises `re.error` for a bad pattern.
+        Raises `WrongPattern`.
         """
         names = services or self.services(colony)
         with self._lock:

@@ -27,12 +27,19 @@ import anyio.to_thread
 import msgspec
 from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
-from actors import Actor, Event, Ignore
+from actors import Actor, ActorDown, Event, Ignore
 from colony.network import splice
 from colony.network.egress import Destination, parse
 from colony.services.holder import holder_among
 from netns import Namespace, NetworkThread, sweep
-from netns.actors import GetNamespace, NamespaceOwner, namespace_name
+from netns.actors import (
+    NETWORK,
+    GetNamespace,
+    GetNetwork,
+    NamespaceOwner,
+    NetworkOwner,
+    namespace_name,
+)
 from netns.pool import candidates
 from netns.thread import Place
 
@@ -114,8 +121,14 @@ def _names(place: Destination, wanted: Wanted) -> bool:
     return place.network is not None or place.host == wanted.host
 
 
-def why_not_there(wanted: Wanted, address: IPAddress, allow: Sequence[Destination] | None) -> str:
-    """Why this address of it may not be reached; "" if it may. Pure."""
+def why_not_there(
+    wanted: Wanted,
+    address: IPAddress,
+    allow: Sequence[Destination] | None,
+    ours: Sequence[IPv4Network] = (),
+) -> str:
+    """Why this address of it may not be reached; "" if it may. `ours` are the colonies' ranges
+    beside those that they have by default. Pure."""
     inside = isinstance(address, IPv4Address) and any(
         place.network is not None and address in place.network and place.port in (0, wanted.port)
         for place in allow or ()
@@ -123,7 +136,7 @@ def why_not_there(wanted: Wanted, address: IPAddress, allow: Sequence[Destinatio
     )
     if inside:
         return ""
-    if _is_near(address):
+    if _is_near(address, ours):
         return f"{wanted.host} is {address}, which is this machine's or a neighbour's"
     if allow is None or any(_names(p, wanted) and p.network is None for p in allow):
         return ""
@@ -133,7 +146,7 @@ def why_not_there(wanted: Wanted, address: IPAddress, allow: Sequence[Destinatio
     return f"{wanted.host} is {address}, which is not in `allow`"
 
 
-def _is_near(address: IPAddress) -> bool:
+def _is_near(address: IPAddress, ours: Sequence[IPv4Network]) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     if address.is_loopback or address.is_unspecified or address.is_link_local:
@@ -142,7 +155,7 @@ def _is_near(address: IPAddress) -> bool:
         return True
     if isinstance(address, IPv6Address):
         return address in _OURS6
-    return any(address in network for network in _OURS)
+    return any(address in network for network in (*_OURS, *ours))
 
 
 _OURS: Final[tuple[IPv4Network, ...]] = tuple(n for n in candidates() if str(n).startswith("10."))
@@ -182,7 +195,7 @@ class EgressProxy(Actor):
 
             async def handle(client: SocketStream) -> None:
                 async with client:
-                    with contextlib.suppress(*splice.BROKEN, anyio.EndOfStream):
+                    with contextlib.suppress(*splice.BROKEN, anyio.EndOfStream, ActorDown):
                         await self._handle(space, client)
 
             await listener.serve(handle)
@@ -239,8 +252,9 @@ class EgressProxy(Actor):
         except OSError as error:
             return f"cannot resolve {wanted.host}: {error.strerror or error}", "", None
         reason = f"cannot resolve {wanted.host}: it has no address"
+        ours = await self._ranges()
         for address in addresses:
-            refused = why_not_there(wanted, address, self.allow)
+            refused = why_not_there(wanted, address, self.allow, ours)
             if refused:
                 reason = refused
                 continue
@@ -252,6 +266,11 @@ class EgressProxy(Actor):
                 continue
             return "", str(address), made
         return reason, "", None
+
+    async def _ranges(self) -> tuple[IPv4Network, ...]:
+        """Of all colonies of this instance. Raises `ActorDown` when nobody can say."""
+        network = await self.ctx.system.named(NETWORK, NetworkOwner).call(GetNetwork())
+        return tuple(pool.v4 for pool in network.pool.all)
 
     def _denied(self, wanted: Wanted, reason: str, process: str) -> None:
         self.ctx.system.publish(

@@ -38,12 +38,24 @@ async def serve(listening: Sequence[socket.socket], dial: Dial) -> None:
     try:
         for sock in listening:
             listeners.append(await SocketListener.from_socket(sock))
-        limit = anyio.Semaphore(CONNECTIONS)
+        await serve_listeners(listeners, dial)
+    finally:
+        with anyio.CancelScope(shield=True):
+            for listener in listeners:
+                await listener.aclose()
+        for sock in listening:
+            sock.close()
 
-        async def handle(client: SocketStream) -> None:
-            async with limit, client:
-                await splice(client, dial)
 
+async def serve_listeners(listeners: Sequence[SocketListener], dial: Dial) -> None:
+    """The same for listeners of anyio's."""
+    limit = anyio.Semaphore(CONNECTIONS)
+
+    async def handle(client: SocketStream) -> None:
+        async with limit, client:
+            await splice(client, dial)
+
+    try:
         async with anyio.create_task_group() as tasks:
             for listener in listeners:
                 tasks.start_soon(listener.serve, handle)
@@ -51,8 +63,6 @@ async def serve(listening: Sequence[socket.socket], dial: Dial) -> None:
         with anyio.CancelScope(shield=True):
             for listener in listeners:
                 await listener.aclose()
-        for sock in listening:
-            sock.close()
 
 
 async def splice(client: SocketStream, dial: Dial) -> None:

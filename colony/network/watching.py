@@ -26,10 +26,11 @@ from anyio.abc import TaskGroup
 from actors import Actor, Call, Event, Ignore, on
 from colony.network import splice
 from colony.places import AlsoRoute, ColonyRoutes
-from netns import Namespace, NetworkThread, nft, ruleset
+from netns import Namespace, NetworkThread
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
 from netns.listeners import Listener, Listeners, out_of_reach
-from netns.thread import IPAddress, Place
+from netns.namespace import lead
+from netns.thread import IPAddress
 
 PACES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between one look and the next: from the first on after a change, then one further."""
@@ -118,7 +119,7 @@ class Detours:
             sock.bind(("127.0.0.1", 0))
             sock.listen()
             other: int = sock.getsockname()[1]
-            await self._thread.run(_enter, self._thread, self._space, "add", port, other)
+            await self._thread.run(lead, self._thread, self._space, port, other)
         except BaseException:
             sock.close()
             raise
@@ -135,15 +136,9 @@ class Detours:
         self._tasks.start_soon(run)
 
     async def _drop(self, port: int) -> None:
-        other = self.ports.pop(port)
-        await self._thread.run(_enter, self._thread, self._space, "delete", port, other)
+        self.ports.pop(port)
+        await self._thread.run(lead, self._thread, self._space, port, None)
         self._ends.pop(port).cancel()
-
-
-def _enter(thread: NetworkThread, space: Namespace, verb: str, port: int, other: int) -> None:
-    """On the network thread."""
-    with thread.inside(Place(space.place.net)), nft.Nft() as inner:
-        inner.run(ruleset.detour(verb, port, other), f"leading port {port} to ::1")
 
 
 class PortWatch(Actor):

@@ -23,6 +23,7 @@ import msgspec
 from colony.config import Config
 from colony.provision.journal import Journal
 from colony.provision.undo import Undo
+from netns import limits
 
 OFF_LOOP: Final = anyio.to_thread.run_sync
 """What may block is done by a thread."""
@@ -154,6 +155,7 @@ class Work:
             )
         finally:
             os.close(log)
+        limits.give_back(process.pid)
         try:
             with anyio.move_on_after(timeout):
                 return await self._watched(process)

@@ -23,7 +23,7 @@ For everybody outside this package the first two are enough:
 
 All of them raise `UnknownService` for a name that the colony does not have, and the commands raise
 `NotPossible`, in words, when the service is in no state for it. `ActorDown` means that the colony
-is not there any more. What services write is asked of the journal (`colony.journal.LogQuery`), and
+is not there any more. What services write is asked of `colony.logs.Logs`, and
 everything that happens is an event on the system's stream (`colony.events`).
 """
 

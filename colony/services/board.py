@@ -12,14 +12,15 @@ repaired it (process-compose #544 skips them for good).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import anyio.to_thread
 import msgspec
 
-from actors import Actor, Call, Event, Ignore, Reason, Refused, Reply, on
+from actors import Actor, Call, Event, Ignore, Reason, Ref, Refused, Reply, on
+from colony.events import ServiceStarted
 from colony.services import usage
-from colony.services.status import RUNNING, Condition, ServiceStatus, after
+from colony.services.status import RUNNING, Condition, ServiceStatus, after, named_in
 from colony.services.usage import Sample, Usage
 
 CONDITIONS: Final = get_args(Condition)
@@ -94,6 +95,9 @@ class Board(Actor):
         self.supervisor = supervisor
         self.waiters: list[_Waiter] = []
         self.samples: dict[str, Sample] = {}
+        # A place that nobody refers to is forgotten, and how many lives it has seen: that of a
+        # temporary service between its end and an operator's start.
+        self.places: dict[str, Ref[Any] | None] = {}
         self._leave: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
@@ -161,12 +165,17 @@ class Board(Actor):
     # -- what happens --------------------------------------------------------------------------
 
     def _note(self, event: Event) -> None:
-        for name, status in self.services.items():
-            changed = after(status, event, self.supervisor)
-            if changed is not status:
-                self.services[name] = changed
-                self._tell_waiters(changed)
-                return
+        if isinstance(event, ServiceStarted) and event.service in self.services:
+            path = f"{self.supervisor}/{event.service}"
+            self.places[event.service] = self.ctx.system.at(path)
+        name = named_in(event)
+        status = self.services.get(name)
+        if status is None:
+            return
+        changed = after(status, event, self.supervisor)
+        if changed is not status:
+            self.services[name] = changed
+            self._tell_waiters(changed)
 
     def _tell_waiters(self, status: ServiceStatus) -> None:
         """Answers those whose condition holds now; the others stay."""

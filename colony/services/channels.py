@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import struct
 import termios
 from collections.abc import Callable
 
 from colony.logs import Feed, LineSplitter, Logs, Stream
 from colony.logs.store import Watch
+from colony.patterns import Pattern
 from colony.terminals.service import SIZE, ServiceTerminal
 
 
@@ -111,7 +111,7 @@ class Channels:
 class LineWatch:
     """Looks for the first line that matches, in whatever thread reads; calls `found` then."""
 
-    def __init__(self, pattern: re.Pattern[bytes], found: Callable[[], None]) -> None:
+    def __init__(self, pattern: Pattern, found: Callable[[], None]) -> None:
         self._pattern = pattern
         self._found = found
         self._splitter = LineSplitter()

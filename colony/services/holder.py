@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -26,13 +25,6 @@ SERVICE_VARIABLE: Final = "COLONY_SERVICE"
 
 _LISTEN: Final = "0A"  # TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h)
 _LONGEST: Final = 60
-_LOOKS: Final = 20
-_LOOK_AGAIN: Final = 0.0005
-
-# Fields of /proc/PID/stat after the command's closing parenthesis (proc_pid_stat(5)).
-_STATE: Final = 0
-_FLAGS: Final = 6
-_KERNEL_THREAD: Final = 0x00200000  # PF_KTHREAD (include/linux/sched.h)
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -117,38 +109,13 @@ def strays_of(instance: str, colony: str, service: str, place: Namespace | None)
         }
 
     def started(pid: int) -> bool:
-        return wanted <= set(_marks(pid))
+        return wanted <= set(sweep.environment_of(pid))
 
     if place is None:
         return started
     # First, as it is the cheaper question; and no colony has another's namespace.
     inside = sweep.in_namespace(place.inode)
     return lambda pid: inside(pid) and started(pid)
-
-
-def _marks(pid: int) -> list[bytes]:
-    """A process's environment. One that is just becoming another program has none for a moment,
-    and is looked at again: it is in a storm of forks that a sweep has to see everybody."""
-    for _ in range(_LOOKS):
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                text = file.read()
-            if text or not _is_becoming(pid):
-                return text.split(b"\0")
-        except OSError:
-            return []
-        time.sleep(_LOOK_AGAIN)
-    return []
-
-
-def _is_becoming(pid: int) -> bool:
-    """Whether a process has neither arguments nor a good reason to have none."""
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        if file.read(1):
-            return False
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    return fields[_STATE] not in (b"Z", b"X") and not int(fields[_FLAGS]) & _KERNEL_THREAD
 
 
 def _is_free(port: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from typing import Literal
 
@@ -118,6 +117,11 @@ class ServicePlan(msgspec.Struct, frozen=True):
     pty: bool = False
     runtime: str = ""
 
+    @property
+    def notifies(self) -> bool:
+        """Whether the service is to say of itself how it is."""
+        return "notify" in (self.ready.kind, self.health and self.health.kind)
+
     def __repr__(self) -> str:
         # env may hold secrets, and a repr ends up in logs.
         return f"<ServicePlan {self.colony}/{self.service} {' '.join(self.argv)!r}>"
@@ -171,8 +175,3 @@ class PortTaken(Reason, frozen=True):
             f"port {self.port} is taken by {self.holder}; stop that, or change the service's port "
             "(with network namespaces, which need root, every colony has its own ports)"
         )
-
-
-def compiled(pattern: str) -> re.Pattern[bytes]:
-    """A pattern for the bytes that a service writes. Raises `re.error`."""
-    return re.compile(pattern.encode())

@@ -21,18 +21,14 @@ Three ends are no crash, and the actor stays, without a process of its own:
 
 from __future__ import annotations
 
-import os
 import signal
-from contextlib import suppress
 from typing import Final
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from actors import (
     Actor,
-    ActorDown,
     Call,
     Cast,
     Event,
@@ -41,11 +37,8 @@ from actors import (
     Reason,
     Refused,
     Stop,
-    backend,
     on,
 )
-from colony.config.interpolation import arguments, resolved
-from colony.environment import read_env_files
 from colony.events import (
     ServiceDetached,
     ServiceExited,
@@ -58,13 +51,10 @@ from colony.events import (
     ServiceUnhealthy,
     ServiceWaiting,
 )
-from colony.logs import Logs
 from colony.services.board import Board, WaitUntil, board_name
-from colony.services.channels import Channels, LineWatch
-from colony.services.ending import ask_to_end, lingering
-from colony.services.holder import SERVICE_VARIABLE, Holder, Search, strays_of
+from colony.services.holder import Holder
 from colony.services.life import Happened, Life, Phase
-from colony.services.notify import NotifySocket
+from colony.services.machine import Machine, Running, Site
 from colony.services.plan import (
     PortTaken,
     Probe,
@@ -72,37 +62,12 @@ from colony.services.plan import (
     ServerGone,
     ServicePlan,
     Sick,
-    compiled,
 )
-from colony.services.probes import Prober
-from colony.terminals.service import (
-    ServiceTerminal,
-    ServiceTerminals,
-    TerminalOf,
-    terminals_of_services,
-)
-from netns import ExitStatus, Namespace, NetworkThread, Process, spawn, sweep
-from netns.actors import GetNamespace, NamespaceOwner, namespace_name
+from netns import ExitStatus
 from netns.errors import SpawnError
-from netns.names import COLONY_VARIABLE
-from proxy.actors import DOOR, DoorOwner, Settled
-
-FIRST_PROBE: Final = 0.005
-SLOWEST_PROBE: Final = 0.25
-PROBE_FACTOR: Final = 1.5
-"""Seconds between two looks whether a service is ready: short at first, then longer."""
 
 HEALTH_INTERVAL: Final = 10.0
 """Seconds between two health checks, if nothing else is said."""
-
-DRAIN: Final = 0.5
-"""Seconds that what a dead process left in its pipes may take to be read."""
-
-ROUTED: Final = 2.0
-"""Seconds that a service which listens waits at most for its route at the front door."""
-
-DETACH: Final = 2.0
-"""Seconds that a server which was left behind may take until it listens."""
 
 LINGER: Final = 1.0
 """Seconds after which a stop that is not done yet is remarked upon."""
@@ -167,32 +132,26 @@ class PortActor(Actor):
 
     plan
         What to run.
-    thread
-        The network thread, from which processes are started.
-    logs
-        Who reads its output.
+    machine
+        What to run it on.
 
     `start` returns once the process runs, or at once if the service has to wait for others. It
     fails with `SpawnError` if the command cannot be executed, and with the reason `PortTaken` if
     another process of the host has its port in its first life.
     """
 
-    def __init__(self, plan: ServicePlan, thread: NetworkThread, logs: Logs) -> None:
+    site: Site
+
+    def __init__(self, plan: ServicePlan, machine: Machine) -> None:
         self.plan = plan
-        self.thread = thread
-        self.logs = logs
+        self.machine = machine
         self.life = Life(plan.service, waits=bool(plan.after))
-        self.place: Namespace | None = None
-        self.process: Process | None = None
-        self.channels: Channels | None = None
-        self.notify: NotifySocket | None = None
+        self.process: Running | None = None
         self.status: ExitStatus | None = None
         self.server: int | None = None
-        self.env: dict[str, str] = {}
         self.ended = anyio.Event()
         self.began = 0.0
         self.ready = False
-        self.alive_at = 0.0
         self.swept = True
         self.watchers: list[OwnedTask] = []
 
@@ -215,11 +174,7 @@ class PortActor(Actor):
 
     async def start(self) -> Ignore | None:
         plan = self.plan
-        if plan.isolated:
-            owner = self.ctx.system.named(namespace_name(plan.colony), NamespaceOwner)
-            self.place = await owner.call(GetNamespace())
-        self.search = Search(self.thread, self.place)
-        self.strays = strays_of(plan.instance, plan.colony, plan.service, self.place)
+        self.site = await self.machine.site(plan, self.ctx.system)
         if plan.after:
             self._publish(ServiceWaiting, waits_for=tuple(str(wait) for wait in plan.after))
             self.ctx.run(self._wait)
@@ -264,84 +219,24 @@ class PortActor(Actor):
         return None
 
     async def _taken(self) -> PortTaken | None:
-        """Whether somebody else has the port. A stray of an earlier life of ours has it no more."""
+        """Whether somebody else has the port."""
         plan = self.plan
         if plan.port is None:
             return None
-        holder = await self.search.holder(plan.port)
-        if holder is not None and self._is_ours(holder):
-            await sweep.kill_all(self.strays)
-            holder = await self.search.holder(plan.port)
+        holder = await self.site.taken()
         return None if holder is None else PortTaken(plan.port, str(holder), plan.isolated)
-
-    def _is_ours(self, holder: Holder) -> bool:
-        return (holder.colony, holder.service) == (self.plan.colony, self.plan.service)
 
     async def _spawn(self) -> None:
         """Starts the process, and the task that holds it."""
-        plan = self.plan
-        self.began = self.alive_at = self.ctx.now
-        await self._prepare_environment()
-        channels = self.channels = Channels(pty=plan.pty, shown=await self._shown())
-        theirs = channels.theirs
-        try:
-            self.process = await spawn(
-                self.thread,
-                arguments(plan.argv, self.env),
-                namespace=self.place,
-                instance=plan.instance,
-                cwd=plan.cwd,
-                env=self.env,
-                stdin=theirs.get("stdin"),
-                stdout=theirs.get("stdout"),
-                stderr=theirs.get("stderr"),
-                session=plan.pty,
-                controlling_tty=channels.terminal,
-            )
-        except BaseException:
-            self._close()
-            raise
+        self.began = self.ctx.now
+        ref = self.ctx.ref
+        self.process = await self.site.spawn(lambda: ref.tell(BecameReady()))
         self.swept = False
         self.ctx.run(self._hold, self.process)
-        channels.attach(self.logs, plan.colony, plan.service, self._line_watch())
-        channels.started()
         pid, life = self.process.pid, self.ctx.incarnation
         self._publish(ServiceStarted, pid=pid, incarnation=life)
 
-    async def _prepare_environment(self) -> None:
-        plan = self.plan
-        self.env = dict(plan.env)
-        if plan.env_files:
-            self.env |= await anyio.to_thread.run_sync(read_env_files, plan.env_files)
-        # Whatever the file says, these two stay: it is by them that strays are found.
-        self.env |= resolved(plan.env_over, self.env)
-        self.env |= {COLONY_VARIABLE: plan.colony, SERVICE_VARIABLE: plan.service}
-        if "notify" in (plan.ready.kind, plan.health and plan.health.kind):
-            self.notify = NotifySocket(plan.runtime)
-            self.env["NOTIFY_SOCKET"] = self.notify.path
-
-    async def _shown(self) -> ServiceTerminal | None:
-        """Where its terminal is shown, if it has one."""
-        if not self.plan.pty:
-            return None
-        with suppress(LookupError):
-            name = terminals_of_services(self.plan.colony)
-            keeper = self.ctx.system.named(name, ServiceTerminals)
-            return await keeper.call(TerminalOf(self.plan.service))
-        return None
-
-    def _line_watch(self) -> LineWatch | None:
-        if self.plan.ready.kind != "log":
-            return None
-        soon, ref = backend.current().call_soon_threadsafe, self.ctx.ref
-
-        def found() -> None:
-            with suppress(RuntimeError):  # the loop is gone
-                soon(lambda: ref.tell(BecameReady()))
-
-        return LineWatch(compiled(self.plan.ready.pattern), found)
-
-    async def _hold(self, process: Process) -> None:
+    async def _hold(self, process: Running) -> None:
         """Waits for the process, and sees to it that nothing of it is left, whoever ends first."""
         try:
             self.status = await process.wait()
@@ -355,22 +250,15 @@ class PortActor(Actor):
             if not self.swept:
                 with anyio.CancelScope(shield=True):
                     await self._sweep()
-            self._close()
-
-    def _close(self) -> None:
-        if self.channels is not None:
-            self.channels.close(self.logs)
-        if self.notify is not None:
-            self.notify.close()
+            self.site.close()
 
     # -- whether it is well --------------------------------------------------------------------
 
     def _watch(self) -> None:
         """Finds out when it is ready, by whatever it is asked."""
         probe = self.plan.ready
-        self.prober = Prober(self.plan, self.thread, self.place, self.env)
-        if self.notify is not None:
-            self.watchers.append(self.ctx.run(self._listen, self.notify))
+        if self.plan.notifies:
+            self.watchers.append(self.ctx.run(self._listen))
         if probe.kind == "none":
             self._became_ready(BecameReady())
             return
@@ -381,24 +269,18 @@ class PortActor(Actor):
             self.ctx.send_after(probe.deadline, BecameSick(Happened.NEVER_READY, text))
 
     async def _probe(self, probe: Probe) -> None:
-        pause = probe.interval or FIRST_PROBE
-        while await self.prober.attempt(probe):
-            await anyio.sleep(pause)
-            if probe.interval is None:
-                pause = min(pause * PROBE_FACTOR, SLOWEST_PROBE)
+        await self.site.until_ready(probe)
         await self._announce()
 
     async def _announce(self) -> None:
         """Says that it is ready: once the front door leads to it, so that its URL works by then."""
         if self.plan.port is not None:
-            with suppress(ActorDown), anyio.move_on_after(ROUTED):
-                await self.ctx.system.named(DOOR, DoorOwner).call(Settled())
+            await self.site.routed()
         self.ctx.ref.tell(BecameReady())
 
-    async def _listen(self, notify: NotifySocket) -> None:
+    async def _listen(self) -> None:
         while True:
-            told = await notify.receive()
-            self.alive_at = self.ctx.now
+            told = await self.site.told()
             if told.get("READY") == "1":
                 await self._announce()
 
@@ -422,12 +304,7 @@ class PortActor(Actor):
         interval = probe.interval or HEALTH_INTERVAL
         failures = 0
         while True:
-            await anyio.sleep(interval)
-            if probe.kind == "notify":
-                silent = self.ctx.now - self.alive_at
-                reason = f"no sign of life for {silent:.3g} s" if silent > interval else ""
-            else:
-                reason = await self.prober.attempt(probe)
+            reason = await self.site.check(probe, interval)
             failures = failures + 1 if reason else 0
             if not reason:
                 continue
@@ -491,19 +368,10 @@ class PortActor(Actor):
 
     async def _left_server(self) -> bool:
         """Whether the process, which has ended in good order, left a server on its port behind."""
-        port, until = self.plan.port, self.ctx.now + DETACH
-        if port is None:
-            return False
-        while True:
-            holder = await self.search.holder(port)
-            if holder is not None:
-                if not self._is_ours(holder):
-                    return False
-                self._detach(holder)
-                return True
-            if self.ctx.now > until or not await lingering(self.strays):
-                return False
-            await anyio.sleep(FIRST_PROBE)
+        holder = await self.site.left_server()
+        if holder is not None:
+            self._detach(holder)
+        return holder is not None
 
     def _detach(self, holder: Holder) -> None:
         self.life.take(Happened.LEFT_SERVER)
@@ -513,12 +381,7 @@ class PortActor(Actor):
 
     async def _watch_server(self, pid: int) -> None:
         """Waits until nobody of ours listens any more: a server may hand over to another."""
-        while True:
-            await ended(pid)
-            assert self.plan.port is not None
-            holder = await self.search.holder(self.plan.port)
-            if holder is None or not self._is_ours(holder):
-                break
+        while (holder := await self.site.successor(pid)) is not None:
             self.server = pid = holder.pid
         self.ctx.ref.tell(ServerEnded(pid))
 
@@ -560,45 +423,20 @@ class PortActor(Actor):
         """Asks the process and its strays to end, waits, kills; whether it took the kill, and how
         many strays there were."""
         grace = self.plan.stop.grace
-        remark = self.ctx.run(self._remark, grace) if grace > LINGER else None
-        with anyio.move_on_after(grace) as waiting:
-            await self._ask_to_end()
-            await self._all_ended()
-        if remark is not None:
-            remark.cancel()
+        self._stop_watching()
+        lingers = self.ctx.system.timers.after(LINGER, lambda: self._remark(grace - LINGER))
+        try:
+            with anyio.move_on_after(grace) as waiting:
+                await self.site.ask_to_end(self._pid or 0)
+                await self.ended.wait()
+                await self.site.strays_ended()
+        finally:
+            lingers.cancel()
         return waiting.cancelled_caught, await self._clear_up()
 
-    async def _remark(self, grace: float) -> None:
-        await anyio.sleep(LINGER)
-        self._publish(ServiceLingers, pid=self._pid or 0, seconds=grace - LINGER)
-
-    async def _ask_to_end(self) -> None:
-        stop, process = self.plan.stop, self.process
-        assert process is not None
-        self._stop_watching()
-        if not stop.command:
-            await ask_to_end(process, self.strays, stop.signal)
-            return
-        with suppress(SpawnError):
-            command = await spawn(
-                self.thread,
-                stop.command,
-                namespace=self.place,
-                instance=self.plan.instance,
-                cwd=self.plan.cwd,
-                env={**self.env, "COLONY_PID": str(self._pid or 0)},
-            )
-            async with command:
-                await command.wait()
-
-    async def _all_ended(self) -> None:
-        """Waits for the process, and then for those that it has started: a shell that is told to
-        end does so at once, and leaves its server no time."""
-        await self.ended.wait()
-        pause = FIRST_PROBE
-        while await lingering(self.strays):
-            await anyio.sleep(pause)
-            pause = min(pause * PROBE_FACTOR, SLOWEST_PROBE)
+    def _remark(self, left: float) -> None:
+        if left > 0:
+            self._publish(ServiceLingers, pid=self._pid or 0, seconds=left)
 
     async def _clear_up(self) -> int:
         """Kills what is left of the process, and reads what it has left to read; how many of its
@@ -609,22 +447,14 @@ class PortActor(Actor):
         process.signal_group(signal.SIGKILL)
         strays = await self._sweep()
         await self.ended.wait()
-        if self.channels is not None:
-            with anyio.move_on_after(DRAIN):
-                await self.channels.drained()
+        await self.site.drained()
         self.server = None
         return strays
 
     async def _sweep(self) -> int:
-        """Kills the strays; how many there were.
-
-        Mostly there are none, and one look tells so. The sweep proper, which outruns whoever does
-        nothing but fork, would put off each restart by some milliseconds.
-        """
-        killed = await sweep.kill_all(self.strays) if await lingering(self.strays) else []
+        strays = await self.site.sweep()
         self.swept = True
-        pid = None if self.process is None else self.process.pid
-        return sum(each.pid != pid for each in killed)
+        return strays
 
     # -- what is asked -------------------------------------------------------------------------
 
@@ -635,8 +465,7 @@ class PortActor(Actor):
     @on(SendSignal)
     def _send_signal(self, msg: SendSignal) -> None:
         if self.server is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self.server, msg.signal)
+            self.site.signal_server(self.server, msg.signal)
             return
         process = self._running()
         process.signal_group(msg.signal) if msg.group else process.signal(msg.signal)
@@ -644,26 +473,13 @@ class PortActor(Actor):
     @on(WriteInput)
     def _write_input(self, msg: WriteInput) -> int:
         self._running()
-        assert self.channels is not None
         try:
-            return self.channels.write(msg.data)
+            return self.site.write(msg.data)
         except OSError as error:
             why = error.strerror
             raise Refused(f"{self.plan.service} does not read its input: {why}") from None
 
-    def _running(self) -> Process:
+    def _running(self) -> Running:
         if self.process is None or not self.life.running:
             raise Refused(f"{self.plan.service} has no process: it is {self.life.phase.value}")
         return self.process
-
-
-async def ended(pid: int) -> None:
-    """Waits until a process that is no child of ours has ended."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        await anyio.wait_readable(pidfd)
-    finally:
-        os.close(pidfd)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+from collections.abc import Iterator
 from typing import Final
 
 import anyio
@@ -17,9 +18,23 @@ from colony.services.plan import Probe, ServicePlan
 from netns import Namespace, NetworkThread, spawn
 from netns.errors import SpawnError
 
+FIRST_PROBE: Final = 0.005
+SLOWEST_PROBE: Final = 0.25
+PROBE_FACTOR: Final = 1.5
+"""Seconds between two looks whether a service is ready: short at first, then longer."""
+
 _HEAD: Final = 4096  # bytes of an answer in which its status line must end
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+
+def pauses(probe: Probe) -> Iterator[float]:
+    """Seconds between one look whether a service is ready and the next, without end."""
+    pause = probe.interval or FIRST_PROBE
+    while True:
+        yield pause
+        if probe.interval is None:
+            pause = min(pause * PROBE_FACTOR, SLOWEST_PROBE)
 
 
 class Prober:

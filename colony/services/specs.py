@@ -12,17 +12,20 @@ from colony.config import BackoffRule, Config, Health, Ready, Service
 from colony.config.order import in_order
 from colony.config.schema import as_argv
 from colony.environment import service_environment
-from colony.logs import Logs
 from colony.services.board import Board, board_name
 from colony.services.control import Control, control_name
+from colony.services.machine import Machine
 from colony.services.plan import Probe, ServicePlan, StopPlan, Wait
 from colony.services.port_actor import PortActor
 from colony.services.status import ServiceStatus
 from colony.terminals.service import ServiceTerminals, terminals_of_services
-from netns import NetworkThread
 
 SERVICES: Final = "services"
 """The id of the services' supervisor among a colony's children."""
+
+COLONY_LIMIT: Final = (3, 60.0)
+"""Restarts within a colony, its services aside (theirs is colony.toml's), within how many seconds,
+before it gives up."""
 
 STOP_MARGIN: Final = 5.0
 """Seconds over its own grace that a port actor has before it is killed itself."""
@@ -35,15 +38,17 @@ class Where(msgspec.Struct, frozen=True):
         Whose they are, and the instance's own directory.
     isolated
         Whether the colony has a namespace.
-    thread, logs
-        From where processes are started, and who reads what they write.
+    machine
+        What they run on: this host, or one that is only played (`colony.lab`).
+    seed
+        Makes the jitter of their backoffs the same in every run. Default None.
     """
 
     instance: str
     runtime: str
     isolated: bool
-    thread: NetworkThread
-    logs: Logs
+    machine: Machine
+    seed: int | None = None
 
 
 class FirstAtOnce(Backoff, frozen=True):
@@ -75,12 +80,27 @@ def colony_children(
     return [
         board.options(id="board", name=board_name(config.name)),
         screens.options(id="screens", name=terminals_of_services(config.name)),
-        services_supervisor(config, specs),
+        services_supervisor(config, specs, where.seed),
         control.options(id="control", name=control_name(config.name)),
     ]
 
 
-def services_supervisor(config: Config, specs: list[ChildSpec[PortActor]]) -> ChildSpec[Supervisor]:
+def colony_supervisor(name: str, children: list[ChildSpec[Any]]) -> ChildSpec[Supervisor]:
+    """The supervisor of a colony, which ends when its services' supervisor gives up."""
+    intensity, period = COLONY_LIMIT
+    colony = Supervisor.spec(
+        children,
+        strategy="rest_for_one",
+        intensity=intensity,
+        period=period,
+        auto_shutdown="any_significant",
+    )
+    return colony.options(id=name, restart="temporary")
+
+
+def services_supervisor(
+    config: Config, specs: list[ChildSpec[PortActor]], seed: int | None = None
+) -> ChildSpec[Supervisor]:
     """The supervisor of a colony's services."""
     rules = config.supervision
     services = Supervisor.spec(
@@ -90,6 +110,7 @@ def services_supervisor(config: Config, specs: list[ChildSpec[PortActor]]) -> Ch
         period=rules.period,
         auto_shutdown="any_significant" if any(spec.significant for spec in specs) else "never",
         keep_stopped=True,
+        seed=seed,
     )
     return services.options(id=SERVICES, restart="transient", significant=True)
 
@@ -102,7 +123,7 @@ def service_specs(
     services = [config.services[name] for name in order]
     return [
         PortActor.spec(
-            service_plan(config, service, where, urls, system_env), where.thread, where.logs
+            service_plan(config, service, where, urls, system_env), where.machine
         ).options(
             id=service.name,
             restart=service.restart,

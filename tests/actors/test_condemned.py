@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from actors import System, condemned, events
+from actors import Killed, Normal, System, condemned, events
 from actors.testing import settle
 from tests.actors.helpers import Act, Puppet, recorded
 
@@ -92,3 +92,43 @@ async def test_a_handler_that_swallows_its_cancellation_again_and_again(
         system.kill(ref)
         await ref.stopped()
         assert "in swallows\n" in seen[0].stack
+
+
+@pytest.mark.parametrize("seconds", [5.0, 0.5])
+async def test_a_stopping_that_goes_on_after_its_deadline(seconds: float) -> None:
+    """Reported as a kill is, from a second on, and killed from then on."""
+
+    async def deaf(_actor: Any) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(2.0 + seconds)
+
+    async with System() as system:
+        ref = await system.start(Puppet.spec(ending=deaf).options(shutdown=2.0))
+        with recorded(system, events.KillIgnored) as seen:
+            ref.tell(Act(lambda actor: actor.ctx.stop()))
+            reason = await ref.stopped()
+        assert system.now() == 2.0 + seconds
+        found = [event for event in seen if isinstance(event, events.KillIgnored)]
+        if seconds < 1:
+            assert (found, reason) == ([], Normal())
+            return
+        assert [event.seconds for event in found] == [1.0, 2.0, 4.0]
+        assert (found[0].actor, found[0].message) == ("puppet", None)
+        assert "in deaf\n" in found[0].stack
+        assert reason == Killed()
+        await anyio.sleep(60)
+        assert len(system.condemned) == 0
+
+
+async def test_a_stopping_that_swallows_its_cancellation_is_killed() -> None:
+    async def swallows(_actor: Any) -> None:
+        for _ in range(3):
+            with suppress(BaseException):
+                await anyio.sleep_forever()
+        await anyio.sleep_forever()
+
+    async with System() as system:
+        ref = await system.start(Puppet.spec(ending=swallows).options(shutdown=2.0))
+        ref.tell(Act(lambda actor: actor.ctx.stop()))
+        assert await ref.stopped() == Normal()
+        assert system.now() == 2.0

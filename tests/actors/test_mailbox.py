@@ -169,3 +169,22 @@ def test_a_policy_is_one_of_three() -> None:
     )
     with pytest.raises(InvalidSpec, match="mailbox must be a Mailbox or None, got: 5"):
         Puppet.spec().options(mailbox=number)
+
+
+@KINDS
+async def test_to_drop_the_oldest_is_to_drop_a_message_of_a_user(kind: Any) -> None:
+    """Neither what the kernel keeps there to call `started`, nor what was taken back."""
+    log: list[Any] = []
+    async with System() as system:
+        spec = kind.spec(log, continuing=lambda actor: actor.log.append("started"))
+        box = Mailbox(1, policy="drop_oldest")
+        with recorded(system, events.DeadLetter) as seen:
+            ref = await system.start(spec.options(mailbox=box))
+            for n in range(3):
+                ref.tell(Note(n))
+            await settle()
+        assert log == ["started", 2]
+        assert [letter.message for letter in seen if isinstance(letter, events.DeadLetter)] == [
+            Note(0),
+            Note(1),
+        ]

@@ -13,11 +13,13 @@ from actors import (
     ActorDown,
     Call,
     CallTimeout,
+    Deadlock,
     Mailbox,
     MailboxFull,
     Ref,
     Refused,
     Request,
+    Requests,
     Stop,
     System,
     Unhandled,
@@ -265,3 +267,125 @@ async def test_a_deferred_answer_and_none_because_of_a_death() -> None:
         [found] = [one async for one in rq]
         with pytest.raises(ActorDown, match="silent is down: killed"):
             found.result()
+
+
+# -- deadlocks of collections ----------------------------------------------------------------------
+
+
+async def actors_named(system: System, names: str) -> list[Ref[Any]]:
+    return [await system.start(Puppet.spec().options(id=name)) for name in names]
+
+
+def collects(*asked: tuple[Ref[Any], Any]) -> Any:
+    """A handler that collects the outcomes of all these calls."""
+
+    async def work(_actor: Puppet) -> list[Any]:
+        async with requests() as rq:
+            for ref, message in asked:
+                rq.send(ref, message, label=ref.path)
+            return [(one.label, _outcome(one)) async for one in rq]
+
+    return Do(work)
+
+
+async def test_a_collection_that_only_its_own_actor_could_answer() -> None:
+    async with System() as system:
+        a, b = await actors_named(system, "ab")
+        with pytest.raises(ActorDown) as down:
+            await a.call(collects((a, Do(lambda _: 1)), (b, Do(lambda _: 2))))
+        assert str(down.value.reason) == "Deadlock: this call can never be answered: a → a"
+
+
+async def test_whoever_closes_a_cycle_over_a_collection_hears_of_it() -> None:
+    """b is all that a waits for, so its call to a is refused; and a gets its answer."""
+    async with System() as system:
+        a, b = await actors_named(system, "ab")
+
+        async def asks_back(_actor: Puppet) -> str:
+            try:
+                await a.call(Do(lambda _: 1))
+            except Deadlock as deadlock:
+                return str(deadlock)
+            return "answered"
+
+        assert await a.call(collects((b, Do(asks_back)))) == [
+            ("b", "this call can never be answered: b → a → b")
+        ]
+
+
+async def test_a_cycle_that_another_answer_may_open_is_none() -> None:
+    """c may answer, and a may then leave its handler: b's call waits for that, and is served."""
+    async with System() as system:
+        a, b, c = await actors_named(system, "abc")
+
+        async def asks_back(_actor: Puppet) -> Any:
+            return await a.call(Do(lambda _: "served"))
+
+        async def takes_the_first(_actor: Puppet) -> Any:
+            rq = Requests()
+            late = rq.send(b, Do(asks_back))
+            rq.send(c, Do(sleeps(1, "c")))
+            first = await anext(rq)
+            return first.result(), late
+
+        word, late = await a.call(Do(takes_the_first))
+        assert word == "c"
+        assert await late == "served"
+
+
+async def test_all_that_a_collection_waits_for_may_lead_back_in_different_ways() -> None:
+    """a waits for b or c; b waits for a, which may be; then c asks a, which can never be."""
+    async with System() as system:
+        a, b, c = await actors_named(system, "abc")
+
+        async def asks(_actor: Puppet) -> Any:
+            return await a.call(Do(lambda _: 1))
+
+        async def asks_later(_actor: Puppet) -> str:
+            await anyio.sleep(1)
+            try:
+                return str(await a.call(Do(lambda _: 1)))
+            except Deadlock as deadlock:
+                return str(deadlock)
+
+        async def takes_the_first(_actor: Puppet) -> Any:
+            rq = Requests()
+            rq.send(b, Do(asks))
+            rq.send(c, Do(asks_later))
+            first = await anext(rq)
+            return first.path, first.result()
+
+        found = await a.call(Do(takes_the_first))
+        assert found == ("c", "this call can never be answered: c → a → c")
+
+
+async def test_the_tree_says_for_whom_a_collection_waits() -> None:
+    async with System() as system:
+        a, b, c = await actors_named(system, "abc")
+        request = a.request(collects((b, Do(sleeps(1))), (c, Do(sleeps(2)))))
+        await settle()
+        assert [node.waits_for for node in system.tree()] == [("b", "c"), (), ()]
+        await anyio.sleep(1.5)
+        assert [node.waits_for for node in system.tree()] == [("c",), (), ()]
+        await request
+
+
+async def test_a_deferred_answer_keeps_a_collection_from_a_deadlock() -> None:
+    async with System() as system:
+        a, b = await actors_named(system, "ab")
+        held: list[Any] = []
+
+        def defers(actor: Puppet) -> Any:
+            held.append(actor.ctx.defer())
+            return held[0]
+
+        async def asks(_actor: Puppet) -> Any:
+            return await a.call(Do(lambda _: "after"))
+
+        first = a.request(collects((b, Do(defers))))
+        await settle()
+        second = b.request(Do(asks))
+        await settle()
+        held.pop().send("held")
+        assert await first == [("b", "held")]
+        assert await second == "after"

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
+import anyio
 import pytest
 
 from actors import (
     Abnormal,
     Actor,
+    Backoff,
     Cast,
     Killed,
     Normal,
     Reason,
     Ref,
     Registry,
+    RestartChild,
     Shutdown,
     Supervisor,
     System,
+    TerminateChild,
     on,
 )
 from actors.testing import settle
-from tests.actors.supervised import Log, child, ref_of, status, top_of
+from tests.actors.supervised import Log, child, die, ref_of, status, top_of
 
 
 class Send(Cast["Stranger"], frozen=True):
@@ -137,3 +142,21 @@ async def test_killed_is_what_the_supervisor_of_a_killed_supervisor_sees() -> No
         system.kill(ref)
         assert await ref.stopped() == Killed()
         assert await status(top) == {}
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["for its backoff", "for an operator"])
+async def test_a_place_that_nobody_refers_to_counts_its_lives_on(waits: bool) -> None:
+    backoff = Backoff(min=10.0, jitter=0.0) if waits else None
+    async with System() as system:
+        top = await system.start(top_of(child("a", backoff=backoff)))
+        if waits:
+            await die(top, "a")
+        else:
+            await top.call(TerminateChild("a"))
+        await anyio.sleep(5)
+        gc.collect()
+        if waits:
+            await anyio.sleep(6)
+        else:
+            await top.call(RestartChild("a"))
+        assert (await ref_of(top, "a")).incarnation == 2

@@ -164,8 +164,7 @@ def test_files_of_variables_are_absolute_once_loaded(tmp_path: Path) -> None:
         ),
         (
             'ready = { log = "(" }',
-            "`log` in [services.web.ready] must be a regular expression: missing ), unterminated "
-            'subpattern at position 0: got "("',
+            '`log` in [services.web.ready] must be a regular expression: missing ): (: got "("',
             "",
         ),
         (

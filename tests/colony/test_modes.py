@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from colony.modes import Impossible, Machine, Modes, Wishes, choose
 
 FULL = Machine(why_not="", caddy=True, dnsmasq=True)
 BARE = Machine(why_not="user 1 lacks rights; be root", caddy=False, dnsmasq=False)
-INSIDE = Machine(why_not="", caddy=True, dnsmasq=True, rootless=True)
+INSIDE = Machine(why_not="", caddy=True, dnsmasq=True, rootless=True, ways_out=("slirp4netns",))
+NO_TUN = msgspec.structs.replace(INSIDE, tun=False)
+NO_SLIRP = msgspec.structs.replace(INSIDE, ways_out=())
+NO_WAY = 'colonies have no way out, but by egress = "proxy": {}; the ways in are all there'
+UNOPENED = NO_WAY.format("this user may not open /dev/net/tun (as root: chmod 666 /dev/net/tun)")
+UNINSTALLED = NO_WAY.format("slirp4netns is not installed (apt-get install slirp4netns)")
+OUT = ("slirp4netns",)
 SHUT = Machine(
     why_not="user 1 lacks rights; be root",
     caddy=False,
@@ -32,8 +39,14 @@ NOTE = (
         (Wishes(proxy="embedded"), FULL, Modes("namespace", "embedded", "dnsmasq")),
         (Wishes(dns="embedded"), FULL, Modes("namespace", "caddy", "embedded")),
         (Wishes(dns="none"), FULL, Modes("namespace", "caddy", "none")),
-        (Wishes(), INSIDE, Modes("rootless", "embedded", "dnsmasq")),
-        (Wishes(network="rootless"), INSIDE, Modes("rootless", "embedded", "dnsmasq")),
+        (Wishes(), INSIDE, Modes("rootless", "embedded", "dnsmasq", ways_out=OUT)),
+        (
+            Wishes(network="rootless", proxy="caddy"),
+            INSIDE,
+            Modes("rootless", "caddy", "dnsmasq", ways_out=OUT),
+        ),
+        (Wishes(), NO_TUN, Modes("rootless", "embedded", "dnsmasq", (UNOPENED,))),
+        (Wishes(), NO_SLIRP, Modes("rootless", "embedded", "dnsmasq", (UNINSTALLED,))),
         (Wishes(network="host"), INSIDE, Modes("host", "caddy", "dnsmasq")),
         (
             Wishes(),
@@ -54,7 +67,6 @@ def test_choice(wishes: Wishes, machine: Machine, modes: Modes) -> None:
         (Wishes(network="namespace"), INSIDE, "--network namespace: this process has entered"),
         (Wishes(network="rootless"), SHUT, "--network rootless: forbidden; allow it"),
         (Wishes(proxy="caddy"), BARE, "--proxy caddy: there is no caddy on this machine"),
-        (Wishes(proxy="caddy"), INSIDE, "rootless, Caddy cannot reach the colonies' networks"),
         (Wishes(dns="dnsmasq"), BARE, "--dns dnsmasq: there is no dnsmasq on this machine"),
     ],
 )

@@ -12,7 +12,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -28,6 +30,7 @@ from tests.end_to_end.colonies import (
     host,
     root_only,
 )
+from tests.end_to_end.colonies import page as page_service
 
 pytestmark = [
     root_only,
@@ -80,12 +83,29 @@ def test_a_vite_page_and_its_api(shop: Shop, installed: Path, door: tuple[str, .
         direct = get(run.http_port, host(colony, 8000, suffix), "/api/hello")
         assert json.loads(direct.text) == expected
 
-    assert asyncio.run(first_message(run.http_port, host(colony, 5173))) == {"type": "connected"}
+    def another_colony_starts() -> None:
+        other = shop.run(shop.colony({"web": page_service("other")}))
+        other.ready()
+
+    said = asyncio.run(
+        hot_reload(run.http_port, host(colony, 5173), installed / "main.js", another_colony_starts)
+    )
+    assert said[0] == {"type": "connected"}
+    assert said[1]["type"] in ("update", "full-reload")
+    for other in shop.runs[1:]:
+        assert other.stop() == 130
     assert run.stop() == 130
 
 
-async def first_message(port: int, at: str) -> object:
-    """What Vite says first on the WebSocket by which it reloads the page."""
+def change(file: Path) -> None:
+    file.write_text(file.read_text() + "\n// changed\n")
+
+
+async def hot_reload(
+    port: int, at: str, file: Path, meanwhile: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """What Vite says on the WebSocket by which it reloads the page: at first, and when a file was
+    changed, after another colony has come to the same front door."""
     timeout = aiohttp.ClientTimeout(total=PATIENCE)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         async with session.get(f"http://127.0.0.1:{port}/@vite/client", headers={"Host": at}) as r:
@@ -96,4 +116,10 @@ async def first_message(port: int, at: str) -> object:
             protocols=["vite-hmr"],
         ) as ws:
             assert ws.protocol == "vite-hmr"
-            return await ws.receive_json()
+            said = [await ws.receive_json()]
+            await asyncio.to_thread(meanwhile)
+            await asyncio.sleep(2.0)  # longer than a Caddy that reloads needs to cut it
+            await asyncio.to_thread(change, file)
+            while (message := await ws.receive_json())["type"] == "ping":
+                pass
+            return [*said, message]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -150,7 +151,11 @@ def test_the_same_colony_again_is_followed_and_left_running(shop: Shop) -> None:
 
 def test_a_thousand_clients_follow_one_colonys_logs(shop: Shop) -> None:
     script = "sleep 1; i=0; while :; do i=$((i+1)); echo line $i; sleep 0.2; done"
-    one = shop.run(shop.colony({"talk": {"command": script}}))
+    few = (
+        "prlimit",
+        "--nofile=256:4096",
+    )  # as a shell gives it that has 256 files and may have more
+    one = shop.run(shop.colony({"talk": {"command": script}}), prefix=few)
     one.expect(r"^✓ talk +pid")
     name, asks = one.colonies[0].name, client(shop)
     path, query = path_of("colonies", name, "logs"), {"follow": True, "tail": 0}
@@ -163,6 +168,20 @@ def test_a_thousand_clients_follow_one_colonys_logs(shop: Shop) -> None:
         for stream in streams:
             stream.close()
     eventually(lambda: asks.get("/api/health")["subscribers"] == 0)
+    assert one.stop() == 130
+
+
+def test_services_and_commands_have_the_limit_of_open_files_that_the_shell_gave(shop: Shop) -> None:
+    says = {"command": "ulimit -Sn; ulimit -Hn; exec sleep 1000"}
+    one = shop.run(shop.colony({"says": says}), prefix=("prlimit", "--nofile=256:4096"))
+    one.expect(r"^says \| 256$")
+    one.expect(r"^says \| 4096$")
+    done = client(shop).post(
+        path_of("colonies", one.colonies[0].name, "exec"), {"argv": ["sh", "-c", "ulimit -Sn"]}
+    )
+    assert done["stdout"] == "256\n"
+    limits = Path(f"/proc/{one.pid}/limits").read_text()
+    assert re.search(r"^Max open files +4096 +4096 ", limits, re.MULTILINE)
     assert one.stop() == 130
 
 

@@ -80,8 +80,8 @@ async def test_networks_rules_and_ping(shop: Shop) -> None:
         two = await start(shop, host, "two", network=network)
         alone = await start(shop, host, "alone")
         listed = (await colony(shop, "net", "list")).lines
-        assert sorted(line.split()[:2] for line in listed[1:]) == sorted(
-            [["-", "1"], [network, "2"]]
+        assert sorted(line.split()[:3] for line in listed[1:]) == sorted(
+            [["-", "-", "1"], [network, "-", "2"]]
         )
         shown = json.loads((await colony(shop, "net", "inspect", network, "--json")).out)
         assert {each["colony"]: each["reaches"] for each in shown["members"]} == {
@@ -103,3 +103,56 @@ async def test_networks_rules_and_ping(shop: Shop) -> None:
         assert f"{one.name} does not reach {alone.name}" in no.err
         unknown = await colony(shop, "net", "inspect", "nonet")
         assert unknown.status != 0
+
+
+async def test_a_network_with_a_subnet_of_its_own(shop: Shop) -> None:
+    name, subnet = shop.name(), "10.213.77.0/24"
+    async with serving(shop) as host:
+        made = await colony(shop, "net", "create", name, "--subnet", subnet)
+        assert made.out == f"network {name} has {subnet}\n"
+        again = await colony(shop, "net", "create", name)
+        assert again.status != 0
+        assert f"network {name} is there already, with {subnet}" in again.err
+        for bad, why in {
+            "10.213.0.0/16": f"overlaps {subnet}, the addresses of network {name}",
+            "10.200.4.0/24": "overlaps 10.200.0.0/16, the addresses of colonies in no such network",
+            "8.8.8.0/24": "a subnet is of private addresses",
+            "10.1.2.3/24": "has host bits set",
+            "10.1.2.0/31": "a subnet is a /12 to a /29",
+        }.items():
+            ran = await colony(shop, "net", "create", "other", "--subnet", bad)
+            assert ran.status != 0
+            assert why in ran.err, ran.err
+        one = await start(shop, host, "one", network=name)
+        two = await start(shop, host, "two", network=name, ip="10.213.77.9")
+        assert host.colonies[one.name].address == "10.213.77.2"
+        assert host.colonies[two.name].address == "10.213.77.9"
+        ping = await colony(shop, "net", "ping", one.name, two.name)
+        assert ": ok (" in ping.out
+        shown = json.loads((await colony(shop, "net", "list", "--json")).out)
+        assert [(each["name"], each["subnet"], len(each["members"])) for each in shown] == [
+            (name, subnet, 2)
+        ]
+        assert (await colony(shop, "net", "inspect", name)).lines[0] == f"subnet {subnet}"
+        busy = await colony(shop, "net", "remove", name)
+        assert busy.status != 0
+        used = ", ".join(sorted((one.name, two.name)))
+        assert f"network {name} is in use by colonies {used}; stop them first" in busy.err
+        await host.remove(one.name)
+        await host.remove(two.name)
+        automatic = await colony(shop, "net", "create", "auto")
+        assert re.fullmatch(r"network auto has 10\.199\.\d+\.0/24\n", automatic.out)
+        assert (await colony(shop, "net", "remove", "auto")).status == 0
+    # It outlasts the instance.
+    async with serving(shop) as host:
+        assert (await colony(shop, "net", "list")).lines[1].split() == [name, subnet, "0"]
+        three = await start(shop, host, "three", network=name)
+        assert host.colonies[three.name].address == "10.213.77.3"  # .2 is kept for `one`
+        await host.remove(three.name)
+        assert (await colony(shop, "net", "remove", name)).status == 0
+        gone = await colony(shop, "net", "remove", name)
+        assert gone.status != 0
+        assert f"there is no network '{name}'" in gone.err
+        assert (await colony(shop, "net", "list")).out == (
+            "no colonies run, and no network was created\n"
+        )

@@ -1,13 +1,23 @@
-"""Whatever address a service listens on, every way in leads to it: four kinds of listener, and the
-ways in through both doors, `localhost:PORT` over IPv4 and IPv6, and a command inside.
-(By a neighbour: see `test_network_neighbours`.)"""
+"""Whatever address a service listens on, every way in leads to it.
+
+    listeners   0.0.0.0, 127.0.0.1, ::, ::1
+    ways in     the front door (Caddy and the embedded one), `localhost:PORT` of the host over IPv4
+                and IPv6, a command inside, a neighbour by name
+    what goes   requests, WebSockets, server-sent events; UDP by the ways that it has
+
+By UDP a neighbour reaches all but a server on ::1 alone: what leads there is a splice of TCP.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import socket
 import sys
-from typing import Final
+from typing import Any, Final
 
+import aiohttp
+import anyio
 import anyio.to_thread
 import pytest
 
@@ -16,7 +26,18 @@ from colony.execution import execute
 from colony.host import Host
 from colony.network.ports import PORTS, GetForwards, HostPorts
 from tests.end_to_end import colonies
-from tests.end_to_end.colonies import Colony, Shop, answers, both_doors, get, page, root_only
+from tests.end_to_end.colonies import (
+    EMBEDDED,
+    PATIENCE,
+    Colony,
+    Shop,
+    answers,
+    both_doors,
+    get,
+    page,
+    program,
+    root_only,
+)
 from tests.end_to_end.hosted import add, hosted
 
 pytestmark = [root_only, pytest.mark.real_time]
@@ -29,6 +50,22 @@ KINDS: Final = {
 }
 
 ASK: Final = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+
+
+ASK_UDP: Final = """
+import socket, sys
+host, port = sys.argv[1], int(sys.argv[2])
+found = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0]
+client = socket.socket(found[0], socket.SOCK_DGRAM)
+client.settimeout(0.5)
+for attempt in range(40):
+    try:
+        client.sendto(b"hello", found[4])
+        print(client.recv(100).decode())
+        break
+    except OSError:
+        continue
+"""
 
 
 def everything(shop: Shop, **more: str) -> Colony:
@@ -62,9 +99,12 @@ async def ask_localhost(port: int, address: str) -> str:
 
 @both_doors
 async def test_every_listener_by_every_way_in(shop: Shop, door: tuple[str, ...]) -> None:
-    colony = everything(shop)
+    network = shop.name()
+    colony = everything(shop, network=network)
+    neighbour = shop.colony({"idle": {"command": "sleep 600"}}, network={"network": network})
     async with hosted(shop, door) as host:
         running = await add(shop, host, colony)
+        await add(shop, host, neighbour)
         forwards = await host_ports(host, colony)
         for name, (port, address) in KINDS.items():
             await running.service(name).ready(20)
@@ -76,3 +116,96 @@ async def test_every_listener_by_every_way_in(shop: Shop, door: tuple[str, ...])
                 assert (await ask_localhost(forwards[port], localhost)).startswith(says)
             inside = {"::1": "[::1]"}.get(address, "localhost")
             assert (await ask_inside(host, colony, f"http://{inside}:{port}/")).startswith(says)
+            await by_name(host, neighbour, f"http://{colony.name}:{port}/", says)
+
+
+async def by_name(host: Host, neighbour: Colony, url: str, says: str) -> None:
+    """A neighbour gets that answer; to a server on ::1 alone soon after that was noticed."""
+    with anyio.fail_after(PATIENCE):
+        while True:
+            argv = (sys.executable, "-c", ASK, url)
+            done = await execute(host.colonies[neighbour.name], Exec(argv=argv, timeout_ms=20000))
+            if done.code == 0:
+                assert done.stdout.startswith(says)
+                return
+
+
+@both_doors
+async def test_streams_from_every_listener(shop: Shop, door: tuple[str, ...]) -> None:
+    services = {
+        name: {"command": program("streams", port, address), "port": port}
+        for name, (port, address) in KINDS.items()
+    }
+    colony = shop.colony(services)
+    async with hosted(shop, door) as host:
+        running = await add(shop, host, colony)
+        for name, (port, _) in KINDS.items():
+            await running.service(name).ready(20)
+            at = colonies.host(colony, port)
+            await anyio.to_thread.run_sync(is_routed, host.http_port, at)
+            said = await anyio.to_thread.run_sync(asyncio.run, stream(host.http_port, at))
+            assert said == ["echo: hello", "data: 1", "data: 2", "echo: still here"]
+
+
+def is_routed(port: int, at: str) -> None:
+    """Waits until the answer is the service's own; the door's own 404 is a page."""
+    colonies.eventually(lambda: get(port, at, "/no-such-page").text == "404: Not Found")
+
+
+async def stream(port: int, at: str) -> list[str]:
+    """A WebSocket held open while server-sent events arrive one by one."""
+    base, headers = f"http://127.0.0.1:{port}", {"Host": at}
+    timeout = aiohttp.ClientTimeout(total=PATIENCE)
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as session,
+        session.ws_connect(f"{base}/ws", headers=headers) as ws,
+    ):
+        await ws.send_str("hello")
+        said = [await ws.receive_str()]
+        async with session.get(f"{base}/events", headers=headers) as events:
+            for _ in range(2):
+                said.append((await events.content.readline()).decode().strip())
+                await events.content.readline()
+                async with session.post(f"{base}/go", headers=headers) as gone:
+                    assert gone.status == 200
+        await ws.send_str("still here")
+        return [*said, await ws.receive_str()]
+
+
+async def test_udp_from_every_listener(shop: Shop) -> None:
+    network = shop.name()
+    services: dict[str, Any] = {
+        name: {"command": program("udp", port, name, address), "ready": {"log": "listening"}}
+        for name, (port, address) in KINDS.items()
+    }
+    ports = [f"auto:{port}/udp" for port, _ in KINDS.values()]
+    colony = shop.colony(services, network={"network": network, "ports": ports})
+    neighbour = shop.colony({"idle": {"command": "sleep 600"}}, network={"network": network})
+    async with hosted(shop, EMBEDDED) as host:
+        running = await add(shop, host, colony)
+        await add(shop, host, neighbour)
+        forwards = await host_ports(host, colony)
+        for name, (port, address) in KINDS.items():
+            await running.service(name).ready(20)
+            for localhost in ("127.0.0.1", "::1"):
+                said = await anyio.to_thread.run_sync(ask_udp, localhost, forwards[port])
+                assert said == f"{name}: hello"
+            own = "::1" if address == "::1" else "localhost"
+            for place, target in ((colony, own), (neighbour, colony.name)):
+                if place is neighbour and address == "::1":
+                    continue
+                argv = (sys.executable, "-c", ASK_UDP, target, str(port))
+                done = await execute(host.colonies[place.name], Exec(argv=argv, timeout_ms=30000))
+                assert done.stdout == f"{name}: hello\n", (name, target, done.stderr)
+
+
+def ask_udp(address: str, port: int) -> str:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+
+        def ask() -> str:
+            client.sendto(b"hello", (address, port))
+            return client.recv(100).decode()
+
+        return colonies.eventually(ask)

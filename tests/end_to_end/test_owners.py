@@ -17,7 +17,7 @@ from tests.end_to_end.hosted import add, fetch, hosted, until
 
 pytestmark = [root_only, pytest.mark.real_time]
 
-OWNERS = ("journal", "addresses", "network", "guardian", "routes", "door", "dns")
+OWNERS = ("chronicle", "journal", "addresses", "network", "guardian", "routes", "door", "dns")
 
 
 async def kill(host: Host, owner: str) -> None:

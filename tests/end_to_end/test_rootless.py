@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from colony.guardian import PROGRAM as GUARDIAN
 from tests.end_to_end.colonies import Run, Shop, alive, answers, eventually, host, page
-from tests.end_to_end.plain import UID, as_a_user, run_as_a_user
+from tests.end_to_end.plain import UID, as_a_user, becoming, run_as_a_user
 
 pytestmark = as_a_user
 
@@ -82,3 +87,87 @@ def test_a_killed_ones_services_end_at_once(users: Shop) -> None:
     eventually(lambda: not any(alive(pid) for pid in pids))
     following = run_as_a_user(users, users.colony({"web": page("next")}))
     following.ready()
+
+
+PROGRAM = """
+import os, sys, anyio, colony
+from pathlib import Path
+
+ENTER
+
+async def main():
+    options = colony.Options(http_ports=(0,), runtime=Path(sys.argv[2]), home=Path(sys.argv[3]))
+    async with colony.Host(options) as host:
+        print(host.modes.network)
+        print(*[note.partition("; without root: ")[2] for note in host.modes.notices], sep="")
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("enter", "network", "why"),
+    [
+        ("assert colony.enter()", "rootless", ""),
+        ("", "host", "this program has not called colony.enter() before its first thread"),
+        (
+            "import threading, time\n"
+            "threading.Thread(target=time.sleep, args=(1,)).start()\n"
+            "assert not colony.enter()",
+            "host",
+            "this program has 2 threads already, and one alone can enter a user namespace; "
+            "call colony.enter() before the first one starts",
+        ),
+    ],
+)
+def test_a_program_that_embeds_colony(users: Shop, enter: str, network: str, why: str) -> None:
+    script = PROGRAM.replace("ENTER", enter)
+    done = subprocess.run(
+        [*becoming("tun"), sys.executable, "-c", script, "-", users.runtime, users.folder / "home"],
+        env=users.environment() | {"HOME": str(users.folder)},
+        cwd=users.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{network}\n{why}\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("how", "network", "way_out"),
+    [
+        (
+            ("tun",),
+            ["ok", "network namespaces can be made, rootless", ""],
+            ["ok", "rootless colonies go out by slirp4netns", ""],
+        ),
+        (
+            ("forbidden", "no-tun"),
+            [
+                "note",
+                f"no network namespaces: user {UID} lacks CAP_SYS_ADMIN and CAP_NET_ADMIN here; "
+                "without root: this machine allows no user namespaces "
+                "(user.max_user_namespaces is 0)",
+                "sudo sysctl user.max_user_namespaces=15000, or run Colony as root",
+            ],
+            [
+                "note",
+                "rootless colonies have none: this user may not open /dev/net/tun",
+                "as root: chmod 666 /dev/net/tun",
+            ],
+        ),
+    ],
+)
+def test_doctor_explains(
+    users: Shop, how: tuple[str, ...], network: list[str], way_out: list[str]
+) -> None:
+    done = subprocess.run(
+        [*becoming(*how), sys.executable, "-m", "colony", "doctor", "--json"],
+        env=users.environment() | {"HOME": str(users.folder)},
+        cwd=users.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {each["name"]: each for each in json.loads(done.stdout)}
+    for name, wanted in (("network", network), ("way out", way_out)):
+        assert [found[name][key] for key in ("level", "text", "fix")] == wanted

@@ -90,8 +90,9 @@ def traces(instance: str, runtime: Path, *colonies: str) -> list[str]:
     for family in ("-4", "-6"):
         routes = query("ip", "-j", family, "route", "show", "table", "all")
         found += [f"route {r['dst']}" for r in routes if r.get("metric") == number]
-    tables = json.loads(output("nft", "-j", "list", "tables"))["nftables"]
-    found += [f"table {t['table']['name']}" for t in tables if instance in str(t)]
+    if os.geteuid() == 0:
+        tables = json.loads(output("nft", "-j", "list", "tables"))["nftables"]
+        found += [f"table {t['table']['name']}" for t in tables if instance in str(t)]
     for colony in colonies:
         if os.path.exists(f"/run/netns/{names.namespace_name(colony)}"):
             found.append(f"pin {colony}")

@@ -60,7 +60,9 @@ async def test_it_is_complete_and_says_so(tmp_path: Path) -> None:
 async def test_nothing_is_left_after_destruction_nor_after_close(tmp_path: Path) -> None:
     name = unique()
     async with rig(tmp_path) as (_, instance, network):
-        before, held = traces(instance.id, tmp_path), open_descriptors()
+        before = traces(instance.id, tmp_path)
+        await network.destroy(await network.create(name))
+        held = open_descriptors()  # with the mould of the views, which the first one leaves
         space = await network.create(name)
         assert traces(instance.id, tmp_path, name) != before
         await network.destroy(space)
@@ -154,7 +156,9 @@ async def test_a_cancelled_creation_leaves_nothing(tmp_path: Path) -> None:
             go.wait(5)
 
     async with rig(tmp_path) as (_, instance, network):
-        before, held = traces(instance.id, tmp_path), open_descriptors()
+        before = traces(instance.id, tmp_path)
+        await network.destroy(await network.create(unique()))
+        held = open_descriptors()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: network.create(name, on_step=pause))
             await anyio.to_thread.run_sync(begun.wait, 5)
@@ -361,17 +365,16 @@ def no_packet_filter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     nft._library.cache_clear()
 
 
-async def test_without_the_packet_filter_there_is_a_network_without_a_redirect(
+async def test_without_the_packet_filters_library_there_still_is_a_redirect(
     tmp_path: Path, no_packet_filter: None
 ) -> None:
     async with rig(tmp_path) as (thread, _, network):
         assert not network.rules
         space = await network.create(unique())
-        assert not space.redirect
+        assert space.redirect
         with listen(await thread.socket(space), "127.0.0.1", 3000) as server:
             assert answer(server, await thread.connect(space, 3000), b"in") == b"in"
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection((str(space.address.v4), 3000), timeout=5)
+            assert reach(space.address.v4, 3000, server, b"veth") == b"veth"
         with listen(await thread.socket(space), "0.0.0.0", 3001) as server:
             assert reach(space.address.v4, 3001, server, b"veth") == b"veth"
         await network.destroy(space)

@@ -23,7 +23,7 @@ def test_an_address_is_the_same_number_in_both_families() -> None:
         v4=IPv4Address("10.200.0.2"),
         v6=V6[2],
         gateway4=IPv4Address("10.200.0.1"),
-        gateway6=V6[1],
+        gateway6=V6[(1 << 64) | 2],
     )
     assert str(first) == "10.200.0.2"
     assert str(pool.allocate("b").v4) == "10.200.0.3"

@@ -49,6 +49,18 @@ while True:
 FORK_AWAY = FORK_CHAIN + "    os.setsid()\n"
 
 
+# A process that becomes another program all the time: in between it has no environment.
+EXEC_CHAIN = """
+import os, subprocess, sys
+script = sys.argv[1]
+with open(script, "w") as file:
+    file.write('#!/bin/sh\\nexec "$0"\\n')
+os.chmod(script, 0o700)
+os.write(1, b"started\\n")
+os.execv(script, [script])
+"""
+
+
 async def started(thread: NetworkThread, *argv: str, **options: object) -> Process:
     """A process that has said that it is ready."""
     readable, writable = os.pipe()
@@ -117,6 +129,19 @@ async def test_who_forks_while_we_look_does_not_get_away(tmp_path: Path, program
         assert sweep.processes_in(space.inode) == []
         await process.aclose()
         await network.destroy(space)
+
+
+async def test_who_becomes_another_program_while_we_look_is_known_all_the_time(
+    tmp_path: Path,
+) -> None:
+    instance = "f00d" + os.urandom(1).hex()
+    async with NetworkThread() as thread:
+        words = (sys.executable, "-c", EXEC_CHAIN, str(tmp_path / "again"))
+        async with await started(thread, *words, instance=instance) as process:
+            rule = sweep.marked(instance)
+            seen = [await anyio.to_thread.run_sync(rule, process.pid) for _ in range(3000)]
+            assert [i for i, each in enumerate(seen) if not each] == []
+            assert [each.pid for each in await sweep.kill_all(rule)] == [process.pid]
 
 
 def test_who_is_still_there_after_the_timeout_is_named() -> None:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -23,6 +23,7 @@ from aiohttp import WSMsgType, web
 
 from proxy.caddy import CaddyProcess
 from proxy.caddy_admin import CaddyAdmin
+from proxy.caddy_door import Routing
 from proxy.embedded import EmbeddedProxy
 from proxy.errors import CaddyUnreachable
 from proxy.existing_caddy import ExistingCaddy
@@ -259,7 +260,10 @@ def strangers_apps(port: int) -> dict[str, Any]:
     }
 
 
-DOORS = ("caddy", "existing", "embedded")
+DOORS = ("caddy", "dynamic", "existing", "embedded")
+
+
+ROUTINGS: Final[dict[str, Routing]] = {"caddy": "static", "dynamic": "dynamic"}
 
 
 @asynccontextmanager
@@ -290,8 +294,8 @@ async def opened(
                 yield door
         return
     one: FrontDoor = (
-        CaddyProcess(directory / "caddy", ports=ports, timing=FAST)
-        if kind == "caddy"
+        CaddyProcess(directory / "caddy", ports=ports, timing=FAST, routes=ROUTINGS[kind])
+        if kind in ROUTINGS
         else EmbeddedProxy(ports=ports)
     )
     async with running(one, table):

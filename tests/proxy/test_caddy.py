@@ -9,6 +9,7 @@ import stat
 import struct
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -56,8 +57,9 @@ VERSION = '[ "$1" = version ] && echo 2.6.2 && exit'
 TABLE = RouteTable([route("one", TcpUpstream(1, "127.0.0.1"))])
 
 
-def caddy(directory: Path, **options: object) -> CaddyProcess:
-    return CaddyProcess(directory / "caddy", ports=free_ports(), timing=FAST, **options)  # type: ignore[arg-type]
+def caddy(directory: Path, **options: Any) -> CaddyProcess:
+    own: dict[str, Any] = {"ports": free_ports(), "timing": FAST, "routes": "static"}
+    return CaddyProcess(directory / "caddy", **(own | options))
 
 
 # a Caddy of our own

@@ -27,9 +27,10 @@ from actors import Event, Ref, Supervisor, System
 from actors.ref import slot_of
 from colony import config
 from colony.config import Config
-from colony.journal import JOURNAL, Journal, LogQuery
+from colony.journal import JOURNAL, Journal
 from colony.logs import Filter, LogLine, Logs
 from colony.services import Board, Control, GetService, ServiceStatus, board_name, control_name
+from colony.services.linux import LinuxMachine
 from colony.services.specs import SERVICES, Where, colony_children
 from netns import Instance, Namespace, NetworkThread, sweep
 from netns.actors import (
@@ -149,8 +150,8 @@ class Shop:
         return [line.number for line in page.lines]
 
     async def lines(self, *services: str, **wanted: Any) -> list[LogLine]:
-        journal = self.system.named(JOURNAL, Journal)
-        page = await journal.call(LogQuery(self.config.name, services, Filter(**wanted)))
+        wish = Filter(**wanted)
+        page = await anyio.to_thread.run_sync(self.logs.page, self.config.name, services, wish)
         return list(page.lines)
 
     async def wrote(self, service: str, text: bytes) -> LogLine:
@@ -235,7 +236,8 @@ async def _running(
 ) -> AsyncIterator[Shop]:
     thread = NetworkThread()
     runtime = str(instance.directory.parent.parent)
-    where = Where(instance.id, str(instance.directory), isolated, thread, logs)
+    machine = LinuxMachine(thread, logs)
+    where = Where(instance.id, str(instance.directory), isolated, machine)
     environ = dict(os.environ if env is None else env)
     async with System() as system:
         shop = Shop(system, loaded, instance.id, thread, logs)

@@ -1,6 +1,6 @@
 """Becomes a plain user and then another program; run as root.
 
-    as_user.py UID [forbidden] [tun] -- COMMAND…
+    as_user.py UID [forbidden] [tun|no-tun] -- COMMAND…
 
 In a mount namespace of its own in which that user can reach the interpreter and the packages, even
 where they are root's own (below /root, mode 700): what is closed is covered, and what is needed
@@ -8,6 +8,7 @@ shown again beneath. Nothing of it is seen outside.
 
     forbidden    in a user namespace that allows no further ones, as a machine may
     tun          with a /dev/net/tun that everybody may open, as udev makes it
+    no-tun       with one that root alone may open
 """
 
 from __future__ import annotations
@@ -74,11 +75,11 @@ def forbid(uid: int) -> None:
     Path("/proc/sys/user/max_user_namespaces").write_text("0")
 
 
-def everybodys_tun() -> None:
-    """/dev/net/tun for all, without a change of the machine's."""
+def make_tun(mode: int) -> None:
+    """A /dev/net/tun of this mode, without a change of the machine's."""
     cover(GROUND)
     os.umask(0)
-    os.mknod(f"{GROUND}/tun", stat.S_IFCHR | 0o666, os.makedev(10, 200))
+    os.mknod(f"{GROUND}/tun", stat.S_IFCHR | mode, os.makedev(10, 200))
     os.umask(0o022)
     linux.bind_mount(f"{GROUND}/tun", "/dev/net/tun")
 
@@ -92,8 +93,9 @@ def main() -> None:
     linux.unshare(linux.CLONE_NEWNS, "making a mount namespace")
     linux.set_propagation("/", linux.MS_PRIVATE | linux.MS_REC)
     open_ways()
-    if "tun" in own:
-        everybodys_tun()
+    for word, mode in (("tun", 0o666), ("no-tun", 0o600)):
+        if word in own:
+            make_tun(mode)
     if "forbidden" in own:
         forbid(uid)
     os.setgroups([])

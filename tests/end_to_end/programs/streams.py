@@ -1,6 +1,6 @@
 """A service for the tests with what streams: echoes WebSocket messages, sends events one by one.
 
-streams.py PORT
+streams.py PORT [ADDRESS]
 
 GET /ws        a WebSocket that echoes
 GET /events    server-sent events, the next one after each POST /go
@@ -44,4 +44,5 @@ app = web.Application()
 app.router.add_get("/ws", echo)
 app.router.add_get("/events", events)
 app.router.add_post("/go", advance)
-web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, shutdown_timeout=0.1)
+address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+web.run_app(app, host=address, port=int(sys.argv[1]), print=None, shutdown_timeout=0.1)

@@ -1,0 +1,308 @@
+"""The machine that services really run on: processes of this host, in their colony's namespace.
+
+    thread, logs = NetworkThread(), Logs()
+    site = await LinuxMachine(thread, logs).site(plan, system)
+    process = await site.spawn(lambda: None)
+
+A process is started with its channels, marked as its service's in its environment, and found by
+that mark for as long as anything of it lives, whoever its parent is by then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from actors import ActorDown, System, backend
+from colony.config.interpolation import arguments, resolved
+from colony.environment import read_env_files
+from colony.logs import Logs
+from colony.patterns import compiled
+from colony.services.channels import Channels, LineWatch
+from colony.services.ending import ask_to_end, lingering
+from colony.services.holder import SERVICE_VARIABLE, Holder, Search, strays_of
+from colony.services.notify import NotifySocket
+from colony.services.plan import Probe, ServicePlan
+from colony.services.probes import Prober, pauses
+from colony.terminals.service import (
+    ServiceTerminal,
+    ServiceTerminals,
+    TerminalOf,
+    terminals_of_services,
+)
+from netns import Namespace, NetworkThread, Process, spawn, sweep
+from netns.actors import GetNamespace, NamespaceOwner, namespace_name
+from netns.errors import SpawnError
+from netns.names import COLONY_VARIABLE
+from proxy.actors import DOOR, DoorOwner, Settled
+
+FIRST_LOOK: Final = 0.005
+SLOWEST_LOOK: Final = 0.25
+LOOK_FACTOR: Final = 1.5
+"""Seconds between two looks for what has not ended yet: short at first, then longer."""
+
+DRAIN: Final = 0.5
+"""Seconds that what a dead process left in its pipes may take to be read."""
+
+ROUTED: Final = 2.0
+"""Seconds that a service which listens waits at most for its route at the front door."""
+
+DETACH: Final = 2.0
+"""Seconds that a server which was left behind may take until it listens."""
+
+
+class LinuxMachine:
+    """Makes sites on this host.
+
+    thread
+        The network thread, from which processes are started.
+    logs
+        Who reads their output.
+    """
+
+    def __init__(self, thread: NetworkThread, logs: Logs) -> None:
+        self.thread = thread
+        self.logs = logs
+
+    def __repr__(self) -> str:
+        return f"<LinuxMachine on {self.thread!r}>"
+
+    async def site(self, plan: ServicePlan, system: System) -> LinuxSite:
+        """A site, in the colony's namespace if it has one."""
+        place: Namespace | None = None
+        if plan.isolated:
+            owner = system.named(namespace_name(plan.colony), NamespaceOwner)
+            place = await owner.call(GetNamespace())
+        return LinuxSite(plan, system, self.thread, self.logs, place)
+
+
+class LinuxSite:
+    """One life's process, what connects it with us, and what it has started."""
+
+    def __init__(
+        self,
+        plan: ServicePlan,
+        system: System,
+        thread: NetworkThread,
+        logs: Logs,
+        place: Namespace | None,
+    ) -> None:
+        self.plan = plan
+        self.system = system
+        self.thread = thread
+        self.logs = logs
+        self.place = place
+        self.search = Search(thread, place)
+        self.strays = strays_of(plan.instance, plan.colony, plan.service, place)
+        self.env: dict[str, str] = {}
+        self.prober = Prober(plan, thread, place, self.env)
+        self.process: Process | None = None
+        self.channels: Channels | None = None
+        self.notify: NotifySocket | None = None
+        self.alive_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<LinuxSite of {self.plan.colony}/{self.plan.service} {self.process or 'empty'}>"
+
+    # -- from start to ready -------------------------------------------------------------------
+
+    async def taken(self) -> Holder | None:
+        """Who else has the port, once our own strays of an earlier life are killed."""
+        port = self.plan.port
+        if port is None:
+            return None
+        holder = await self.search.holder(port)
+        if holder is not None and self._is_ours(holder):
+            await sweep.kill_all(self.strays)
+            holder = await self.search.holder(port)
+        return holder
+
+    def _is_ours(self, holder: Holder) -> bool:
+        return (holder.colony, holder.service) == (self.plan.colony, self.plan.service)
+
+    async def spawn(self, found: Callable[[], None]) -> Process:
+        """Starts the process, with its environment, its channels and, if need be, its socket."""
+        plan = self.plan
+        self.alive_at = self.system.now()
+        await self._prepare_environment()
+        channels = self.channels = Channels(pty=plan.pty, shown=await self._shown())
+        theirs = channels.theirs
+        try:
+            self.process = await spawn(
+                self.thread,
+                arguments(plan.argv, self.env),
+                namespace=self.place,
+                instance=plan.instance,
+                cwd=plan.cwd,
+                env=self.env,
+                stdin=theirs.get("stdin"),
+                stdout=theirs.get("stdout"),
+                stderr=theirs.get("stderr"),
+                session=plan.pty,
+                controlling_tty=channels.terminal,
+            )
+        except BaseException:
+            self.close()
+            raise
+        channels.attach(self.logs, plan.colony, plan.service, self._line_watch(found))
+        channels.started()
+        return self.process
+
+    async def _prepare_environment(self) -> None:
+        plan, env = self.plan, self.env
+        env.update(plan.env)
+        if plan.env_files:
+            env |= await anyio.to_thread.run_sync(read_env_files, plan.env_files)
+        # Whatever the file says, these two stay: it is by them that strays are found.
+        env |= resolved(plan.env_over, env)
+        env |= {COLONY_VARIABLE: plan.colony, SERVICE_VARIABLE: plan.service}
+        if plan.notifies:
+            self.notify = NotifySocket(plan.runtime)
+            env["NOTIFY_SOCKET"] = self.notify.path
+
+    async def _shown(self) -> ServiceTerminal | None:
+        """Where its terminal is shown, if it has one."""
+        if not self.plan.pty:
+            return None
+        with suppress(LookupError):
+            name = terminals_of_services(self.plan.colony)
+            keeper = self.system.named(name, ServiceTerminals)
+            return await keeper.call(TerminalOf(self.plan.service))
+        return None
+
+    def _line_watch(self, found: Callable[[], None]) -> LineWatch | None:
+        if self.plan.ready.kind != "log":
+            return None
+        soon = backend.current().call_soon_threadsafe
+
+        def seen() -> None:
+            with suppress(RuntimeError):  # the loop is gone
+                soon(found)
+
+        return LineWatch(compiled(self.plan.ready.pattern), seen)
+
+    async def until_ready(self, probe: Probe) -> None:
+        """Asks, soon at first and then less often, until the answer is good."""
+        for pause in pauses(probe):
+            if not await self.prober.attempt(probe):
+                return
+            await anyio.sleep(pause)
+
+    async def told(self) -> Mapping[str, str]:
+        """The next message on the service's own socket."""
+        assert self.notify is not None
+        told = await self.notify.receive()
+        self.alive_at = self.system.now()
+        return told
+
+    async def routed(self) -> None:
+        """Waits for the front door, some seconds at most."""
+        with suppress(ActorDown), anyio.move_on_after(ROUTED):
+            await self.system.named(DOOR, DoorOwner).call(Settled())
+
+    async def check(self, probe: Probe, interval: float) -> str:
+        """Sleeps, then asks; or, for `notify`, looks how long nothing was heard."""
+        await anyio.sleep(interval)
+        if probe.kind != "notify":
+            return await self.prober.attempt(probe)
+        silent = self.system.now() - self.alive_at
+        return f"no sign of life for {silent:.3g} s" if silent > interval else ""
+
+    # -- the ends ------------------------------------------------------------------------------
+
+    async def left_server(self) -> Holder | None:
+        """Looks for a listener of ours while anything of ours is left, some seconds at most."""
+        port, until = self.plan.port, self.system.now() + DETACH
+        if port is None:
+            return None
+        while True:
+            holder = await self.search.holder(port)
+            if holder is not None:
+                return holder if self._is_ours(holder) else None
+            if self.system.now() > until or not await lingering(self.strays):
+                return None
+            await anyio.sleep(FIRST_LOOK)
+
+    async def successor(self, pid: int) -> Holder | None:
+        """Waits for the end of a process that is no child of ours, and looks who listens then."""
+        await ended(pid)
+        assert self.plan.port is not None
+        holder = await self.search.holder(self.plan.port)
+        return holder if holder is not None and self._is_ours(holder) else None
+
+    def signal_server(self, pid: int, number: int) -> None:
+        """Signals it by its number."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    async def ask_to_end(self, pid: int) -> None:
+        """Runs the command that ends the service, or sends everything of it the signal."""
+        stop, process = self.plan.stop, self.process
+        assert process is not None
+        if not stop.command:
+            await ask_to_end(process, self.strays, stop.signal)
+            return
+        with suppress(SpawnError):
+            command = await spawn(
+                self.thread,
+                stop.command,
+                namespace=self.place,
+                instance=self.plan.instance,
+                cwd=self.plan.cwd,
+                env={**self.env, "COLONY_PID": str(pid)},
+            )
+            async with command:
+                await command.wait()
+
+    async def strays_ended(self) -> None:
+        """Looks until nobody is left: a shell that is told to end does so at once, and leaves its
+        server no time."""
+        pause = FIRST_LOOK
+        while await lingering(self.strays):
+            await anyio.sleep(pause)
+            pause = min(pause * LOOK_FACTOR, SLOWEST_LOOK)
+
+    async def sweep(self) -> int:
+        """Kills the strays; how many there were.
+
+        Mostly there are none, and one look tells so. The sweep proper, which outruns whoever does
+        nothing but fork, would put off each restart by some milliseconds.
+        """
+        killed = await sweep.kill_all(self.strays) if await lingering(self.strays) else []
+        pid = None if self.process is None else self.process.pid
+        return sum(each.pid != pid for each in killed)
+
+    async def drained(self) -> None:
+        """Waits for the readers, half a second at most."""
+        if self.channels is not None:
+            with anyio.move_on_after(DRAIN):
+                await self.channels.drained()
+
+    def write(self, data: bytes) -> int:
+        """Writes what its input takes without waiting."""
+        assert self.channels is not None
+        return self.channels.write(data)
+
+    def close(self) -> None:
+        """Closes the channels and removes the socket."""
+        if self.channels is not None:
+            self.channels.close(self.logs)
+        if self.notify is not None:
+            self.notify.close()
+
+
+async def ended(pid: int) -> None:
+    """Waits until a process that is no child of ours has ended."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await anyio.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
