@@ -103,6 +103,7 @@ def test_its_viewers_stay_over_restarts_and_are_told(shop: Shop) -> None:
     assert command(shop, "down", colony.name).returncode == 0
     child.expect_exact("[the colony has ended]")
     assert status(child) == 0
+    assert shop.runs[-1].wait() == 0
 
 
 def test_ctrl_c_reaches_it_and_the_chord_does_not(shop: Shop) -> None:
@@ -152,4 +153,5 @@ def test_what_is_piped_is_typed_and_ten_megabytes_come_whole(shop: Shop) -> None
     assert command(shop, "down", colony.name).returncode == 0
     assert b"was stopped" in popen.stdout.read()
     assert popen.wait() == 0
+    assert shop.runs[-1].wait() == 0
     popen.stdout.close()
