@@ -225,6 +225,17 @@ def colony_names(context: click.Context, _: click.Parameter, incomplete: str) ->
     return [name for name in _names(context) if name.startswith(incomplete)]
 
 
+def terminal_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Completion: colonies, and after one's name and a slash its terminals."""
+    colony, slash, _rest = incomplete.partition("/")
+    found = _names(context)
+    if slash:
+        with _quietly():
+            listed = _session(context).client.get(path_of("colonies", colony, "terminals"))
+            found = [f"{colony}/{each['name']}" for each in listed]
+    return [name for name in found if name.startswith(incomplete)]
+
+
 def service_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Completion: the nearest colony's services, and `colony/service` of all others."""
     session = _session(context)

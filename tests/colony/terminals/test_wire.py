@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from colony.client import Address, Problem, Unreachable, path_of
@@ -16,6 +17,7 @@ from colony.paths import SOCKET
 from colony.terminals import opening
 from colony.terminals.connection import Connection
 from colony.terminals.frames import BINARY, accept_for
+from colony.terminals.hub import Hello
 from tests.colony.api.support import PATIENCE, TOKEN, Rig, rig, until
 
 pytestmark = pytest.mark.real_time
@@ -350,3 +352,51 @@ async def test_a_page_shakes_hands_with_the_token_in_a_subprotocol(tmp_path: Pat
         # For a request that is no WebSocket it is no token.
         plain = {"Upgrade": "", "Connection": "close", "Sec_WebSocket_Protocol": good}
         assert await status(**plain) == 401
+
+
+def resident() -> int:
+    """Bytes of memory that this process, which is the instance as well, has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+VOLUME = 128 * 1024 * 1024
+"""What `yes` writes to a terminal in half a minute, written faster."""
+
+BOUND = 16 * 1024 * 1024
+"""An eighth of that. One session and its viewers take less than 3 MiB; the rest is the tests'."""
+
+
+async def test_a_viewer_that_reads_nothing_costs_nothing_and_stops_nobody(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        script = f"stty raw -echo; read x; head -c {VOLUME} /dev/zero; echo END; exec cat"
+        _, ref = await opening.start(colony, name="1", argv=["/bin/bash", "-c", script])
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+        stuck = await one.ask(Connection, address(one), path)
+        reading = await opening.join(ref)
+        assert isinstance(await reading.take(), Hello)
+        await reading.write(b"\n")
+        count, last, before = 0, b"", resident()
+        with anyio.fail_after(4 * PATIENCE):
+            while not last.endswith(b"END\n"):
+                item = await reading.take()
+                if isinstance(item, bytes):
+                    count += item.count(b"\0")
+                    last = (last + item)[-4:]
+        assert count == VOLUME  # the other one has had every byte
+        assert resident() - before < BOUND
+        await reading.write(b"still")
+        while (await reading.take()) != b"still":
+            pass
+
+        def catch_up() -> Talk:
+            talk = Talk.__new__(Talk)
+            talk.connection, talk.bytes, talk.told = stuck, b"", []
+            talk.until_bytes(b"still")
+            stuck.close()
+            return talk
+
+        late = await one.ask(catch_up)
+        assert late.first("resync") is not None
+        assert len(late.bytes) < BOUND
+        reading.leave()
