@@ -108,7 +108,9 @@ class Screen:
         """Writes what is queued, takes the table away, and writes no more until `go_on`."""
         async with self._turn:
             if self.table is not None:
-                self._waiting.append(self.table.hide())
+                self._waiting.appendleft(
+                    self.table.hide()
+                )  # first: it stands below what was written
             await self._flush(alone=True)
             self._held = True
 
