@@ -6,9 +6,9 @@ Usage: python benchmarks/proxy.py [--quick] [--json] [--install]
 
 portless stands beside them where it is installed: `--install` puts it below `build/peers` (npm).
 
-Load and upstream are raw epoll loops, so that they take as little as possible of the cores that
-they share with what is measured. `direct` is the same load without a proxy: what the harness
-itself can do.
+Load and upstream are epoll loops in C (`proxy_load.c`), so that they take as little as possible of
+the cores that they share with what is measured. `direct` is the same load without a proxy: what
+the harness itself can do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import select
 import shutil
 import signal
 import socket
@@ -26,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,6 @@ REQUEST = (
     "GET / HTTP/1.1\r\nHost: {}\r\nUser-Agent: bench\r\nAccept: */*\r\n"
     "Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\r\n"
 )
-RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 FIGURES = (
     ("p50", "µs", "<= 0.5"),
     ("requests/s", "1/s", ">= 2"),
@@ -63,86 +61,16 @@ FIGURES = (
 and what they cost the proxy's process, which other work on the machine changes least."""
 
 
-def upstream() -> None:
-    """Answers each request head that ends in its read; prints its port; ends with its stdin."""
-    server = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    print(server.getsockname()[1], flush=True)
-    poll = select.epoll()
-    poll.register(server, select.EPOLLIN)
-    poll.register(sys.stdin, select.EPOLLIN)
-    clients: dict[int, socket.socket] = {}
-    while True:
-        for fd, _ in poll.poll():
-            if fd == server.fileno():
-                client, _ = server.accept()
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                clients[client.fileno()] = client
-                poll.register(client, select.EPOLLIN)
-            elif fd == sys.stdin.fileno():
-                return
-            else:
-                data = _read(clients[fd])
-                if data:
-                    clients[fd].send(RESPONSE * data.count(b"\r\n\r\n"))
-                else:
-                    clients.pop(fd).close()
-
-
-def _read(sock: socket.socket) -> bytes:
-    try:
-        return sock.recv(65536)
-    except OSError:
-        return b""
-
-
-def load(port: int, connections: int, seconds: float, host: str) -> None:
-    """Keeps one request under way on each connection; prints `{"rps", "requests", "p50"}`."""
-    request = REQUEST.format(host).encode()
-    poll = select.epoll()
-    socks: dict[int, socket.socket] = {}
-    for _ in range(connections):
-        sock = socket.create_connection(("127.0.0.1", port))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.sendall(request)
-        if not sock.recv(65536).startswith(b"HTTP/1.1 200"):
-            raise SystemExit(f"no 200 from port {port}")
-        socks[sock.fileno()] = sock
-        poll.register(sock, select.EPOLLIN)
-    sent: dict[int, float] = {}
-    times: list[float] = []
-    clock = time.perf_counter
-    begin = clock()
-    for fd, sock in socks.items():
-        sent[fd] = clock()
-        sock.send(request)
-    now = begin
-    while now - begin < seconds:
-        for fd, _ in poll.poll():
-            sock = socks[fd]
-            data = sock.recv(65536)
-            if not data.endswith(b"hello"):
-                if not data:
-                    raise SystemExit(f"port {port} closed a connection")
-                continue
-            now = clock()
-            times.append(now - sent[fd])
-            sent[fd] = now
-            sock.send(request)
-    times.sort()
-    print(
-        json.dumps(
-            {
-                "rps": len(times) / (now - begin),
-                "requests": len(times),
-                "p50": times[len(times) // 2] * 1e6,
-            }
-        )
-    )
+def compiled(folder: Path) -> str:
+    """The two ends, compiled."""
+    program = str(folder / "proxy_load")
+    subprocess.run(["gcc", "-O2", "-o", program, str(HERE / "proxy_load.c")], check=True)
+    return program
 
 
 @contextmanager
-def running_upstream() -> Iterator[int]:
-    argv = [sys.executable, __file__, "--role", "upstream"]
+def running_upstream(ends: str) -> Iterator[int]:
+    argv = [ends, "upstream"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -206,20 +134,18 @@ def install() -> None:
     subprocess.run(argv, cwd=PORTLESS, check=True)
 
 
-def measure(port: int, connections: int, seconds: float, host: str = HOST) -> dict[str, float]:
-    argv = [sys.executable, __file__, "--role", "load"]
-    argv += [str(port), str(connections), str(seconds), host]
+def measure(ends: str, port: int, connections: int, seconds: float, host: str) -> dict[str, float]:
+    argv = [ends, "load", str(port), str(connections), str(seconds), host]
     result: dict[str, float] = json.loads(subprocess.check_output(argv))
     return result
 
 
 async def compare(rounds: int, seconds: float) -> dict[str, dict[str, list[float]]]:
     """The samples of every round: target → figure → values. The targets take turns."""
-    with (
-        running_upstream() as port,
-        running_portless(port) as portless,
-        tempfile.TemporaryDirectory() as directory,
-    ):
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        ends = compiled(Path(directory))
+        port = stack.enter_context(running_upstream(ends))
+        portless = stack.enter_context(running_portless(port))
         table = RouteTable([Route("bench", 3000, TcpUpstream(port, "127.0.0.1"), "web")])
         ports = range(18000, 19000)
         caddy = CaddyProcess(Path(directory) / "caddy", ports=ports, routes="static")
@@ -239,11 +165,11 @@ async def compare(rounds: int, seconds: float) -> dict[str, dict[str, list[float
             }
             for _ in range(rounds):
                 for target, (where, _, host) in targets.items():
-                    one = await anyio.to_thread.run_sync(measure, where, 1, seconds, host)
+                    one = await anyio.to_thread.run_sync(measure, ends, where, 1, seconds, host)
                     samples[target]["p50"].append(one["p50"])
                 for target, (where, pid, host) in targets.items():
                     before = cpu(pid)
-                    many = await anyio.to_thread.run_sync(measure, where, 32, seconds, host)
+                    many = await anyio.to_thread.run_sync(measure, ends, where, 32, seconds, host)
                     used = cpu(pid) - before
                     samples[target]["requests/s"].append(many["rps"])
                     samples[target]["CPU per request"].append(used / many["requests"] * 1e6)
@@ -294,18 +220,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--install", action="store_true", help="install portless, by npm, and end")
-    parser.add_argument("--role", choices=["upstream", "load"], help=argparse.SUPPRESS)
-    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.role == "upstream":
-        upstream()
-    elif options.role == "load":
-        port, connections, seconds, host = options.rest
-        load(int(port), int(connections), float(seconds), host)
-    elif options.install:
+    if options.install:
         install()
+    elif shutil.which("gcc") is None:
+        sys.exit("this benchmark needs gcc: apt-get install gcc")
     else:
-        rounds, seconds = (3, 0.5) if options.quick else (7, 2.0)
+        rounds, seconds = (3, 0.5) if options.quick else (7, 1.5)
         try:
             found = figures(anyio.run(compare, rounds, seconds))
         except BinaryNotFound as error:

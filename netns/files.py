@@ -6,6 +6,7 @@ Vite, binds ::1 alone, which no packet redirected from outside can reach.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
@@ -67,10 +68,12 @@ def resolv_conf(
     servers
         Nameservers to use instead of all those.
     """
-    if servers is not None:
-        chosen = [str(server) for server in servers]
-    else:
-        chosen = _outside(host) or _outside(upstream or "")
+    return _resolv_conf(host, upstream, None if servers is None else tuple(map(str, servers)))
+
+
+@functools.lru_cache(maxsize=16)
+def _resolv_conf(host: str, upstream: str | None, servers: tuple[str, ...] | None) -> str:
+    chosen = servers if servers is not None else _outside(host) or _outside(upstream or "")
     lines = ["# Written by Colony; changes are lost."]
     lines += [f"nameserver {server}" for server in chosen[:_LIMIT]]
     if not chosen:
@@ -79,6 +82,6 @@ def resolv_conf(
     return "\n".join(lines) + "\n"
 
 
-def _outside(text: str) -> list[str]:
+def _outside(text: str) -> tuple[str, ...]:
     # A link-local server needs the host's interface; a colony has another.
-    return [s for s in nameservers(text) if not is_loopback(s) and "%" not in s]
+    return tuple(s for s in nameservers(text) if not is_loopback(s) and "%" not in s)

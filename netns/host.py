@@ -6,6 +6,8 @@ and going except for one element in a set. All of it runs on the network thread.
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from socket import AF_INET
@@ -43,7 +45,24 @@ def ipv6_enabled() -> bool:
 
 def host_resolv_conf() -> tuple[str, str | None]:
     """The host's resolv.conf and systemd-resolved's list of upstream servers, if there is one."""
+    return _resolv_conf_as_of(_stamp(_RESOLV_CONF), _stamp(files.RESOLVED_UPSTREAM))
+
+
+@functools.lru_cache(maxsize=1)
+def _resolv_conf_as_of(_own: Stamp, _upstream: Stamp) -> tuple[str, str | None]:
     return _text(_RESOLV_CONF) or "", _text(files.RESOLVED_UPSTREAM)
+
+
+Stamp = tuple[int, int, int, int] | None
+
+
+def _stamp(path: str) -> Stamp:
+    """Another one whenever the file is another, or changed."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def routed() -> list[IPv4Network]:

@@ -230,14 +230,18 @@ def _nothing(_: Build) -> None:
 
 
 def _write_files(b: Build) -> None:
-    b.space.files.mkdir(mode=0o755, parents=True)
-    _write(b.space.files / "resolv.conf", b.plan.resolv_conf)
-    _write(b.space.files / EGRESS_FILE, b.plan.egress)
-    status = _write(b.space.files / "hosts", b.plan.hosts)
+    directory = str(b.space.files)
+    try:
+        os.mkdir(directory, 0o755)
+    except FileNotFoundError:  # the instance's first
+        os.makedirs(directory, 0o755)
+    _write(f"{directory}/resolv.conf", b.plan.resolv_conf)
+    _write(f"{directory}/{EGRESS_FILE}", b.plan.egress)
+    status = _write(f"{directory}/hosts", b.plan.hosts)
     b.space.hosts_file = (status.st_dev, status.st_ino)
 
 
-def _write(path: Path, text: str) -> os.stat_result:
+def _write(path: str, text: str) -> os.stat_result:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         os.write(fd, text.encode())

@@ -71,11 +71,16 @@ def query(*argv: str) -> list[dict[str, Any]]:
 
 
 def open_descriptors() -> set[str]:
-    """What this process has open, by what it is rather than by number."""
+    """What this process has open, by what it is rather than by number.
+
+    One mount namespace is as good as another: the mould of the views is made anew whenever anybody
+    on the machine mounts something.
+    """
     found = set()
     for fd in os.listdir("/proc/self/fd"):
         try:
-            found.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
+            what = os.readlink(f"/proc/self/fd/{fd}")
+            found.add(f"{fd} {'mnt' if what.startswith('mnt:[') else what}")
         except OSError:
             continue
     return {entry for entry in found if "/proc/" not in entry}
