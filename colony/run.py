@@ -394,7 +394,10 @@ class Run:
             return
         if now - self.signalled_at < ECHO:
             return
-        if any(not colony.ended for colony in self.colonies):
+        # One that was being started when the first signal came is not among `colonies`, and may
+        # have processes all the same.
+        cut_off = len(self.colonies) < len(self.configs)
+        if cut_off or any(not colony.ended for colony in self.colonies):
             await self._kill(self.own)
         elif self.asked_again.is_set():
             await self._kill(set(self._joined()))

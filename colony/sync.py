@@ -319,15 +319,6 @@ class Service:
         """Writes to its standard input; a line needs its line end."""
         return self._loop.call(self._wrapped.write, text)
 
-    @contextmanager
-    def terminal(
-        self, *, size: tuple[int, int] = (40, 120), read_only: bool = False
-    ) -> Iterator[Terminal]:
-        """Its terminal, for as long as the block; for a service with `pty = true`."""
-        session = self._wrapped.terminal(size=size, read_only=read_only)
-        with self._loop.held(session) as terminal:
-            yield Terminal(self._loop, terminal)
-
     def logs(
         self,
         *,
