@@ -63,7 +63,7 @@ from actors.reasons import (
 )
 from actors.ref import Ref
 from actors.registry import Entry, KeyTaken, Registered, Registry, Unregistered
-from actors.request import Request, Requests, requests
+from actors.request import Answers, Request, Requests, call_all, requests
 from actors.restarts import Backoff, RestartLimit
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, Restart, ShutdownTime
 from actors.state_machine import IllegalEvent, StateMachine, enters, when
@@ -107,6 +107,7 @@ __all__ = [
     "Actor",
     "ActorDown",
     "ActorError",
+    "Answers",
     "AutoShutdown",
     "Backoff",
     "Call",
@@ -185,6 +186,7 @@ __all__ = [
     "Unhandled",
     "Unregistered",
     "WhichChildren",
+    "call_all",
     "enters",
     "on",
     "requests",

@@ -28,16 +28,35 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar
+from weakref import WeakSet
 
 from actors.cell import Cell, Ignore
 from actors.context import Context
+from actors.errors import InvalidSpec
 from actors.messages import Handler, handlers_of
 from actors.reasons import Reason
 from actors.spec import DEFAULT_SHUTDOWN, ChildSpec, ChildType, ShutdownTime, default_id
 
 P = ParamSpec("P")
 A = TypeVar("A", bound="Actor")
+
+
+_without_arguments: Final[WeakSet[type]] = WeakSet()
+"""Classes that are known to need none: specs are made by the hundred thousand."""
+
+
+def _check_arguments(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    signature = inspect.signature(kind)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        known = ", ".join(map(repr, signature.parameters)) or "none"
+        raise InvalidSpec(
+            "bad_arguments", f"{kind.__name__} cannot be made so: {error}; its options are {known}"
+        ) from None
+    if not (args or kwargs):
+        _without_arguments.add(kind)
 
 
 class Actor:
@@ -74,10 +93,12 @@ class Actor:
     def spec(cls: Callable[P, A], *args: P.args, **kwargs: P.kwargs) -> ChildSpec[A]:
         """The child spec that makes this actor with these arguments: permanent, id from the name.
 
-        The arguments are checked against `__init__` by the type checkers; `ChildSpec.options`
-        changes the rest.
+        The arguments are checked against `__init__`, by the type checkers and here;
+        `ChildSpec.options` changes the rest. Raises `InvalidSpec` if they do not fit.
         """
         kind: Any = cls
+        if args or kwargs or kind not in _without_arguments:
+            _check_arguments(kind, args, kwargs)
         return ChildSpec(
             default_id(cls), cls, args, kwargs, type=kind.__type__, shutdown=kind.__shutdown__
         )

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import selectors
 import time
 from collections.abc import Callable, Generator
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
 
 import sniffio
@@ -171,6 +173,28 @@ def _future_of(loop: asyncio.AbstractEventLoop) -> Callable[[], Future[Any]]:
 def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     # The same for `time`, which is asked once a message.
     return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
+
+
+def is_waiting(frame: FrameType | None) -> bool:
+    """Whether a thread whose innermost frame this is stands still because its loop has nothing to
+    run. False if that cannot be seen, as in uvloop, whose loop has no frames.
+    """
+    if frame is None or frame.f_back is None:
+        return False
+    names = tuple(
+        f"{os.path.basename(code.co_filename)}:{code.co_name}"
+        for code in (frame.f_code, frame.f_back.f_code)
+    )
+    return names in _WAITING
+
+
+_WAITING: Final = frozenset(
+    {
+        ("selectors.py:select", "base_events.py:_run_once"),
+        ("_io_epoll.py:get_events", "_run.py:run"),
+    }
+)
+"""The innermost frame and its caller's: a handler, too, may wait in a selector."""
 
 
 async def in_thread(

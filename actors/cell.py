@@ -535,10 +535,17 @@ class Cell:
             if not future.done():
                 set_it(value)
 
-        return Reply(
-            lambda value: settle(future.set_result, value),
-            lambda error: settle(future.set_exception, error or NoReply(self.path)),
-        )
+        def fail(error: BaseException | None) -> None:
+            if error is None and self._is_ending():
+                return  # dropped as a handler or a task is unwound: `finish` says why (R28)
+            settle(future.set_exception, error or NoReply(self.path))
+
+        return Reply(lambda value: settle(future.set_result, value), fail)
+
+    def _is_ending(self) -> bool:
+        ties = self.ties
+        doomed = ties is not None and (ties.doomed is not None or ties.ending)
+        return self.down is None and (doomed or self.signal is not None)
 
     def link(self, other: Cell) -> None:
         """Makes each hear of the other's death (R3, R8)."""

@@ -217,11 +217,19 @@ def text(report: CrashReport) -> str:
     """The line, then the message itself, cut short, and the traceback; lines end with "\\n"."""
     said = line(report) + "\n"
     if report.message is not None:
-        message = repr(report.message)
+        message = _repr(report.message)
         if len(message) > _MESSAGE_LENGTH:
             message = message[:_MESSAGE_LENGTH] + "…"
         said += f"  message: {message}\n"
     return said + report.traceback
+
+
+def _repr(value: Any) -> str:
+    """A report does not fail because what it shows does."""
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
 
 
 def log(report: CrashReport) -> None:
@@ -231,7 +239,7 @@ def log(report: CrashReport) -> None:
     exception tells its starter of.
     """
     told = report.starting and report.decision in ("refused", "unsupervised")
-    if report.cause is None and not told:
+    if report.cause is None and not told and LOG.isEnabledFor(logging.ERROR):
         LOG.error("%s", text(report).rstrip("\n"))
 
 

@@ -30,7 +30,7 @@ import msgspec
 
 from actors.backend import Backend, Future
 from actors.cell import FAIRNESS, IGNORE, NOBODY, Cell, Ignore, current_cell
-from actors.control import Control, Entry, parts
+from actors.control import Control, Entry
 from actors.errors import ActorDown, Refused
 from actors.messages import Handler, Reply
 from actors.reasons import Normal, Reason, reason_of
@@ -391,11 +391,14 @@ class PlainCell(Cell):
         if self.signal is None and not (control is not None and control.suspended):
             if control is None and self.system.scheduler is None:
                 taken = self.taken
-                if taken is None:
-                    taken, self.inbox = inbox, []
-                    taken.reverse()
-                    self.taken = taken
-                done = self._handle_batch(pump, taken, min(left, len(taken)))
+                if taken is None and len(inbox) == 1:  # a batch of one is made for nothing
+                    done = self._handle_next(pump, inbox)
+                else:
+                    if taken is None:
+                        taken, self.inbox = inbox, []
+                        taken.reverse()
+                        self.taken = taken
+                    done = self._handle_batch(pump, taken, min(left, len(taken)))
             else:
                 if self.taken is not None:
                     inbox[:0] = reversed(self.taken)
@@ -456,7 +459,9 @@ class PlainCell(Cell):
         if not taken:
             return 0
         control = self.control
-        message, reply = parts(taken.pop())
+        message, reply = taken.pop(), None
+        if type(message) is tuple:
+            message, reply = message
         outer = pump.begin(self)
         if control is None or message is CONTINUE:
             self._handle(pump, self.slot.handlers, message, reply)

@@ -108,8 +108,16 @@ class Crashed(Reason, frozen=True):
         if isinstance(self.error, BaseExceptionGroup):
             each = tuple(str(Crashed(error)) for error in self.error.exceptions)
             return f"{len(each)} errors at once: {'; '.join(each)}"
-        name, text = type(self.error).__name__, str(self.error)
+        name, text = type(self.error).__name__, _text(self.error)
         return f"{name}: {text}" if text else name
+
+
+def _text(error: BaseException) -> str:
+    """An exit reason can be shown whatever the exception's own `__str__` does."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"<its text raises {type(failure).__name__}>"
 
 
 class FailedToStart(msgspec.Struct, frozen=True):

@@ -19,12 +19,16 @@
                 rq.send(worker, Square(n), label=n)
             assert {one.label: one.result() async for one in rq} == {0: 0, 1: 1, 2: 4}
 
+        found = await call_all(workers, Square(3), timeout=1.0)
+        assert found.answers == dict.fromkeys(workers, 9)
+        assert found.failures == {}
+
 A `Request` is what the actor sees as its caller: a future, but one of ours, for those of an event
 loop can be waited for by one task only, and cannot say to a collection that they are done. So it
 costs no task, and neither does a collection of a thousand.
 
 In Erlang's terms `response` is `receive_response`, `wait` is `wait_response`, `done` is
-`check_response`.
+`check_response`, and `call_all` is `multi_call`.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
+import msgspec
 
 from actors import backend, deadlock
 from actors.backend import Future
@@ -264,3 +269,46 @@ async def requests() -> AsyncIterator[Requests]:
         yield collection
     finally:
         collection.abandon()
+
+
+class Answers(msgspec.Struct, Generic[T], frozen=True):
+    """What `call_all` found: the answers by ref, and why there is none of the others."""
+
+    answers: dict[Ref[Any], T]
+    failures: dict[Ref[Any], Exception]
+
+
+async def call_all(
+    refs: Iterable[Ref[A]], message: Call[A, T], *, timeout: float | None = None
+) -> Answers[T]:
+    """Calls many at once with the same message, and waits until each has answered or failed.
+
+    timeout
+        Seconds for all of them together; who has not answered by then fails with `CallTimeout`.
+        Default without limit.
+
+    Raises `Unhandled`, before anything is sent; all else that a call may raise is a failure in the
+    result. Cancelling abandons the answers, not the work.
+    """
+    everybody = tuple(dict.fromkeys(refs))
+    for ref in everybody:
+        ref.check(message)
+    found: Answers[T] = Answers({}, {})
+    async with requests() as rq:
+        sent = {ref: rq.send(ref, message, label=ref) for ref in everybody}
+        stuck: Deadlock | None = None
+        try:
+            with anyio.move_on_after(math.inf if timeout is None else timeout):
+                async for _ in rq:
+                    pass
+        except Deadlock as deadlock:
+            stuck = deadlock
+        for ref, request in sent.items():
+            if not request.done():
+                found.failures[ref] = stuck or CallTimeout(ref.path, message, timeout or 0.0)
+                continue
+            try:
+                found.answers[ref] = request.result()
+            except Exception as error:
+                found.failures[ref] = error
+    return found

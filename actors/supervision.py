@@ -250,6 +250,8 @@ def new(flags: Flags, specs: Iterable[ChildSpec[Any]], dice: Callable[[], float]
     """
     state = State(flags, {}, dice=dice)
     for spec in specs:
+        if not isinstance(spec, ChildSpec):
+            raise rejected("invalid_child_spec", "a child", spec, "a spec, such as Web.spec()")
         check(flags, spec)
         if spec.id in state.children:
             raise InvalidSpec("duplicate_child_name", f"two children have the id {spec.id!r}")

@@ -237,6 +237,8 @@ class System:
         """Makes the cell and its task, without waiting for its start."""
         if self._tasks is None:
             raise RuntimeError("the system is not running: use `async with System() as system`")
+        if not isinstance(spec, ChildSpec):
+            raise TypeError(f"to start an actor takes its spec, such as Web.spec(), got: {spec!r}")
         path = spec.id if parent is None else f"{parent.path}/{spec.id}"
         held = self._slots.get(path)
         if held is not None and held.cell is not None and held.cell.down is None:

@@ -13,7 +13,7 @@
 
 In Elixir's terms `Task.Supervisor.async_nolink` and `async_stream_nolink`. A task is a temporary
 child of its supervisor: it ends with it, is listed by it, and is never restarted. Its exception
-becomes its exit reason, seen by `result` and by nobody else.
+becomes its exit reason, seen by `result`; as in Elixir it is reported as a crash all the same.
 """
 
 from __future__ import annotations

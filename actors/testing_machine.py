@@ -140,7 +140,7 @@ class SteppedSystem:
             self._answers.put((None, None))
 
     async def _serve(self) -> None:
-        async with System() as self.system:
+        async with System(log_crashes=False) as self.system:
             self._answers.put((None, None))
             while True:
                 # Blocks the loop, and is meant to: nothing happens until the next step.

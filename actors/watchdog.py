@@ -4,7 +4,8 @@ A handler that blocks holds up every actor of its loop, and asyncio and trio are
 The watchdog is a thread that sends the loop a heartbeat; when one is not answered within
 `patience` it looks at the stack of the loop's thread, finds the cell in it, and publishes one
 `HandlerBlocked` as soon as the loop runs again. It costs the actors nothing: what they are doing
-is read off the stack, not noted down by them.
+is read off the stack, not noted down by them. Nor does it wake a loop that has nothing to do: it
+sees that by the stack, too.
 
 The clock is the machine's, for a loop that stands still has no other.
 """
@@ -18,6 +19,7 @@ import traceback
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from actors.backend import is_waiting
 from actors.cell import Cell
 from actors.events import HandlerBlocked
 
@@ -50,13 +52,14 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.is_set():
+        while not self._over.wait(self._patience / 2):
+            if is_waiting(self._frame()):
+                continue
             self._beat.clear()
             began = time.monotonic()
             if not self._post(self._beat.set):
                 return
             if self._beat.wait(self._patience):
-                self._over.wait(self._patience / 4)
                 continue
             found = self._look()
             self._beat.wait()
@@ -70,8 +73,11 @@ class Watchdog:
             return False
         return True
 
+    def _frame(self) -> FrameType | None:
+        return sys._current_frames().get(self._loop_thread)
+
     def _look(self) -> tuple[str | None, Any, str]:
-        frame = sys._current_frames().get(self._loop_thread)
+        frame = self._frame()
         stack = "".join(traceback.format_stack(frame))
         cell = _cell_in(frame)
         if cell is None:

@@ -6,6 +6,7 @@ cat         a file of 32 MB in the attached shell, until the next prompt: MB/s, 
             really reach the viewer (a multiplexer that repaints lets most of them go)
 echo        a key until its echo: median and p99, in µs
 Ctrl-C      into a flood of `yes`, until the prompt: ms
+floods      the echo while three other sessions, at which nobody looks, write as fast as they can
 
 Each contestant runs the same bash behind a terminal that this program plays.
 """
@@ -25,11 +26,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import _ratio
 
+from colony.client import Address, Client, path_of
+
+FIGURES: Final = ("MB/s", "crossed", "echo", "ctrl-c", "floods")
 SHELL: Final = ["bash", "--norc", "--noprofile", "-i"]
 PATIENCE: Final = 60.0
 PROMPT: Final = b"READY> "
@@ -39,7 +44,11 @@ ENVIRONMENT: Final = {"PS1": PROMPT.decode(), "TERM": "xterm-256color", "HISTFIL
 class Seat:
     """A terminal that this program plays, with a command on it."""
 
-    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+    def __init__(
+        self, argv: list[str], env: dict[str, str], flood: Callable[[], object] | None = None
+    ) -> None:
+        self.flood = flood
+        """Starts another session that writes without end; None if there is no such thing."""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.execvpe(argv[0], argv, env)
@@ -143,7 +152,13 @@ def tmux(folder: Path) -> Iterator[Seat]:
     name = f"bench-{os.getpid()}"
     begin = ["tmux", "-L", name, "-f", "/dev/null"]
     try:
-        yield Seat([*begin, "new-session", *SHELL], environment(folder))
+        flood = partial(
+            subprocess.run,
+            [*begin, "new-session", "-d", "yes"],
+            env=environment(folder),
+            check=True,
+        )
+        yield Seat([*begin, "new-session", *SHELL], environment(folder), flood)
     finally:
         subprocess.run([*begin, "kill-server"], check=False, capture_output=True)
 
@@ -174,7 +189,10 @@ def colony(folder: Path) -> Iterator[Seat]:
         for line in run.stdout:
             if re.search(rb"web +pid", line):
                 break
-        yield Seat([*command, "-C", str(folder), "attach"], environment(folder))
+        client = Client(Address(folder / "run" / "colony.sock"))
+        path = path_of("colonies", f"bench-{os.getpid()}", "terminals")
+        flood = partial(client.post, path, {"argv": ["yes"]})
+        yield Seat([*command, "-C", str(folder), "attach"], environment(folder), flood)
     finally:
         run.send_signal(signal.SIGINT)
         run.stdout.read()
@@ -206,7 +224,8 @@ def measured(quick: bool) -> dict[str, dict[str, list[float]]]:
         for number, name in enumerate(_ratio.turns(present(), rounds)):
             folder = Path(place) / str(number)
             folder.mkdir()
-            found = figures.setdefault(name, {"MB/s": [], "crossed": [], "echo": [], "ctrl-c": []})
+            empty: dict[str, list[float]] = {key: [] for key in FIGURES}
+            found = figures.setdefault(name, empty)
             with CONTESTANTS[name](folder) as seat:  # type: ignore[attr-defined]
                 try:
                     seat.until(PROMPT)
@@ -215,6 +234,10 @@ def measured(quick: bool) -> dict[str, dict[str, list[float]]]:
                     found["crossed"].append(crossed / 1e6)
                     found["echo"] += [each * 1e6 for each in echo(seat, keys)]
                     found["ctrl-c"] += [interrupt(seat) * 1e3 for _ in range(3)]
+                    if seat.flood is not None:
+                        for _ in range(3):
+                            seat.flood()
+                        found["floods"] += [each * 1e6 for each in echo(seat, keys)]
                 finally:
                     seat.close()
     return figures
@@ -232,6 +255,10 @@ def main() -> None:
     for peer in (name for name in figures if name != "colony"):
         other = figures[peer]
         goal = ">= 1" if peer == "tmux" else None
+        if other["floods"]:
+            both = [p99(mine["floods"])], [p99(other["floods"])]
+            name = "echo beside three floods, p99"
+            report.compare(name, both[0], peer, both[1], unit="µs", goal="<= 1")
         for name, unit, wanted in (
             ("MB/s", "MB/s", goal),
             ("crossed", "MB", goal),

@@ -23,8 +23,8 @@ class Background:
     """One instance, from its start to the exit status."""
 
     def __init__(self, options: Options) -> None:
-        self.host = Host(options)
-        self.console = Console(colour=False, several=True)
+        self.host = Host(options, log_crashes=False)
+        self.console = Console(colour=False, several=True, debug=True)
 
     def __repr__(self) -> str:
         return f"<Background {self.host!r}>"

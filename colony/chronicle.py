@@ -55,21 +55,24 @@ FLUSH: Final = 0.1
 Encode = Callable[[float, Event], bytes]
 """What an event, with the time since the epoch at which it was noted, is as a line."""
 
-_ALWAYS: Final = (
-    ServiceWaiting,
-    ServiceStarted,
-    ServiceReady,
-    ServiceDetached,
-    ServiceUnhealthy,
-    ServiceFailed,
-    ServiceExited,
-    ServiceStopping,
-    ServiceLingers,
-    ServiceStopped,
-    kernel.Restarting,
-    kernel.ChildStartFailed,
-    kernel.LimitReached,
-    kernel.StopFailed,
+_ALWAYS: Final[frozenset[type[Event]]] = frozenset(
+    (
+        ServiceWaiting,
+        ServiceStarted,
+        ServiceReady,
+        ServiceDetached,
+        ServiceUnhealthy,
+        ServiceFailed,
+        ServiceExited,
+        ServiceStopping,
+        ServiceLingers,
+        ServiceStopped,
+        kernel.Restarting,
+        kernel.ChildStartFailed,
+        kernel.LimitReached,
+        kernel.StopFailed,
+        kernel.StartFailed,
+    )
 )
 
 
@@ -83,6 +86,22 @@ class InstanceStopped(Event, frozen=True, kw_only=True):
     """An instance has ended in good order. One without this was killed."""
 
 
+class ColonyPolicy(Event, frozen=True, kw_only=True):
+    """A colony is going to be started, from the file `path`, under this policy.
+
+    services
+        Its services in the order of starting; `exits` those with whose end it ends.
+    """
+
+    colony: str
+    path: str
+    services: tuple[str, ...]
+    exits: tuple[str, ...]
+    strategy: str
+    intensity: int
+    period: float
+
+
 class EventsLost(Event, frozen=True, kw_only=True):
     """Here `lost` events are missing: they came faster than they could be kept."""
 
@@ -93,12 +112,14 @@ def is_kept(event: Event) -> bool:
     """Whether an event belongs into the journal: services' lives, supervisors' decisions, the
     beginning and end of colonies, and of all others what crashed. A service's actor tells nothing
     that the service's own events do not."""
-    if isinstance(event, _ALWAYS):
+    if type(event) in _ALWAYS:
         return True
-    if isinstance(event, kernel.Started | kernel.Exited):
-        crashed = isinstance(event, kernel.Exited) and not event.reason.orderly
-        return event.kind == "Supervisor" or (crashed and event.kind != "PortActor")
-    return isinstance(event, kernel.StartFailed)
+    if isinstance(event, kernel.Started):
+        return event.kind == "Supervisor"
+    if isinstance(event, kernel.Exited):
+        crashed = not event.reason.orderly and event.kind != "PortActor"
+        return crashed or event.kind == "Supervisor"
+    return False
 
 
 class Chronicle:

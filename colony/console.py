@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from actors import Event, events
+from actors import Crashed, Event, crashes, events
 from colony.events import (
     Notice,
     ProvisionStep,
@@ -38,7 +38,7 @@ from colony.events import (
 from colony.logs import LineSplitter
 from colony.network.egress_proxy import EgressDenied
 from colony.network.ports import FocusChanged, ForwardOpened
-from colony.tree import SERVICES, SYSTEM
+from colony.tree import COLONIES, SERVICES, SYSTEM
 from netns.actors import (
     NamespaceGone,
     NamespaceMade,
@@ -65,10 +65,14 @@ class Console:
         Whether to use ANSI colours.
     several
         Whether there is more than one colony, so that names need it in front. Default false.
+    debug
+        Whether faults of Colony's own come with their tracebacks, and what blocks it is said.
+        Default false.
     """
 
-    def __init__(self, *, colour: bool, several: bool = False) -> None:
+    def __init__(self, *, colour: bool, several: bool = False, debug: bool = False) -> None:
         self.colour = colour
+        self.debug = debug
         self.several = several
         self.urls: dict[tuple[str, str], str] = {}
         """By colony and service, what to show once it is ready."""
@@ -245,6 +249,8 @@ def _lingers(console: Console, event: ServiceLingers) -> bytes:
 def _restarting(console: Console, event: events.Restarting) -> bytes:
     colony = colony_of(event.supervisor)
     if colony is None:
+        if isinstance(event.reason, Crashed):
+            return b""  # the report of the crash says it
         return console.line("again", event.child, f"restarting: {event.reason}")
     period = console._periods.get(colony, 0.0)
     limit = f"{event.count} of at most {event.intensity} in {duration(period)}"
@@ -265,6 +271,59 @@ def _start_failed(console: Console, event: events.ChildStartFailed) -> bytes:
     if colony is None:
         return b""
     return console.line("failed", console.name(colony, event.child), "cannot start")
+
+
+def is_own_fault(event: events.CrashReport) -> bool:
+    """Whether it is a fault of our own. How a service's process ends is none, and says so by
+    itself; nor is who went with another.
+    """
+    return event.cause is None and isinstance(event.reason, Crashed)
+
+
+def is_told(event: events.CrashReport) -> bool:
+    """Whether it is of a start whose starter is told why it failed, or has said it."""
+    decisions = ("escalated", "refused", "unsupervised")
+    in_services = colony_of(event.supervisor or "") is not None
+    return event.starting and (event.decision in decisions or in_services)
+
+
+def _crashed(console: Console, event: events.CrashReport) -> bytes:
+    """A fault of our own, unless it is told elsewhere."""
+    if not is_own_fault(event) or (is_told(event) and not console.debug):
+        return b""
+    said = crashes.line(event).partition(" ")[2]
+    if not console.debug:
+        said += " (a fault of Colony; --debug shows the traceback)"
+    trace = event.traceback.splitlines() if console.debug else []
+    shown = console.line("failed", _owner(console, event.actor), said)
+    return shown + b"".join(f"  {line}\n".encode() for line in trace)
+
+
+def _owner(console: Console, path: str) -> str:
+    """An actor's name: its own, with its colony's where there are several."""
+    parts = path.split("/")
+    within = len(parts) > 3 and parts[:2] == [SYSTEM, COLONIES]
+    return console.name(parts[2], parts[-1]) if within else parts[-1]
+
+
+def _kill_ignored(console: Console, event: events.KillIgnored) -> bytes:
+    what = "" if event.task is None else f" ({event.task})"
+    more = "" if console.debug else " (a fault of Colony; --debug shows where)"
+    text = f"was killed {duration(event.seconds)} ago and goes on{what}{more}"
+    shown = console.line("failed", _owner(console, event.actor), text)
+    lines = event.stack.splitlines() if console.debug else []
+    return shown + b"".join(f"  {line}\n".encode() for line in lines)
+
+
+def _blocked(console: Console, event: events.HandlerBlocked) -> bytes:
+    if not console.debug:
+        return b""
+    name = "colony" if event.actor is None else _owner(console, event.actor)
+    at = "" if event.message is None else f", handling {type(event.message).__name__}"
+    where = event.stack.strip().splitlines()
+    line = next((each.strip() for each in reversed(where) if each.startswith("  File ")), "")
+    text = f"held all up for {duration(event.seconds)}{at}: {line}"
+    return console.line("note", name, text)
 
 
 def _stopping(console: Console, event: ServiceStopping) -> bytes:
@@ -355,6 +414,9 @@ _SHOWERS: Final[dict[type, Callable[[Console, Any], bytes]]] = {
     ServiceLingers: _lingers,
     ServiceStopping: _stopping,
     ServiceStopped: _stopped,
+    events.CrashReport: _crashed,
+    events.KillIgnored: _kill_ignored,
+    events.HandlerBlocked: _blocked,
     events.Restarting: _restarting,
     events.LimitReached: _limit,
     events.ChildStartFailed: _start_failed,

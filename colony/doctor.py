@@ -180,8 +180,16 @@ def _disk() -> Finding:
     there = next(each for each in (home, *home.parents) if each.exists())
     free = shutil.disk_usage(there).free
     if free < DISK_LEAST:
-        return Finding("disk", "problem", f"{free // 1048576} MiB are free at {there}", "make room")
-    return Finding("disk", "ok", f"{free // 1048576} MiB are free at {there}")
+        return Finding("disk", "problem", f"{_size(free)} are free at {there}", "make room")
+    return Finding("disk", "ok", f"{_size(free)} are free at {there}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.0f} GiB" if count >= 10 * 2**30 else f"{count // 2**20} MiB"
+
+
+def _counted(colonies: int) -> str:
+    return "1 colony" if colonies == 1 else f"{colonies} colonies"
 
 
 def _instance() -> Finding:
@@ -191,7 +199,7 @@ def _instance() -> Finding:
         found = Client.find().get("/api/health")
     except ClientError as error:
         return Finding("instance", "ok", str(error))
-    return Finding("instance", "ok", f"pid {found['pid']} runs, {found['colonies']} colonies")
+    return Finding("instance", "ok", f"pid {found['pid']} runs, {_counted(found['colonies'])}")
 
 
 CHECKS: Final[tuple[Callable[[], Finding], ...]] = (

@@ -34,14 +34,17 @@ from actors import (
     StartFailed,
     Supervisor,
     System,
+    crashes,
     events,
 )
 from colony import tree
 from colony.api.history import History
 from colony.api.owner import Api, Listen
-from colony.chronicle import Chronicle
+from colony.chronicle import Chronicle, ColonyPolicy
 from colony.chronicle_file import EventFiles
 from colony.config import Config
+from colony.config.order import in_order
+from colony.console import is_own_fault, is_told
 from colony.events import Notice
 from colony.logs import Logs
 from colony.machine import look_at_machine
@@ -132,6 +135,9 @@ class Options(msgspec.Struct, frozen=True):
 
 DEFAULT: Final = Options()
 
+BLOCKED: Final = 0.25
+"""Seconds in which nothing else runs after which it is said whose code holds all up."""
+
 ADDRESSES_FILE: Final = "addresses.json"
 
 ENDED_KEPT: Final = 100
@@ -145,13 +151,18 @@ class HostFailed(Exception):
 class Host:
     """The instance, from entering the block to leaving it.
 
+    log_crashes
+        Whether a crash of Colony's own goes to the log "actors", too. Default true; false where a
+        console shows it.
+
     Raises on entry `modes.Impossible` when a wish by name cannot be met, and `HostFailed` when
     an owner at the top cannot do its work, such as opening the front door.
     """
 
-    def __init__(self, options: Options = DEFAULT) -> None:
+    def __init__(self, options: Options = DEFAULT, *, log_crashes: bool = True) -> None:
         self.options = options
-        self.system = System()
+        self.system = System(watchdog=BLOCKED, log_crashes=False)
+        self.log_crashes = log_crashes
         self.modes: Modes
         self.parts: tree.Parts
         self.failures: Failures
@@ -204,6 +215,8 @@ class Host:
             raise HostFailed(f"the runtime directory {runtime} cannot be used: {error}") from None
         self._stack.push_async_callback(self._give_up, instance)
         await self._stack.enter_async_context(self.system)
+        if self.log_crashes:
+            self.system.events.listen(_log_own_fault)
         self._stack.callback(self._look_for_despair)
         self.system.events.listen(self._note)
         self.system.events.listen(self.history.note)
@@ -398,6 +411,7 @@ class Host:
 
     async def _start(self, colony: RunningColony) -> None:
         config = colony.config
+        self.parts.chronicle.put(policy_of(config, self.system.now()))
         spec = tree.colony_spec(config, self.parts, colony.urls, colony.environ)
         try:
             ref = await self._colonies().call(StartChild(spec))
@@ -452,6 +466,21 @@ class Failures:
             self.first = self.first or explain(event.reason)
 
 
+def policy_of(config: Config, at: float) -> ColonyPolicy:
+    """What the event journal is told of a colony that is going to be started."""
+    rules, services = config.supervision, config.services
+    return ColonyPolicy(
+        at=at,
+        colony=config.name,
+        path=os.path.abspath(config.path),
+        services=tuple(in_order({name: service.after for name, service in services.items()})),
+        exits=tuple(name for name, service in services.items() if service.exit_colony),
+        strategy=rules.strategy,
+        intensity=rules.intensity,
+        period=rules.period,
+    )
+
+
 def shared_port(config: Config, other: Config) -> str | None:
     """Why two colonies cannot both be on the host's network, in words; None if they can."""
     theirs = {service.port: service.name for service in other.services.values()}
@@ -477,3 +506,9 @@ def _why_refused(name: str, refused: ChildRefused) -> str:
         failed = failed.term.reason
     what = f"{trail[-1]} of colony {name}" if trail else f"colony {name}"
     return f"{what} cannot start: {explain(failed)}"
+
+
+def _log_own_fault(event: Event) -> None:
+    """For a program that embeds us. A service's end is no fault of ours."""
+    if isinstance(event, events.CrashReport) and is_own_fault(event) and not is_told(event):
+        crashes.log(event)

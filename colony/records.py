@@ -32,6 +32,8 @@ from colony.tree import COLONIES, SERVICES, SYSTEM, colony_of
 
 STARTED: Final = "instance.started"
 STOPPED: Final = "instance.stopped"
+POLICY: Final = "colony.policy"
+"""Types of the records that are the journal's own, as `colony.chronicle` has them."""
 
 UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 

@@ -108,7 +108,9 @@ class Screen:
         """Writes what is queued, takes the table away, and writes no more until `go_on`."""
         async with self._turn:
             if self.table is not None:
-                self._waiting.append(self.table.hide())
+                self._waiting.appendleft(
+                    self.table.hide()
+                )  # first: it stands below what was written
             await self._flush(alone=True)
             self._held = True
 
@@ -153,12 +155,13 @@ class Run:
         colour: bool,
         keep: bool = False,
         attach: bool = False,
+        debug: bool = False,
     ) -> None:
         self.configs = configs
         self.keep = keep
         self.attach = attach
-        self.host = Host(options)
-        self.console = Console(colour=colour, several=len(configs) > 1)
+        self.host = Host(options, log_crashes=False)
+        self.console = Console(colour=colour, several=len(configs) > 1, debug=debug)
         table = Table(self._lanes, colour=colour) if wanted() else None
         self.screen = Screen(sys.stdout.buffer, table)
         shared = table is not None and same_terminal(sys.stdout, sys.stderr)
@@ -391,7 +394,10 @@ class Run:
             return
         if now - self.signalled_at < ECHO:
             return
-        if any(not colony.ended for colony in self.colonies):
+        # One that was being started when the first signal came is not among `colonies`, and may
+        # have processes all the same.
+        cut_off = len(self.colonies) < len(self.configs)
+        if cut_off or any(not colony.ended for colony in self.colonies):
             await self._kill(self.own)
         elif self.asked_again.is_set():
             await self._kill(set(self._joined()))
@@ -443,14 +449,17 @@ def run(
     colour: bool,
     keep: bool = False,
     attach: bool = False,
+    debug: bool = False,
 ) -> int:
     """Hosts these colonies in the foreground; returns the exit status. Blocks.
 
     With `keep` what was provided for a colony stays when it cannot be started. With `attach` we
-    sit in the first one's terminal once its services are ready (`colony.aside`).
+    sit in the first one's terminal once its services are ready (`colony.aside`). With `debug`
+    faults of Colony's own are shown with their tracebacks.
     """
 
     async def main() -> int:
-        return await Run(configs, options, colour=colour, keep=keep, attach=attach)()
+        one = Run(configs, options, colour=colour, keep=keep, attach=attach, debug=debug)
+        return await one()
 
     return anyio.run(main)

@@ -70,6 +70,7 @@ FORMS: Final[dict[str, Form]] = {
         "anyOf": [{"type": "integer", "minimum": 1, "maximum": 64}, {"type": "string"}]
     },
     "BackoffRule.factor": {"type": "number", "minimum": 1},
+    "BackoffRule.jitter": {"type": "number", "minimum": 0, "maximum": 1},
 }
 """By table and field: what the file may have there, where the type does not say it all."""
 

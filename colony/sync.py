@@ -278,6 +278,15 @@ class Service:
         """Asks it over HTTP, inside its colony's network."""
         return Http(self._loop, self._wrapped.http)
 
+    @contextmanager
+    def terminal(
+        self, *, size: tuple[int, int] = (40, 120), read_only: bool = False
+    ) -> Iterator[Terminal]:
+        """Its terminal, to type into and read from, for as long as the block."""
+        session = self._wrapped.terminal(size=size, read_only=read_only)
+        with self._loop.held(session) as terminal:
+            yield Terminal(self._loop, terminal)
+
     def view(self) -> t.Service:
         """How it is now: its state, process, restarts."""
         return self._loop.call(self._wrapped.view)

@@ -18,7 +18,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from netns import hostwide, locks, names, userns
+from netns import hostwide, linux, locks, names, userns
 
 _REGISTRY: Final = "registry"
 _OWN: Final = "own"
@@ -183,6 +183,10 @@ def _if_dead(directory: Path) -> DeadInstance | None:
 
 
 def _remove(directory: Path) -> None:
+    if userns.entered():
+        # Mounted still, if the network's owner had more than one life.
+        with contextlib.suppress(OSError):
+            linux.unmount(_pins_below(directory), detach=True)
     with locks.locked(directory.parent / _REGISTRY):
         shutil.rmtree(directory, ignore_errors=True)
         _remove_if_empty(directory.parent)

@@ -38,11 +38,8 @@ _LOOKS: Final = 20
 _LOOK_AGAIN: Final = 0.0005  # seconds
 
 # Fields of /proc/PID/stat after the command's closing parenthesis (proc_pid_stat(5)).
-_STATE: Final = 0
-_FLAGS: Final = 6
 _ENV_START, _ENV_END = 47, 48
 _NEVER: Final = b"never"  # the place of one that there will not be
-_KERNEL_THREAD: Final = 0x00200000  # PF_KTHREAD (include/linux/sched.h)
 
 
 class Killed(msgspec.Struct, frozen=True):
@@ -112,10 +109,12 @@ def _place_of_nothing(pid: int) -> bytes:
     For an instant one in the making looks empty as well, but never twice at the same place, as each
     program's stack begins at another.
     """
+    try:
+        os.readlink(f"/proc/{pid}/exe")
+    except FileNotFoundError:  # a thread of the kernel's, or one that has ended
+        return _NEVER
     with open(f"/proc/{pid}/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
-    if fields[_STATE] in (b"Z", b"X") or int(fields[_FLAGS]) & _KERNEL_THREAD:
-        return _NEVER
     start, end = fields[_ENV_START], fields[_ENV_END]
     return start if start == end != b"0" else b""
 
@@ -139,11 +138,16 @@ def either(*rules: Belongs) -> Belongs:
 def find(belongs: Belongs) -> Iterator[int]:
     """The numbers of the processes that belong, as they are met, the newest first; never this
     process's own."""
-    me = os.getpid()
-    numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-    for pid in reversed(numbers):
-        if pid != me and belongs(pid):
+    for pid in numbers():
+        if belongs(pid):
             yield pid
+
+
+def numbers() -> Iterator[int]:
+    """Of all processes but this one, as they are now, the newest first."""
+    me = os.getpid()
+    listed = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return (pid for pid in reversed(listed) if pid != me)
 
 
 def _find_newest(belongs: Belongs) -> Iterator[int]:

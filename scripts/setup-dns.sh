@@ -8,6 +8,7 @@
 #
 #   systemd-resolved   /etc/systemd/resolved.conf.d/colony.conf
 #   NetworkManager     /etc/NetworkManager/dnsmasq.d/colony.conf, where its dnsmasq is on
+#   dnsmasq            /etc/dnsmasq.d/colony.conf, where it is this machine's resolver
 #   macOS              /etc/resolver/colony.local
 #   plain resolv.conf  it has no way to ask one server for one domain: this is said, nothing is done
 #
@@ -35,7 +36,7 @@ while [ $# -gt 0 ]; do
             shift
             ;;
         -h | --help)
-            sed -n '2,18s/^# \{0,1\}//p' "$0"
+            sed -n '2,19s/^# \{0,1\}//p' "$0"
             exit 0
             ;;
         *) usage ;;
@@ -87,6 +88,7 @@ drop() {
 
 RESOLVED=/etc/systemd/resolved.conf.d/colony.conf
 MANAGER=/etc/NetworkManager/dnsmasq.d/colony.conf
+DNSMASQ=/etc/dnsmasq.d/colony.conf
 MACOS=/etc/resolver/colony.local
 MANAGED=/etc/NetworkManager/NetworkManager
 
@@ -106,6 +108,8 @@ kind() {
         echo resolved
     elif grep -qsr '^dns=dnsmasq' "$root$MANAGED.conf" "$root/etc/NetworkManager/conf.d"; then
         echo manager
+    elif [ -d "$root/etc/dnsmasq.d" ] && grep -qs '^nameserver 127\.0\.0\.1$' "$root/etc/resolv.conf"; then
+        echo dnsmasq
     else
         echo plain
     fi
@@ -116,6 +120,7 @@ if [ "$undo" = yes ]; then
     found=no
     drop "$RESOLVED" && found=yes && run systemctl restart systemd-resolved
     drop "$MANAGER" && found=yes && run nmcli general reload
+    drop "$DNSMASQ" && found=yes && run systemctl restart dnsmasq
     drop "$MACOS" && found=yes
     [ "$found" = yes ] || say "there was nothing to undo"
     exit 0
@@ -142,6 +147,14 @@ server=/colony.local/127.0.0.1#$port
 EOF
         run nmcli general reload
         ;;
+    dnsmasq)
+        may_write
+        put "$DNSMASQ" <<EOF
+# Written by Colony's setup-dns.sh; --undo removes it.
+server=/colony.local/127.0.0.1#$port
+EOF
+        run systemctl restart dnsmasq
+        ;;
     macos)
         may_write
         put "$MACOS" <<EOF
@@ -153,7 +166,7 @@ EOF
     *)
         say "this machine's resolv.conf names its servers directly, and no single domain can be sent" >&2
         say "elsewhere there. Use http://NAME-PORT.colony.localhost, which browsers and curl know by" >&2
-        say "themselves; or install systemd-resolved, or NetworkManager with dns=dnsmasq." >&2
+        say "themselves; or install systemd-resolved, dnsmasq, or NetworkManager with dns=dnsmasq." >&2
         exit 1
         ;;
 esac

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,11 +18,13 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "setup-dns.sh"
 
 RESOLVED = "etc/systemd/resolved.conf.d/colony.conf"
 MANAGER = "etc/NetworkManager/dnsmasq.d/colony.conf"
+DNSMASQ = "etc/dnsmasq.d/colony.conf"
 MACOS = "etc/resolver/colony.local"
 
 WRITTEN = {
     "resolved": (RESOLVED, "[Resolve]\nDNS=127.0.0.1:5354\nDomains=~colony.local\n"),
     "manager": (MANAGER, "server=/colony.local/127.0.0.1#5354\n"),
+    "dnsmasq": (DNSMASQ, "server=/colony.local/127.0.0.1#5354\n"),
     "macos": (MACOS, "nameserver 127.0.0.1\nport 5354\n"),
 }
 """By resolver: the file, and what is in it below the remark."""
@@ -113,6 +119,60 @@ def test_networkmanager_is_seen_by_its_dnsmasq(root: Root) -> None:
     done = root.run()
     assert MANAGER in root.files()
     assert "would run: nmcli general reload" in done.stdout
+
+
+def test_dnsmasq_is_seen_where_it_is_this_machines_resolver(root: Root) -> None:
+    root.write("etc/resolv.conf", "nameserver 127.0.0.1\n")
+    (root.folder / "etc/dnsmasq.d").mkdir(parents=True)
+    done = root.run()
+    assert DNSMASQ in root.files()
+    assert "would run: systemctl restart dnsmasq" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["manager", "dnsmasq"])
+def test_a_real_dnsmasq_does_what_the_file_says(root: Root, kind: str) -> None:
+    """As NetworkManager, or the machine, starts one: it asks us for our names and for no others."""
+    ours, theirs, resolver = (free_port() for _ in range(3))
+    root.run("--port", str(ours), kind=kind)
+    folder = (root.folder / WRITTEN[kind][0]).parent
+    with (
+        dnsmasq(ours, "--address=/colony.local/127.0.0.1", "--local=/colony.local/"),
+        dnsmasq(theirs, "--address=/www.test/192.0.2.9"),
+        dnsmasq(resolver, f"--conf-dir={folder}", f"--server=127.0.0.1#{theirs}"),
+    ):
+        assert asked(resolver, "my-app-3000.colony.local") == ["127.0.0.1"]
+        assert asked(resolver, "www.test") == ["192.0.2.9"]
+        assert asked(ours, "www.test") == []
+
+
+@contextmanager
+def dnsmasq(port: int, *options: str) -> Iterator[None]:
+    """A dnsmasq that answers at a port of 127.0.0.1, and reads nothing of this machine's."""
+    fixed = ("--keep-in-foreground", "--listen-address=127.0.0.1", "--bind-interfaces")
+    nothing = ("--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--pid-file")
+    words = ["dnsmasq", *fixed, *nothing, f"--port={port}", *options]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def asked(port: int, name: str) -> list[str]:
+    """The addresses of a name."""
+    words = ["dig", "@127.0.0.1", "-p", str(port), "+short", "+tries=1", "+time=2", name, "A"]
+    for _ in range(100):  # until it listens
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode == 0:
+            return done.stdout.split()
+        time.sleep(0.05)
+    raise AssertionError(done.stdout)
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("words", [["--port"], ["--port", "dns"], ["--port", ""], ["--nope"]])

@@ -113,6 +113,9 @@ _NAMES: Final[dict[type, str | None]] = {
     kernel.StopFailed: "supervisor.stop_failed",
     kernel.DeadLetter: "actor.dead_letter",
     kernel.Undelivered: "actor.undelivered",
+    kernel.CrashReport: "actor.crashed",
+    kernel.HandlerBlocked: "actor.blocked",
+    kernel.KillIgnored: "actor.kill_ignored",
 }
 """The kernel's events by what they are about. All others are named by `name_of`'s rule."""
 
@@ -127,11 +130,14 @@ def name_of(kind: type) -> str | None:
 
 def plain_fields(event: Event) -> dict[str, Any]:
     """An event's fields as plain values; `at` is the system's own clock and left out."""
-    return {
+    fields = {
         name: _plain(name, getattr(event, name))
         for name in event.__struct_fields__
         if name not in ("at", "colony")
     }
+    if isinstance(event, kernel.CrashReport):
+        fields["traceback"] = event.traceback
+    return fields
 
 
 def _plain(name: str, value: Any) -> Any:

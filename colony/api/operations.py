@@ -110,8 +110,8 @@ class Operations(NetworkOperations, TerminalOperations):
         living = [name for name, each in self.host.colonies.items() if not each.ended]
         if living and not ask.query.force:
             raise conflict(
-                f"{len(living)} colonies run here: {', '.join(living)}",
-                "stop them first (colony down --all), or ask with force=true",
+                f"there are colonies here: {', '.join(living)}",
+                "stop them first: colony down --all; or everything: colony daemon stop --force",
             )
         self.stop_asked.set()
         return t.Stopping(True, len(living))

@@ -13,6 +13,9 @@
     Content-Type  JSON for a body, else 415         a form can send all but that without being asked
     Authorization the token, else 401, also for a   a missing Origin proves nothing
                   WebSocket without any Origin
+    Sec-WebSocket-Protocol                          a page cannot send an Authorization with a
+                  the token, for a WebSocket        WebSocket, and an address with it is kept
+                  without an Authorization          in histories and logs
 
 Over the unix socket no page can ask, so that Host and Origin say nothing there.
 """
@@ -37,6 +40,9 @@ BODY_TIMEOUT: Final = 15.0
 """Seconds in which a request's body must arrive."""
 WRITE_TIMEOUT: Final = 30.0
 """Seconds after which a reader that takes nothing is let go."""
+PROTOCOL: Final = "colony"
+TOKEN_PROTOCOL: Final = "colony.token."
+"""The WebSocket's subprotocol, and the one beside it that carries the token behind it."""
 TOKEN_LEAST: Final = 32
 """Characters of a token at least."""
 
@@ -107,7 +113,7 @@ def check_tcp(headers: Mapping[str, str], door: Door, *, public: bool = False) -
     _check_host(headers.get("Host", ""), door)
     _check_origin(headers, door)
     if not public:
-        _check_token(headers.get("Authorization", ""), door)
+        _check_token(headers.get("Authorization") or _of_websocket(headers), door)
 
 
 def check_content(method: str, content_type: str, has_body: bool) -> None:
@@ -141,6 +147,17 @@ def _check_origin(headers: Mapping[str, str], door: Door) -> None:
             raise ApiError("forbidden", f"a page of {origin} may not ask this")
     if site is not None and site not in _SAME_SITE:
         raise ApiError("forbidden", f"a page of another site may not ask this ({site})")
+
+
+def _of_websocket(headers: Mapping[str, str]) -> str:
+    """The Authorization that a WebSocket's subprotocols stand for; "" for none. Only beside one
+    that can be chosen, or the server's library would write down which there were."""
+    offered = [each.strip() for each in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+    if headers.get("Upgrade", "").lower() == "websocket" and PROTOCOL in offered:
+        for each in offered:
+            if each.startswith(TOKEN_PROTOCOL):
+                return f"Bearer {each.removeprefix(TOKEN_PROTOCOL)}"
+    return ""
 
 
 def _check_token(authorization: str, door: Door) -> None:

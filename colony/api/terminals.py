@@ -23,6 +23,7 @@ from msgspec import Meta, Struct
 from actors import ActorDown
 from colony.api import problems
 from colony.api.problems import ApiError, conflict, unknown
+from colony.api.security import PROTOCOL
 from colony.terminals import opening, streamed
 from colony.terminals.hub import Exit, News
 from colony.terminals.plan import MAIN
@@ -319,7 +320,10 @@ async def join(colony: RunningColony, name: str, query: AttachQuery) -> opening.
 
 
 def _socket() -> web.WebSocketResponse:
-    return web.WebSocketResponse(compress=False, max_msg_size=MESSAGE_MAX, timeout=1.0)
+    # Never the subprotocol with the token in it: the answer repeats the one that is chosen.
+    return web.WebSocketResponse(
+        compress=False, max_msg_size=MESSAGE_MAX, timeout=1.0, protocols=(PROTOCOL,)
+    )
 
 
 def _check_upgrade(request: web.Request) -> None:

@@ -52,7 +52,8 @@ class Service(Struct, frozen=True):
     """A service as it is now.
 
     `state` says what it is doing, `ready` whether it can be used. `restarts` counts its lives after
-    the first. `command` and `cwd` are what it runs and where. `cpu` (of one CPU, since the last
+    the first; at the last of them `recent` were in the `period_ms` in which its supervisor bears
+    `intensity`. `command` and `cwd` are what it runs and where. `cpu` (of one CPU, since the last
     question) and `memory` (bytes) are there where they are asked for.
     """
 
@@ -72,6 +73,9 @@ class Service(Struct, frozen=True):
     detail: str | None = None
     cpu: float | None = None
     memory: int | None = None
+    recent: int = 0
+    intensity: int = 0
+    period_ms: Milliseconds = 0.0
 
 
 class Providing(Struct, frozen=True):

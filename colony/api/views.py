@@ -103,6 +103,9 @@ class Views:
             url=service.url,
             restarts=status.restarts,
             restart=config.restart,
+            recent=status.recent,
+            intensity=status.intensity,
+            period_ms=status.period * 1000,
             command=as_text(config.command),
             cwd=config.cwd,
             since=None if since is None else moment(since),
@@ -144,7 +147,8 @@ class Views:
         if ref is None or not ref.alive:
             name = path.rpartition("/")[2]
             return t.Node(name, path, "Supervisor", "supervisor", "undefined", 0)
-        return await self._node(path.rpartition("/")[2], ref, "supervisor", "running", None)
+        spec = None if colony is None else await self._spec_of(colony.name)
+        return await self._node(path.rpartition("/")[2], ref, "supervisor", "running", spec)
 
     async def _node(
         self,
@@ -187,12 +191,20 @@ class Views:
         )
 
     async def _spec(self, supervisor: Ref[Supervisor], info: ChildInfo) -> ChildSpec[Any] | None:
-        if info.type != "supervisor":
-            return None
-        try:
-            return await supervisor.call(GetChildSpec(info.id), timeout=PATIENCE)
-        except (ActorDown, CallTimeout, ChildRefused):
-            return None
+        return await _asked(supervisor, info.id) if info.type == "supervisor" else None
+
+    async def _spec_of(self, colony: str) -> ChildSpec[Any] | None:
+        above = self.host.system.at(f"{tree.SYSTEM}/{tree.COLONIES}")
+        return None if above is None else await _asked(above, colony)
+
+
+async def _asked(supervisor: Ref[Any], id: str) -> ChildSpec[Any] | None:
+    """What a supervisor knows of a child; None if it has no time, or no such child."""
+    try:
+        found: ChildSpec[Any] = await supervisor.call(GetChildSpec(id), timeout=PATIENCE)
+        return found
+    except (ActorDown, CallTimeout, ChildRefused):
+        return None
 
 
 def as_text(command: Command) -> str:

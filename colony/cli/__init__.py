@@ -151,7 +151,9 @@ def _unknown(context: click.Context, args: list[str], error: click.UsageError) -
     default="auto",
     help="Colours. Default: on a terminal, unless NO_COLOR is set.",
 )
-@click.option("--debug", is_flag=True, help="Show tracebacks of Colony's own errors.")
+@click.option(
+    "--debug", is_flag=True, help="Show tracebacks of Colony's own errors, and what blocks it."
+)
 @click.pass_context
 def colony(
     context: click.Context,
@@ -165,4 +167,4 @@ def colony(
 
     Most commands are about the colony of the nearest colony.toml, from here upward.
     """
-    context.obj = Session(directory, file, host, color)
+    context.obj = Session(directory, file, host, color, debug=debug)

@@ -148,7 +148,9 @@ def wait(
         why = found["detail"] or found["last_exit"] or found["state"]
         raise Failed(Exit.FAILED, f"{wanted} is {found['state']}: {why}", f"colony logs {service}")
     raise Failed(
-        Exit.TIMEOUT, f"not so after {timeout:g} s: {wanted} is {found['state']}", "--timeout 5m"
+        Exit.TIMEOUT,
+        f"not so after {timeout:g} s: {wanted} is {found['state']}",
+        "wait longer: --timeout 5m",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from colony.cli.output import message
-from colony.cli.session import Failed, Session, colony_names, not_there, pass_session
+from colony.cli.session import Failed, Session, not_there, pass_session, terminal_names
 from colony.client import path_of
 from colony.exits import Exit
 from colony.terminals.chord import DEFAULT, parse, spelled
@@ -19,7 +19,7 @@ MAIN = "terminal"
 
 @click.command()
 @click.argument(
-    "target", required=False, metavar="[COLONY[/TERMINAL]]", shell_complete=colony_names
+    "target", required=False, metavar="[COLONY[/TERMINAL]]", shell_complete=terminal_names
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @click.option("--new", is_flag=True, help="Start a terminal of its own, of COMMAND if given.")

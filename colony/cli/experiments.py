@@ -22,7 +22,7 @@ from colony.exits import Exit
 from colony.lab import tables
 from colony.lab.compare import Column, comparison
 from colony.lab.faults import Scenario
-from colony.lab.monte_carlo import Outcomes, aggregate, monte_carlo
+from colony.lab.monte_carlo import Outcomes, Player, aggregate
 from colony.lab.summary import Summary, summarise
 from colony.lab.sweep import Point, SweepError, parse_sweep, points
 from colony.lab.world import simulate
@@ -55,7 +55,8 @@ def show(session: Session, what: RenderableType) -> None:
 
 def many(session: Session, config: Config, scenario: Scenario, runs: int, as_json: bool) -> None:
     """--monte-carlo: one policy, many seeds."""
-    outcomes = outcomes_of(config, scenario, runs, progress())
+    with Player(simulate) as player:
+        outcomes = outcomes_of(player, config, scenario, runs, progress())
     if as_json:
         out.as_json({"config": config.path, **_plain({"scenario": scenario, "outcomes": outcomes})})
     else:
@@ -78,13 +79,20 @@ def progress() -> Progress:
     return say
 
 
-def outcomes_of(config: Config, scenario: Scenario, runs: int, progress: Progress) -> Outcomes:
+def part(told: Progress, number: int, of: int) -> Progress:
+    """The progress of one of several policies, as that of all."""
+    return lambda done, runs: told(number * runs + done, of * runs)
+
+
+def outcomes_of(
+    player: Player, config: Config, scenario: Scenario, runs: int, progress: Progress
+) -> Outcomes:
     """Plays a scenario many times, on all cores."""
 
     def tell(done: int) -> None:
         progress(done, runs)
 
-    return aggregate(monte_carlo(config, scenario, runs, play=simulate, progress=tell))
+    return aggregate(player.samples(config, scenario, runs, tell))
 
 
 # -- several policies ------------------------------------------------------------------------------
@@ -102,23 +110,35 @@ def compared(
     for config in configs:
         _fits(config, scenario)
     told = progress()
-    columns = [*before, *(_column(config, scenario, runs, told) for config in configs)]
+    with Player(simulate) as player:
+        columns = [
+            *before,
+            *(
+                _column(player, config, scenario, runs, part(told, number, len(configs)))
+                for number, config in enumerate(configs)
+            ),
+        ]
     if as_json:
         out.as_json(_plain({"scenario": scenario, "comparison": comparison(columns)}))
     else:
         show(session, tables.comparison_table(columns))
 
 
-def _column(config: Config, scenario: Scenario, runs: int | None, told: Progress) -> Column:
-    summary, outcomes = _measured(config, scenario, runs, told)
+def _column(
+    player: Player, config: Config, scenario: Scenario, runs: int | None, told: Progress
+) -> Column:
+    summary, outcomes = _measured(player, config, scenario, runs, told)
     return Column(config.path, summary, outcomes)
 
 
 def _measured(
-    config: Config, scenario: Scenario, runs: int | None, told: Progress
+    player: Player, config: Config, scenario: Scenario, runs: int | None, told: Progress
 ) -> tuple[Summary, Outcomes | None]:
     summary = summarise(simulate(config, scenario))
-    return summary, None if runs is None else outcomes_of(config, scenario, runs, told)
+    if runs is None:
+        told(1, 1)
+        return summary, None
+    return summary, outcomes_of(player, config, scenario, runs, told)
 
 
 def _fits(config: Config, scenario: Scenario) -> None:
@@ -149,15 +169,21 @@ def swept(
     except SweepError as error:
         raise Failed(Exit.WRONG, str(error), error.help) from None
     told = progress()
-    rows = [_row(point, scenario, runs, told) for point in found]
+    with Player(simulate) as player:
+        rows = [
+            _row(player, point, scenario, runs, part(told, number, len(found)))
+            for number, point in enumerate(found)
+        ]
     if as_json:
         out.as_json({"config": str(path), **_plain({"scenario": scenario, "rows": rows})})
     else:
         show(session, tables.sweep_table(rows))
 
 
-def _row(point: Point, scenario: Scenario, runs: int | None, told: Progress) -> tables.Row:
-    summary, outcomes = _measured(point.config, scenario, runs, told)
+def _row(
+    player: Player, point: Point, scenario: Scenario, runs: int | None, told: Progress
+) -> tables.Row:
+    summary, outcomes = _measured(player, point.config, scenario, runs, told)
     return tables.Row(point.settings, summary, outcomes)
 
 

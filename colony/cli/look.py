@@ -103,7 +103,7 @@ def _service_table(services: list[dict[str, Any]], colour: bool) -> list[str]:
             str(each["pid"] or "-"),
             str(each["port"] or "-"),
             each["url"] or "-",
-            str(each["restarts"]),
+            _restarts(each),
             out.ago(each["since"]),
             "-" if each["cpu"] is None else f"{each['cpu'] * 100:.0f} %",
             out.size(each["memory"]),
@@ -113,6 +113,13 @@ def _service_table(services: list[dict[str, Any]], colour: bool) -> list[str]:
     ]
     headers = ("SERVICE", "STATE", "PID", "PORT", "URL", "RESTARTS", "SINCE", "CPU", "MEMORY")
     return out.table((*headers, "LAST EXIT"), rows)
+
+
+def _restarts(service: dict[str, Any]) -> str:
+    """How many, and of the last how many its supervisor bears: `7 (2/5)`."""
+    if not service["restarts"]:
+        return "0"
+    return f"{service['restarts']} ({service['recent']}/{service['intensity']})"
 
 
 @click.command()

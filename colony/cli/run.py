@@ -116,9 +116,16 @@ def run(
     enter(wishes["network"])
     from colony.run import run as run_in_foreground
 
-    options = options_of(wishes)
-    colour = session.colour()
-    sys.exit(run_in_foreground(configs, options, colour=colour, keep=keep, attach=attach))
+    sys.exit(
+        run_in_foreground(
+            configs,
+            options_of(wishes),
+            colour=session.colour(),
+            keep=keep,
+            attach=attach,
+            debug=session.debug,
+        )
+    )
 
 
 def options_of(wishes: dict[str, Any], *, daemon: bool = False) -> Options:

@@ -39,12 +39,19 @@ class Session:
     """One invocation of the command line."""
 
     def __init__(
-        self, directory: Path | None, file: Path | None, host: str | None, color: str
+        self,
+        directory: Path | None,
+        file: Path | None,
+        host: str | None,
+        color: str,
+        *,
+        debug: bool = False,
     ) -> None:
         self.directory = directory
         self.file = file
         self.host = host
         self.color = color
+        self.debug = debug
         self.json = False
         """Whether errors go out as JSON, too."""
 
@@ -216,6 +223,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, wit
 def colony_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Completion: the names of the colonies that are there."""
     return [name for name in _names(context) if name.startswith(incomplete)]
+
+
+def terminal_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Completion: colonies, and after one's name and a slash its terminals."""
+    colony, slash, _rest = incomplete.partition("/")
+    found = _names(context)
+    if slash:
+        with _quietly():
+            listed = _session(context).client.get(path_of("colonies", colony, "terminals"))
+            found = [f"{colony}/{each['name']}" for each in listed]
+    return [name for name in found if name.startswith(incomplete)]
 
 
 def service_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

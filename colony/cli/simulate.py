@@ -298,6 +298,7 @@ def _one(
             timeline = "lanes" if out.someone_watches() else "lines"
         show_timeline(session, trace, timeline, zoom, width)
         lines = summary_lines(trace, summary, session.colour())
+        lines += _unnoticed(trace, config)
         sys.stdout.write("\n".join(lines) + "\n")
     if trace.ending.kind in ("gave_up", "start_failed"):
         sys.exit(Exit.FAILED)
@@ -376,6 +377,28 @@ def _row(each: ServiceSummary) -> tuple[str, ...]:
         str(each.crashes + each.exits or "-"),
         takers or "-",
     )
+
+
+def _unnoticed(trace: Trace, config: Config) -> list[str]:
+    """The services that hang without a check that would find out: to their supervisor, and so in
+    the figures, they are well. The kernel accepts connections also for a process that hangs."""
+    from colony.lab.faults import Hang
+    from colony.lab.timeline import clock
+    from colony.services.specs import health_probe
+
+    lines: dict[str, str] = {}
+    for entry in trace.entries:
+        if entry.kind != "fault" or entry.detail != str(Hang()) or entry.service in lines:
+            continue
+        service = config.services[entry.service]
+        blind = "it has no health check"
+        if service.health is not None:
+            blind = "a connection is all that its health check asks for"
+            if health_probe(service, service.health).kind != "tcp":
+                continue
+        text = f"  nobody notices that {entry.service} hangs at {clock(entry.at)}: {blind}"
+        lines[entry.service] = text
+    return list(lines.values())
 
 
 _LIMITS: Final = {

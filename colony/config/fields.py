@@ -135,6 +135,7 @@ TABLES: Final[dict[type[Struct], dict[str, Entry]]] = {
         "min": values.duration(0, DAY),
         "max": values.duration(0, DAY),
         "factor": probes.factor,
+        "jitter": probes.part,
         "reset": values.duration(0, DAY),
     },
     Terminal: {"command": values.command, "env": _VARIABLES},

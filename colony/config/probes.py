@@ -130,3 +130,10 @@ def factor(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 100:
         raise Refused(f"must be a number from 1 to 100: got {described(value)}")
     return float(value)
+
+
+def part(value: object) -> float:
+    """A number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise Refused(f"must be a number from 0 to 1: got {described(value)}")
+    return float(value)

@@ -187,6 +187,15 @@ class BackoffRule(Struct, frozen=True, kw_only=True):
     min: Annotated[Seconds, Meta(description="Seconds before the second restart")] = 0.5
     max: Annotated[Seconds, Meta(description="Seconds that a restart is put off at most")] = 30.0
     factor: Annotated[float, Meta(ge=1, description="From one delay to the next")] = 2.0
+    jitter: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="The part of a delay that is added to it at random, at most, so that what "
+            "fell together does not come back together",
+        ),
+    ] = 0.1
     reset: Annotated[
         Seconds, Meta(description="Seconds that a life must last to count as healthy")
     ] = 10.0

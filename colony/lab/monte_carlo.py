@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 import msgspec
 
@@ -31,7 +32,7 @@ MOST: Final = 100_000
 """Runs that may be asked for at once."""
 
 ALONE: Final = 1.5
-"""Seconds of work up to which no further processes are started: that would take as long."""
+"""Seconds of work for which no further processes are started: that would take as long."""
 
 BATCH: Final = 50
 """Runs in one job at most, so that progress is seen."""
@@ -105,6 +106,76 @@ def with_seed(scenario: Scenario, seed: int) -> Scenario:
     return msgspec.structs.replace(scenario, seed=seed)
 
 
+class Player:
+    """Plays scenarios many times, on as many cores as there are, for as long as the block.
+
+        with Player(simulate) as player:
+            for config in configs:
+                print(aggregate(player.samples(config, scenario, 1000)).gave_up.share)
+
+    play
+        What plays a scenario once.
+    workers
+        Processes at most; as many as there are cores by default. They are started when there is
+        work for them, and serve until the block ends, whatever ends it.
+    """
+
+    def __init__(self, play: Play, workers: int | None = None) -> None:
+        self.play = play
+        self.workers = cores() if workers is None else workers
+        self._crew: Crew[Job, list[Sample]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Player on {self.workers} cores>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.__exit__(kind, error, traceback)
+
+    def samples(
+        self,
+        config: Config,
+        scenario: Scenario,
+        runs: int,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> list[Sample]:
+        """Plays a scenario `runs` times, from its seed on; the samples in the order of their seeds.
+
+        `progress` is called with the number of runs that are done. Blocks. Raises what `play`
+        raises for the first run, and `crew.JobFailed` for a later one.
+        """
+        seeds = range(scenario.seed, scenario.seed + runs)
+        began = time.perf_counter()
+        found = work(Job(config, scenario, seeds[:1], self.play))
+        progress(1)
+        expected = (time.perf_counter() - began) * (runs - 1)
+        if self.workers <= 1 or (self._crew is None and expected < ALONE):
+            for seed in seeds[1:]:
+                found += work(Job(config, scenario, (seed,), self.play))
+                progress(len(found))
+            return found
+        size = max(1, min(BATCH, runs // (self.workers * 8)))
+        jobs = [Job(config, scenario, seeds[n : n + size], self.play) for n in range(1, runs, size)]
+        for _, samples in self._hands().results(jobs):
+            found += samples
+            progress(len(found))
+        return sorted(found, key=lambda each: each.seed)
+
+    def _hands(self) -> Crew[Job, list[Sample]]:
+        if self._crew is None:
+            self._crew = Crew(work, self.workers).__enter__()
+        return self._crew
+
+
 def monte_carlo(
     config: Config,
     scenario: Scenario,
@@ -114,36 +185,9 @@ def monte_carlo(
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Sample]:
-    """Plays a scenario `runs` times, from its seed on; the samples in the order of their seeds.
-
-    play
-        What plays it.
-    workers
-        Processes at most; as many as there are cores by default. Few runs need none.
-    progress
-        Called with the number of runs that are done.
-
-    Blocks. Whatever interrupts it ends its processes. Raises what `play` raises for the first run,
-    and `crew.JobFailed` for a later one.
-    """
-    workers = cores() if workers is None else workers
-    seeds = range(scenario.seed, scenario.seed + runs)
-    job = Job(config, scenario, seeds[:1], play)
-    began = time.perf_counter()
-    found = work(job)
-    progress(1)
-    if workers <= 1 or (time.perf_counter() - began) * (runs - 1) < ALONE:
-        for seed in seeds[1:]:
-            found += work(Job(config, scenario, (seed,), play))
-            progress(len(found))
-        return found
-    size = max(1, min(BATCH, runs // (workers * 8)))
-    jobs = [Job(config, scenario, seeds[at : at + size], play) for at in range(1, runs, size)]
-    with Crew(work, min(workers, len(jobs))) as crew:
-        for _, samples in crew.results(jobs):
-            found += samples
-            progress(len(found))
-    return sorted(found, key=lambda each: each.seed)
+    """One policy many times: `Player.samples` for those who have no second one to play."""
+    with Player(play, workers) as player:
+        return player.samples(config, scenario, runs, progress)
 
 
 # -- what they come to -----------------------------------------------------------------------------

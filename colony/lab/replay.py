@@ -27,7 +27,7 @@ import msgspec
 from colony.config import Config
 from colony.lab.faults import Behaviour, Crash, Exit, Fixed, Lived, Scenario
 from colony.lab.trace import Collector, Entry, Kind, Trace
-from colony.records import Record, Run
+from colony.records import POLICY, Record, Run
 
 BEFORE: Final = 0.01
 """Seconds before a check that failed at which a service is taken to have hung: it was well at the
@@ -106,22 +106,35 @@ def recorded(
         The stretch that is looked at, in seconds since the epoch; the whole run by default. What
         was the case at its beginning stands at 0.
     config
-        For the order of the services, and which of them end the colony; as it is now.
+        For the order of the services, where the journal does not tell it.
     """
-    begin = run.records[0].at
-    services = [*([] if config is None else config.services), *run.services]
-    exits = [] if config is None else [n for n, s in config.services.items() if s.exit_colony]
-    collector = Collector(
-        run.colony,
-        [name for name in dict.fromkeys(services) if name in run.services],
-        supervisor=run.supervisor,
-        exits=exits,
-        began=begin,
-    )
+    collector = _collector(run, config)
     for record in run.records:
         collector.take_record(record.at, record.data)
     whole = collector.trace((run.ended if until is None else until) - run.began)
     return clipped(whole, _offset(run, since))
+
+
+def _collector(run: Run, config: Config | None) -> Collector:
+    """A collector that knows what the journal says of the policy; of an older journal, or one that
+    has lost the beginning, the configuration's order."""
+    begin = run.records[0].at
+    policy = next((each.data for each in run.records if each.type == POLICY), None)
+    if policy is not None:
+        return Collector(
+            run.colony,
+            policy.get("services", ()),
+            strategy=policy.get("strategy", ""),
+            intensity=policy.get("intensity", 0),
+            period=policy.get("period", 0.0),
+            exits=policy.get("exits", ()),
+            supervisor=run.supervisor,
+            began=begin,
+        )
+    services = [] if config is None else [*config.services]
+    exits = [] if config is None else [n for n, s in config.services.items() if s.exit_colony]
+    told = [name for name in dict.fromkeys([*services, *run.services]) if name in run.services]
+    return Collector(run.colony, told, supervisor=run.supervisor, exits=exits, began=begin)
 
 
 def _offset(run: Run, since: float | None) -> float:

@@ -44,7 +44,7 @@ STATES: Final[dict[State, Shape]] = {
 GAVE_UP: Final = Shape("‡", "bold red", "restart limit reached: all are stopped")
 FAILED: Final = Shape("!", "bold red", "cannot start, stays down")
 CRASHED: Final = Shape("✗", "red", "crash")
-SEVERAL: Final = Shape("2", "red", "2 to 9 crashes (+ for more)")
+SEVERAL: Final = Shape("2", "red", "so many crashes (+ ten or more)")
 TAKEN_FROM_ABOVE: Final = Shape("▼", "cyan", "taken down by one above it")
 TAKEN_FROM_BELOW: Final = Shape("▲", "cyan", "taken down by one below it")
 UNHEALTHY: Final = Shape("?", "yellow", "health check failed")
@@ -145,11 +145,14 @@ def _lane(trace: Trace, service: str, view: View) -> list[Shape]:
     """A shape for each cell."""
     shapes = _states(spans(trace, service), view)
     happened: dict[int, list[Shape]] = {}
-    for entry in trace.entries:
-        if entry.service == service and view.holds(entry.at):
-            shape = _happening(trace, entry)
-            if shape is not None:
-                happened.setdefault(view.cell(entry.at), []).append(shape)
+    last: Entry | None = None
+    for entry in trace.of(service):
+        # A stop is shown where it begins; one of something that does not run has only an end.
+        told = entry.kind == "stopped" and last is not None and last.kind == "stopping"
+        shape = None if told or not view.holds(entry.at) else _happening(trace, entry)
+        if shape is not None:
+            happened.setdefault(view.cell(entry.at), []).append(shape)
+        last = entry
     for cell, found in happened.items():
         shapes[cell] = _gravest(found)
     return shapes
@@ -188,9 +191,9 @@ def _happening(trace: Trace, entry: Entry) -> Shape | None:
             return UNHEALTHY
         case "fault":
             return FAULT
-        case "stopped" if not entry.by:
+        case "stopping" | "stopped" if not entry.by:
             return STOPPED
-        case "stopped":
+        case "stopping" | "stopped":
             return _taken(trace, entry)
         case _:
             return None
@@ -353,11 +356,14 @@ def clock(seconds: float) -> str:
 
 
 def moment(seconds: float) -> str:
-    """A time since the start as an axis has it: `0 s`, `90 s`, `1.5 min`, `2 h`."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.4g} {unit}"
-    return f"{seconds:.4g} s"
+    """A time since the start: `0 s`, `90 s`, `1.5 min`, `2 h`, as an axis has it; where that would
+    take more than two decimals, as `length`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size or unit == "s":
+            part = seconds / size
+            short = part == round(part, 2) or (unit == "s" and seconds < 1)
+            return f"{part:.4g} {unit}" if short else length(seconds)
+    raise AssertionError  # seconds are the last unit
 
 
 def length(seconds: float) -> str:

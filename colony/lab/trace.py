@@ -321,7 +321,10 @@ class Collector:
 
     def _limit_reached(self, event: Any) -> None:
         self._cause = event.child
-        detail = f"more than {event.intensity} restarts in {event.period:g} s: {event.reason}"
+        plural = "" if event.intensity == 1 else "s"
+        detail = (
+            f"more than {event.intensity} restart{plural} in {event.period:g} s: {event.reason}"
+        )
         self._add(event.at, event.child, "gave_up", detail=detail, limit=event.intensity)
         self.ending = Ending("gave_up", self._since(event.at), event.child, detail)
 

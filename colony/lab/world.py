@@ -47,7 +47,7 @@ from colony.services.specs import (
     colony_supervisor,
     first_statuses,
 )
-from colony.services.status import ServiceStatus, State, after
+from colony.services.status import ServiceStatus, State, after, named_in
 
 
 def simulate(config: Config, scenario: Scenario, backend: testing.BackendName = "asyncio") -> Trace:
@@ -132,7 +132,7 @@ class Simulation:
         self.agenda = Agenda(backend.current().now)
         group.start_soon(self.agenda.run)
         self._stack.callback(self.agenda.stop)
-        self.system = await self._stack.enter_async_context(System())
+        self.system = await self._stack.enter_async_context(System(log_crashes=False))
         self.began = self.system.now()
         self.machine = LabMachine(self.agenda, self.scenario)
         self.path = f"{name}/{SERVICES}"
@@ -175,10 +175,10 @@ class Simulation:
 
     def _note(self, event: Event) -> None:
         self.collector.take(event)
-        for name, status in self.statuses.items():
-            changed = after(status, event, self.path)
-            if changed is not status:
-                self.statuses[name] = changed
+        name = named_in(event)
+        status = self.statuses.get(name)
+        if status is not None:
+            self.statuses[name] = after(status, event, self.path)
         if isinstance(event, kernel.Exited) and event.actor == self.config.name:
             self._end()
 

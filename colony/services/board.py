@@ -20,7 +20,7 @@ import msgspec
 from actors import Actor, Call, Event, Ignore, Reason, Ref, Refused, Reply, on
 from colony.events import ServiceStarted
 from colony.services import usage
-from colony.services.status import RUNNING, Condition, ServiceStatus, after
+from colony.services.status import RUNNING, Condition, ServiceStatus, after, named_in
 from colony.services.usage import Sample, Usage
 
 CONDITIONS: Final = get_args(Condition)
@@ -168,12 +168,14 @@ class Board(Actor):
         if isinstance(event, ServiceStarted) and event.service in self.services:
             path = f"{self.supervisor}/{event.service}"
             self.places[event.service] = self.ctx.system.at(path)
-        for name, status in self.services.items():
-            changed = after(status, event, self.supervisor)
-            if changed is not status:
-                self.services[name] = changed
-                self._tell_waiters(changed)
-                return
+        name = named_in(event)
+        status = self.services.get(name)
+        if status is None:
+            return
+        changed = after(status, event, self.supervisor)
+        if changed is not status:
+            self.services[name] = changed
+            self._tell_waiters(changed)
 
     def _tell_waiters(self, status: ServiceStatus) -> None:
         """Answers those whose condition holds now; the others stay."""

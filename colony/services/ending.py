@@ -44,10 +44,16 @@ async def lingering(strays: Belongs) -> bool:
 
     One that hands over to its child while /proc is read is missed together with the child: it has
     gone when we come to it, and the child was not there when the list was made. So only the third
-    look in a row that finds nobody counts.
+    look in a row that finds nobody counts; each looks at those alone whom the last did not meet.
     """
 
     def look() -> bool:
-        return any(next(sweep.find(strays), None) is not None for _ in range(_QUIET_LOOKS))
+        met: set[int] = set()
+        for _ in range(_QUIET_LOOKS):
+            new = [pid for pid in sweep.numbers() if pid not in met]
+            if any(strays(pid) for pid in new):
+                return True
+            met.update(new)
+        return False
 
     return await anyio.to_thread.run_sync(look)

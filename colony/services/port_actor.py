@@ -423,19 +423,20 @@ class PortActor(Actor):
         """Asks the process and its strays to end, waits, kills; whether it took the kill, and how
         many strays there were."""
         grace = self.plan.stop.grace
-        remark = self.ctx.run(self._remark, grace) if grace > LINGER else None
         self._stop_watching()
-        with anyio.move_on_after(grace) as waiting:
-            await self.site.ask_to_end(self._pid or 0)
-            await self.ended.wait()
-            await self.site.strays_ended()
-        if remark is not None:
-            remark.cancel()
+        lingers = self.ctx.system.timers.after(LINGER, lambda: self._remark(grace - LINGER))
+        try:
+            with anyio.move_on_after(grace) as waiting:
+                await self.site.ask_to_end(self._pid or 0)
+                await self.ended.wait()
+                await self.site.strays_ended()
+        finally:
+            lingers.cancel()
         return waiting.cancelled_caught, await self._clear_up()
 
-    async def _remark(self, grace: float) -> None:
-        await anyio.sleep(LINGER)
-        self._publish(ServiceLingers, pid=self._pid or 0, seconds=grace - LINGER)
+    def _remark(self, left: float) -> None:
+        if left > 0:
+            self._publish(ServiceLingers, pid=self._pid or 0, seconds=left)
 
     async def _clear_up(self) -> int:
         """Kills what is left of the process, and reads what it has left to read; how many of its

@@ -16,7 +16,7 @@ import anyio
 
 from colony.services.plan import Probe, ServicePlan
 from netns import Namespace, NetworkThread, spawn
-from netns.errors import SpawnError
+from netns.errors import SpawnError, ThreadClosed
 
 FIRST_PROBE: Final = 0.005
 SLOWEST_PROBE: Final = 0.25
@@ -66,7 +66,7 @@ class Prober:
                         return ""
             except OSError as error:
                 return f"{probe}: {error.strerror or error}"
-            except SpawnError as error:
+            except (SpawnError, ThreadClosed) as error:  # the network's owner comes back
                 return str(error)
         return f"{probe}: no answer within {probe.timeout:g} s"
 

@@ -213,4 +213,4 @@ def _asked(service: Service, rule: Ready | Health, probe: Probe) -> Probe:
 
 
 def _backoff(rule: BackoffRule) -> Backoff:
-    return FirstAtOnce(rule.min, rule.max, rule.factor, jitter=0.1, reset_after=rule.reset)
+    return FirstAtOnce(rule.min, rule.max, rule.factor, rule.jitter, rule.reset)

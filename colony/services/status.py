@@ -108,6 +108,11 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in MEETS[condition]
 
 
+def named_in(event: Event) -> str:
+    """The service that an event may be about, by the name that it has there; "" for none."""
+    return getattr(event, "service", "") or getattr(event, "child", "")
+
+
 def after(status: ServiceStatus, event: Event, supervisor: str) -> ServiceStatus:
     """The status after an event; the same object if the event is not about the service.
 

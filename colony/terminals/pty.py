@@ -3,8 +3,15 @@
 Both ends are made close-on-exec and stay so: no other child of ours ever holds a session's master,
 which would keep its terminal from hanging up.
 
-The descriptor is read until it is empty or `SHARE` bytes have come, and then the event loop has its
-turn: several floods share it evenly, and none holds it for longer than a copy takes.
+The kernel hands a terminal's output over in pieces of 4 KiB at most, and makes the next one only
+when one was read. To wait for each in the event loop is right for a shell at its prompt, and costs
+a flood 16 turns of the loop for 64 KiB, by which it keeps everybody else waiting. So:
+
+    a piece now and then    is read in the event loop, at once
+    `MANY` in `WINDOW`      a thread gathers `SHARE` of them, or what comes until there is a pause
+
+Then the loop has one turn for each share; several floods take turns, and none holds it for longer
+than a copy takes.
 """
 
 from __future__ import annotations
@@ -12,12 +19,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import struct
 import termios
+import time
 from collections.abc import Callable
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from colony.terminals.hub import Hub
 from colony.terminals.sizes import Size
@@ -25,9 +35,20 @@ from colony.terminals.sizes import Size
 SHARE: Final = 64 * 1024
 """Bytes that are read before others have their turn."""
 
-UNSEEN: Final = 0.002
-"""Seconds of rest between two full shares of a flood that nobody sees: 30 MB/s are enough for it,
+UNSEEN: Final = 0.004
+"""Seconds of rest between two full shares of a flood that nobody sees: 16 MB/s are enough for it,
 and what others type is answered at once."""
+
+WINDOW: Final = 0.005
+MANY: Final = 12
+"""So many pieces within so many seconds are a flood."""
+
+FEW: Final = 16 * 1024
+"""Bytes of a gathered share with which a flood is over."""
+
+_LONGEST: Final = 0.01
+_QUIET_MS: Final = 1
+"""Seconds that a share is gathered at most; milliseconds without a byte that end it sooner."""
 
 _CHUNK: Final = 16 * 1024
 _REPAINT: Final = 0.03
@@ -47,6 +68,7 @@ class Pty:
             self.close()
             raise
         self._typing = anyio.Lock()
+        self._limiter = anyio.CapacityLimiter(1)
 
     def __repr__(self) -> str:
         return f"<Pty {self.path}>"
@@ -85,36 +107,59 @@ class Pty:
 
     async def read_into(self, hub: Hub) -> None:
         """Hands the hub what the program writes, until nobody has the program's end open."""
+        window, pieces = 0.0, 0
         while self.master >= 0:
             await hub.room()
-            before = hub.ring.end
-            if not self._read_share(hub):
-                return
-            if hub.ring.end - before >= SHARE and not hub.followed:
-                await anyio.sleep(UNSEEN)
             await _ready(anyio.wait_readable, self.master)
+            if (data := self._read()) == b"":
+                return
+            hub.feed(data or b"")
+            pieces += 1
+            now = time.monotonic()
+            if now - window > WINDOW:
+                window, pieces = now, 0
+            elif pieces >= MANY:
+                if not await self._follow_flood(hub):
+                    return
+                window, pieces = 0.0, 0
 
-    def _read_share(self, hub: Hub) -> bool:
-        """Reads what is there; whether there may be more later."""
-        pieces: list[bytes] = []
-        count, open_ = 0, True
-        while count < SHARE:
-            try:
-                piece = os.read(self.master, _CHUNK)
-            except BlockingIOError:
+    async def _follow_flood(self, hub: Hub) -> bool:
+        """Reads until there is less; whether there may be more later."""
+        while True:
+            await hub.room()
+            data, over = await anyio.to_thread.run_sync(self._gather, limiter=self._limiter)
+            hub.feed(data)
+            if over or len(data) < FEW:
+                return not over
+            if not hub.followed:
+                await anyio.sleep(UNSEEN)
+
+    def _gather(self) -> tuple[bytes, bool]:
+        """A share, or what comes until there is a pause; and whether that was the end. On a
+        thread."""
+        gathered, until = bytearray(), time.monotonic() + _LONGEST
+        poll = select.poll()
+        poll.register(self.master, select.POLLIN)
+        while len(gathered) < SHARE:
+            data = self._read()
+            if data == b"":
+                return bytes(gathered), True
+            if data is not None:
+                gathered += data
+            elif time.monotonic() > until or not poll.poll(_QUIET_MS):
                 break
-            except OSError as error:
-                if error.errno not in (errno.EIO, errno.EBADF):
-                    raise
-                piece = b""
-            if not piece:
-                open_ = False
-                break
-            pieces.append(piece)
-            count += len(piece)
-        if pieces:
-            hub.feed(b"".join(pieces))
-        return open_
+        return bytes(gathered), False
+
+    def _read(self) -> bytes | None:
+        """A piece; None if there is none now, b"" at the end."""
+        try:
+            return os.read(self.master, _CHUNK)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EBADF):
+                raise
+            return b""
 
     def close(self) -> None:
         """Hangs up. Closing twice is no error."""

@@ -18,6 +18,14 @@ installed, every `async def` test that takes the fixture `simulated` has it:
         async with simulated("colony.toml") as sim:             # beside the test's own file
             ...
 
+In a plain function the same is said without waiting, and needs no plugin:
+
+    def test_it() -> None:
+        with simulated("colony.toml") as sim:
+            sim.crash("db")
+            sim.advance("5m")
+            assert sim.state("web") == "ready"
+
 `Scenario`, `Fault` and their parts say in advance what is to go wrong, `Behaviour` how processes
 behave; `simulate` plays a scenario to its end and gives its `Trace`, without any event loop of
 yours. `colony.testing.strategies` has all of it for Hypothesis, and `colony.lab.invariants` what
@@ -48,7 +56,8 @@ from colony.lab.faults import (
 )
 from colony.lab.trace import Ending, Entry, Trace
 from colony.lab.world import Simulation, play, simulate
-from colony.testing.simulated import Simulated, config_of, simulated
+from colony.testing.simulated import Experiment, Simulated, config_of, simulated
+from colony.testing.stepped import Stepped
 
 __all__ = [
     "After",
@@ -60,6 +69,7 @@ __all__ = [
     "Entry",
     "Every",
     "Exit",
+    "Experiment",
     "Exponential",
     "Fault",
     "Fixed",
@@ -74,6 +84,7 @@ __all__ = [
     "Simulated",
     "Simulation",
     "SlowStart",
+    "Stepped",
     "Trace",
     "Uniform",
     "config_of",

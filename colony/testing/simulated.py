@@ -1,4 +1,13 @@
-"""`simulated`: a colony under test, from a file, a text or a configuration."""
+"""`simulated`: a colony under test, from a file, a text or a configuration.
+
+async with simulated("colony.toml") as sim:         # in an event loop with a virtual clock
+    sim.crash("db")
+    await sim.advance("5m")
+
+with simulated("colony.toml") as sim:               # in a plain function
+    sim.crash("db")
+    sim.advance("5m")
+"""
 
 from __future__ import annotations
 
@@ -10,9 +19,24 @@ from typing import Protocol
 from colony.config import Config, load, parse
 from colony.lab.faults import Behaviour, Fault, Scenario
 from colony.lab.world import Simulation
+from colony.testing.stepped import Stepped
 
 Source = str | os.PathLike[str] | Config
 """A file's path, the text of a colony.toml (of more than one line), or what was made of one."""
+
+
+class Experiment(Simulation):
+    """A simulation that plain code can enter, too, as a `Stepped`."""
+
+    _stepped: Stepped
+
+    def __enter__(self) -> Stepped:
+        self._stepped = Stepped(self)
+        self._stepped.start()
+        return self._stepped
+
+    def __exit__(self, *_: object) -> None:
+        self._stepped.stop()
 
 
 class Simulated(Protocol):
@@ -25,7 +49,7 @@ class Simulated(Protocol):
         faults: Sequence[Fault] = (),
         behaviours: Mapping[str, Behaviour] | None = None,
         seed: int = 0,
-    ) -> Simulation: ...
+    ) -> Experiment: ...
 
 
 def simulated(
@@ -34,8 +58,10 @@ def simulated(
     faults: Sequence[Fault] = (),
     behaviours: Mapping[str, Behaviour] | None = None,
     seed: int = 0,
-) -> Simulation:
-    """A simulation, for `async with`; see `colony.lab.world.Simulation` for what it can do.
+) -> Experiment:
+    """A simulation, for `async with`, or for `with` in a plain function.
+
+    What it can do is said in `colony.lab.world.Simulation`, and of the plain one in `Stepped`.
 
     source
         See `Source`. A path is relative to the working directory.
@@ -56,7 +82,7 @@ def simulated(
         horizon=float("inf"),
         seed=seed,
     )
-    return Simulation(config_of(source), scenario)
+    return Experiment(config_of(source), scenario)
 
 
 def config_of(source: Source, folder: str | os.PathLike[str] = ".") -> Config:

@@ -413,3 +413,55 @@ async def test_a_call_to_a_place_that_never_lived() -> None:
         with pytest.raises(ActorDown) as caught:
             await ref.call(Do(nothing))
         assert caught.value.reason == NoProc()
+
+
+async def test_r28_a_handle_that_is_dropped_by_a_kill_is_not_said_to_be_dropped() -> None:
+    """The killed handler's frame goes, and its handle with it, before the actor is down."""
+
+    async def defers_and_hangs(actor: Puppet) -> Any:
+        reply = actor.ctx.defer()
+        await anyio.sleep_forever()
+        return reply
+
+    async with System() as system:
+        for end, reason in (
+            (lambda ref: system.kill(ref), Killed()),
+            (lambda ref: ref._slot.cell.fail(Abnormal("a task")), Abnormal("a task")),
+        ):
+            ref = await system.start(Puppet.spec().options(id="x"))
+            request = ref.request(Do(defers_and_hangs))
+            await settle()
+            end(ref)
+            with pytest.raises(ActorDown) as down:
+                await request
+            assert down.value.reason == reason
+
+
+@pytest.mark.parametrize("end", ["kill", "crash", "stop"])
+async def test_r28_a_handle_that_goes_with_an_ending_actors_task(end: str) -> None:
+    async def hold(_reply: Reply[Any]) -> None:
+        await anyio.sleep_forever()
+
+    def defers(actor: Any) -> Any:
+        reply = actor.ctx.defer()
+        actor.ctx.run(hold, reply)
+        return reply
+
+    error = ValueError("boom")
+    reasons = {"kill": Killed(), "crash": Crashed(error), "stop": Normal()}
+    async with System() as system:
+        for kind in (Puppet, Doll):
+            ref: Ref[Any] = await system.start(_any(kind).spec().options(id=kind.__name__))
+            request = ref.request(Do(defers))
+            await settle()
+            if end == "kill":
+                system.kill(ref)
+            else:
+                ref.tell(Act(raises(error) if end == "crash" else lambda a: a.ctx.stop()))
+            with pytest.raises(ActorDown) as down:
+                await request
+            assert down.value.reason == reasons[end]
+
+
+def _any(kind: Any) -> Any:
+    return kind

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
-from actors import Actor, Call, Cast, System, Unhandled, on
+from actors import Actor, Call, Cast, InvalidSpec, StartFailed, Supervisor, System, Unhandled, on
 from tests.actors.helpers import Do, Note, Puppet
 
 
@@ -108,3 +109,50 @@ async def test_refs_are_equal_by_place_and_show_themselves() -> None:
         assert (ref.path, ref.kind, ref.incarnation, ref.alive) == ("p", Puppet, 1, True)
         await system.stop_actor(ref)
         assert repr(ref) == "<Ref p Puppet #1 down>"
+
+
+class Sized(Actor):
+    def __init__(self, size: int, *, name: str = "") -> None:
+        self.size = size
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: _any(Sized).spec(1, nmae="x"),
+            "Sized cannot be made so: got an unexpected keyword argument 'nmae'; "
+            "its options are 'size', 'name'",
+        ),
+        (
+            lambda: _any(Sized).spec(),
+            "Sized cannot be made so: missing a required argument: 'size'; "
+            "its options are 'size', 'name'",
+        ),
+        (
+            lambda: _any(Supervisor).spec([], strateg="one_for_all"),
+            "Supervisor cannot be made so: got an unexpected keyword argument 'strateg'; "
+            "its options are 'children', 'strategy', 'intensity', 'period', 'auto_shutdown', "
+            "'keep_stopped', 'limit_is_failure', 'seed'",
+        ),
+    ],
+)
+def test_a_spec_with_an_unknown_option_is_an_error_that_names_the_known_ones(
+    make: Callable[[], Any], said: str
+) -> None:
+    with pytest.raises(InvalidSpec) as error:
+        make()
+    assert str(error.value) == said
+
+
+def _any(kind: Any) -> Any:
+    """Out of the type checker's sight, which would say the same."""
+    return kind
+
+
+async def test_a_class_in_the_place_of_its_spec_is_said_to_be_one() -> None:
+    async with System() as system:
+        with pytest.raises(TypeError, match=r"takes its spec, such as Web\.spec\(\), got: <class"):
+            await system.start(_any(Sized))
+        with pytest.raises(StartFailed, match=r"a child must be a spec, such as Web\.spec\(\)"):
+            await system.start(Supervisor.spec([_any(Sized)]))

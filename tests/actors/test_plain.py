@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 import time
 from contextvars import ContextVar
 from typing import Any
@@ -23,6 +26,7 @@ from actors import (
     events,
     on,
 )
+from actors.backend import is_waiting
 from actors.cell import FAIRNESS
 from actors.pump import PlainCell
 from actors.system import Plain
@@ -206,6 +210,38 @@ async def test_a_blocking_handler_is_said_with_its_actor_message_and_stack(kind:
         assert (event.actor, event.message) == ("x", message)
         assert event.seconds >= 0.05
         assert "time.sleep(0.3)" in event.stack
+
+
+@pytest.mark.real_time
+async def test_a_handler_that_waits_in_a_selector_of_its_own_blocks_too() -> None:
+    def wait(_actor: Any) -> None:
+        subprocess.run(["sleep", "0.3"], capture_output=True, check=True)
+
+    async with System(watchdog=0.05) as system:
+        ref = await system.start(Doll.spec().options(id="x"))
+        with system.events.subscribe() as stream:
+            ref.tell(Act(wait))
+            async for event in stream:
+                if isinstance(event, events.HandlerBlocked) and event.actor is not None:
+                    break
+        assert isinstance(event, events.HandlerBlocked)
+        assert event.actor == "x"
+
+
+@pytest.mark.real_time
+async def test_a_loop_without_work_is_seen_to_wait_and_not_woken() -> None:
+    frames: list[bool] = []
+    here = threading.get_ident()
+
+    def look() -> None:
+        time.sleep(0.05)
+        frames.append(is_waiting(sys._current_frames().get(here)))
+
+    async with System(log_crashes=False):
+        await anyio.to_thread.run_sync(look)
+    assert frames == [True]
+    assert not is_waiting(sys._getframe())
+    assert not is_waiting(None)
 
 
 def test_a_watchdogs_patience_is_a_number_of_seconds() -> None:

@@ -205,6 +205,11 @@ def test_files_of_variables_are_absolute_once_loaded(tmp_path: Path) -> None:
             "",
         ),
         (
+            "backoff = { jitter = 2 }",
+            "`jitter` in [services.web.backoff] must be a number from 0 to 1: got the integer 2",
+            "",
+        ),
+        (
             'depends_on = ["db"]',
             "unknown key `depends_on` in [services.web]",
             "did you mean `after`?",

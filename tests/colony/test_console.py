@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from actors import Event, Killed, events
+from actors import Crashed, Event, Killed, events
 from colony.console import Console, colony_of, duration
 from colony.events import (
     ServiceExited,
@@ -207,3 +209,101 @@ def test_whose_services_a_supervisor_has(path: str, colony: str | None) -> None:
 )
 def test_what_the_network_tells(event: Event, line: str) -> None:
     assert console().show(event).decode() == line
+
+
+def crash(**fields: Any) -> events.CrashReport:
+    base = {"actor": "system/caddy", "kind": "Caddy", "incarnation": 1, "supervisor": "system"}
+    return events.CrashReport(
+        at=0.0,
+        **{
+            **base,
+            "reason": Crashed(ValueError("no")),
+            "decision": "restarted",
+            "count": 1,
+            "intensity": 3,
+            "period": 5.0,
+            **fields,
+        },
+    )
+
+
+def failure() -> ValueError:
+    try:
+        raise ValueError("no")
+    except ValueError as error:
+        return error
+
+
+def test_a_fault_of_our_own_is_one_line_and_with_debug_its_traceback() -> None:
+    said = "✗ caddy      crashed: ValueError: no; restarted at once, 1 of 3 in 5 s"
+    hint = " (a fault of Colony; --debug shows the traceback)\n"
+    event = crash(reason=Crashed(failure()))
+    assert console().show(event).decode() == said + hint
+    lines = Console(colour=False, debug=True).show(event).decode().splitlines()
+    assert lines[0] == said
+    assert lines[1] == "  Traceback (most recent call last):"
+    assert lines[-1] == "  ValueError: no"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reason": Killed()},
+        {"cause": "system/dnsmasq"},
+        {"starting": True, "decision": "refused"},
+        {"starting": True, "decision": "escalated"},
+        {
+            "starting": True,
+            "supervisor": "system/colonies/shop/services",
+            "actor": "system/colonies/shop/services/web",
+        },
+    ],
+)
+def test_what_has_been_said_otherwise_is_not_said_as_a_fault(fields: dict[str, Any]) -> None:
+    assert console().show(crash(**fields)) == b""
+
+
+def test_the_restart_after_a_fault_is_said_with_it() -> None:
+    restart = events.Restarting(
+        at=0.0,
+        supervisor="system",
+        child="caddy",
+        reason=Crashed(ValueError("no")),
+        count=1,
+        intensity=3,
+    )
+    assert console().show(restart) == b""
+
+
+def test_a_kill_that_is_not_obeyed_is_a_line() -> None:
+    event = events.KillIgnored(
+        at=0.0,
+        actor="system/colonies/shop/namespace",
+        task="poll",
+        message=None,
+        seconds=2.0,
+        stack='  File "x.py", line 3, in poll\n    wait()\n',
+    )
+    assert console().show(event).decode() == (
+        "✗ namespace  was killed 2.00 s ago and goes on (poll)"
+        " (a fault of Colony; --debug shows where)\n"
+    )
+    assert Console(colour=False, debug=True, several=True).show(event).decode() == (
+        "✗ shop/namespace was killed 2.00 s ago and goes on (poll)\n"
+        '    File "x.py", line 3, in poll\n'
+        "      wait()\n"
+    )
+
+
+def test_what_holds_all_up_is_said_with_debug_only() -> None:
+    event = events.HandlerBlocked(
+        at=0.0,
+        actor="system/caddy",
+        message=None,
+        seconds=0.41,
+        stack='  File "a.py", line 1, in run\n    go()\n  File "b.py", line 2, in go\n    x()\n',
+    )
+    assert console().show(event) == b""
+    assert Console(colour=False, debug=True).show(event).decode() == (
+        '· caddy      held all up for 410 ms: File "b.py", line 2, in go\n'
+    )

@@ -40,7 +40,7 @@ port = 8080
 ready = "tcp"
 after = ["web"]
 health = { tcp = true, interval = "1m 30s" }
-backoff = { min = 0.1, factor = 1.5 }
+backoff = { min = 0.1, factor = 1.5, jitter = 0.5 }
 env_file = [".env", ".env.local"]
 [services.job]
 command = "x"
@@ -77,6 +77,7 @@ BAD = [
     "[services.Web]\ncommand = 'x'",
     "[services.web]\ncommand = 'x'\nafter = { web = 'never' }",
     "[services.web]\ncommand = 'x'\nbackoff.factor = 0",
+    "[services.web]\ncommand = 'x'\nbackoff.jitter = 2",
     "[terminal]\ncommand = 3",
     "[supervision]\nintensity = -1",
     "[network]\negress = 'all'",

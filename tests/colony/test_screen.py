@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 
 import anyio
 import anyio.lowlevel
+import pyte
 import pytest
 
 from colony import run
+from colony.lanes import Lane, Table
 from colony.run import Screen
 
 pytestmark = pytest.mark.real_time
@@ -57,3 +60,20 @@ async def test_a_reader_that_has_gone_ends_nothing() -> None:
     assert screen.broken
     screen.write(b"another\n")
     await screen.flush()
+
+
+async def test_a_table_is_taken_away_before_what_is_written_last() -> None:
+    """It stands below what was written: to take it away later would take that away."""
+    lane = Lane("web", "ready", 4001, None, 0, 5.0)
+    size = os.terminal_size((40, 10))
+    for ending in ("hold", "end"):
+        out = io.BytesIO()
+        screen = Screen(out, Table(lambda: [lane], colour=False, size=lambda: size))
+        screen.write(b"first\n")
+        await screen.flush()
+        screen.write(b"last\n")
+        await getattr(screen, ending)()
+        terminal = pyte.Screen(40, 10)
+        terminal.set_mode(pyte.modes.LNM)
+        pyte.ByteStream(terminal).feed(out.getvalue())
+        assert [line.rstrip() for line in terminal.display if line.strip()] == ["first", "last"]

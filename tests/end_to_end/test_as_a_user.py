@@ -23,6 +23,7 @@ SUITES = (
     "test_network_neighbours",
     "test_network_ports",
     "test_network_reach",
+    "test_owners",
     "test_terminals_exec",
 )
 

@@ -47,6 +47,7 @@ def test_a_real_outage_is_drawn_and_played_under_another_policy(shop: Shop) -> N
     assert again.status == 1
     one, other = again.json["night"]["trace"], again.json["trace"]
     assert happened(one) == happened(other)
+    assert (one["strategy"], one["intensity"], one["period"]) == ("rest_for_one", 3, 60.0)
     assert one["ending"]["kind"] == other["ending"]["kind"] == "gave_up"
 
     # Under one that bears more, it goes on when the crashes are over.

@@ -103,6 +103,21 @@ def test_its_viewers_stay_over_restarts_and_are_told(shop: Shop) -> None:
     assert command(shop, "down", colony.name).returncode == 0
     child.expect_exact("[the colony has ended]")
     assert status(child) == 0
+    assert shop.runs[-1].wait() == 0
+
+
+def test_a_shell_completes_its_name(shop: Shop) -> None:
+    colony = with_shell(shop)
+    line = f"colony attach {colony.name}/w"
+    ran = subprocess.run(
+        COLONY,
+        capture_output=True,
+        cwd=shop.folder,
+        env=shop.environment()
+        | {"_COLONY_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": "2"},
+        check=False,
+    )
+    assert ran.stdout.decode().split() == [f"plain,{colony.name}/web"]
 
 
 def test_ctrl_c_reaches_it_and_the_chord_does_not(shop: Shop) -> None:
@@ -152,4 +167,5 @@ def test_what_is_piped_is_typed_and_ten_megabytes_come_whole(shop: Shop) -> None
     assert command(shop, "down", colony.name).returncode == 0
     assert b"was stopped" in popen.stdout.read()
     assert popen.wait() == 0
+    assert shop.runs[-1].wait() == 0
     popen.stdout.close()

@@ -341,7 +341,7 @@ def refusal(refused: ChildRefused, command: str, exact: bool) -> Json:
 
 async def play(scenario: Json) -> list[Json]:
     """Runs a scenario and returns its trace."""
-    async with System() as system:
+    async with System(log_crashes=False) as system:
         replay = Replay(system, scenario["tree"], scenario.get("exact", False))
         trace = [await replay.observe(await replay.boot())]
         for step in scenario["steps"]:

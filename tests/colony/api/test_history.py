@@ -105,3 +105,28 @@ def test_output_is_no_event() -> None:
     history = new()
     history.note(ServiceOutput(at=0.0, colony="app", service="web", stream="stdout", data=b"x\n"))
     assert history.last_id == 0
+
+
+def test_a_crash_goes_out_with_its_decision_and_traceback_and_without_its_message() -> None:
+    history = new()
+    history.note(
+        events.CrashReport(
+            at=0.0,
+            actor="system/colonies/app/x",
+            kind="X",
+            incarnation=1,
+            reason=Crashed(ValueError("bad")),
+            message={"token": "hunter2"},
+            supervisor="system/colonies/app",
+            decision="gave_up",
+            count=4,
+            intensity=3,
+            period=5.0,
+        )
+    )
+    [happened] = history.events
+    assert (happened.type, happened.colony) == ("actor.crashed", "app")
+    data = json.loads(happened.json)
+    assert (data["decision"], data["count"], data["message"]) == ("gave_up", 4, "dict")
+    assert data["traceback"] == "ValueError: bad\n"
+    assert "hunter2" not in str(data)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from colony.client import path_of
-from tests.colony.api.support import SERVER, Rig, free_port, is_alive, rig, unique
+from tests.colony.api.support import SERVER, Rig, free_port, is_alive, rig, unique, until
 from tests.colony.cli.support import Ran, Shell, invoke
 
 pytestmark = [pytest.mark.real_time, pytest.mark.backends("asyncio")]
@@ -344,7 +344,7 @@ async def test_status_of_the_instance_and_its_end(tmp_path: Path) -> None:
         assert f"pid {os.getpid()}" in text
         assert (await shell("daemon", "start", "--json")).json["pid"] == os.getpid()
         refused = await shell("daemon", "stop")
-        assert (refused.status, "1 colonies run here" in refused.err) == (6, True)
+        assert (refused.status, "there are colonies here: " in refused.err) == (6, True)
 
 
 # -- how it looks ----------------------------------------------------------------------------------
@@ -377,3 +377,30 @@ async def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
         _, shell = await up(r, {"web": SLEEPER})
         assert (await shell("ls")).status == 0
         assert await r.ask(r.client.get, path_of("colonies")) != []
+
+
+async def test_restarts_are_shown_with_what_the_supervisor_bears(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r:
+        name, shell = await up(r, {"web": SLEEPER})
+        path = path_of("colonies", name, "services", "web")
+        assert (await shell("ps")).lines[1].split()[6] == "0"
+        await shell("signal", "web", "KILL")
+        await r.ask(r.client.get, f"{path}/wait", {"for": "ready"})
+        await until(lambda: r.client.get(path)["restarts"] == 1 and r.client.get(path)["ready"])
+        service = await r.ask(r.client.get, path)
+        assert (service["recent"], service["intensity"], service["period_ms"]) == (1, 1, 60_000)
+        assert "1 (1/1)" in (await shell("ps")).lines[1]
+
+
+async def test_a_colonys_tree_says_what_the_whole_tree_says_of_it(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r:
+        name, shell = await up(r, {"web": SLEEPER})
+        alone = (await shell("tree", name, "--json")).json
+        assert (alone["strategy"], alone["intensity"], alone["period_ms"]) == (
+            "rest_for_one",
+            3,
+            60_000,
+        )
+        whole = (await shell("tree", "--json")).json
+        [colonies] = [each for each in whole["children"] if each["id"] == "colonies"]
+        assert colonies["children"] == [alone]

@@ -14,7 +14,7 @@ import pytest
 
 from colony.exits import MEANINGS, Exit
 from tests.colony.api.support import PATIENCE, free_port, toml, unique
-from tests.colony.cli.support import CLEAN
+from tests.colony.cli.support import CLEAN, invoke
 
 pytestmark = pytest.mark.real_time
 
@@ -186,3 +186,22 @@ def test_the_background_ends_in_order_at_a_hangup(tmp_path: Path) -> None:
     assert daemon.returncode == 0
     assert "told to end by SIGHUP" in said
     assert not (place.runtime / "colony.sock").exists()
+
+
+@pytest.mark.parametrize("words", [("up", "-d"), ("daemon", "start")])
+@pytest.mark.parametrize(
+    ("ended", "code"), [(8, Exit.REFUSED), (1, Exit.FAILED), (-9, Exit.FAILED)]
+)
+def test_an_instance_that_cannot_be_started_ends_the_command_as_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], ended: int, code: Exit
+) -> None:
+    """What stands for Python here ends at once, as an instance does that is impossible."""
+    how = f"exit {ended}" if ended >= 0 else f"kill {ended} $$"
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho 'error: it is not to be' >&2\n{how}\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    file = Path(Place(tmp_path).write())
+    ran = invoke("-f", str(file), *words, runtime=tmp_path / "run")
+    said = "error: the instance ended at once: it is not to be\n"
+    assert (ran.status, ran.err, ran.out) == (code, said, "")

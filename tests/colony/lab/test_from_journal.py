@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from colony.config import Config, parse
+from colony.host import policy_of
 from colony.lab.compare import Column, figures
 from colony.lab.faults import (
     At,
@@ -31,7 +32,7 @@ from colony.lab.trace import Entry, Trace
 from colony.lab.world import simulate
 from colony.records import Run
 from tests.colony.lab.made import trace as made_trace
-from tests.colony.lab.nights import BEGAN, FILE, config, run_of
+from tests.colony.lab.nights import BEGAN, FILE, config, record, run_of
 
 
 def played(config: Config, *faults: Fault, horizon: float = 125.0, **more: Any) -> Trace:
@@ -244,6 +245,17 @@ def test_one_that_was_stopped_is_not_missed() -> None:
     run = run_of(made_trace({"web": ((10.0, 20.0),)}), over=True)
     assert not gave_up(run)
     assert missed_until(run, [run], BEGAN + 5000.0) == run.ended
+
+
+def test_the_policy_is_what_the_journal_says_it_was() -> None:
+    then = played(config(), *NIGHTS["one crash"])
+    run = run_of(then)
+    assert recorded(run).strategy == "", "an older journal does not say"
+    policy = record("colony.policy", 0.0, msgspec.to_builtins(policy_of(config(), 0.0)))
+    told = recorded(msgspec.structs.replace(run, records=(policy, *run.records)))
+    assert (told.strategy, told.intensity, told.period) == ("one_for_one", 10, 60.0)
+    assert told.services == ("db", "api", "web")
+    assert happened(told) == happened(then)
 
 
 # -- a stretch of it -----------------------------------------------------------------------------

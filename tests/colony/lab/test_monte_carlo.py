@@ -7,6 +7,7 @@ import pytest
 from colony.lab.crew import JobFailed
 from colony.lab.faults import Scenario
 from colony.lab.monte_carlo import (
+    Player,
     Sample,
     ServiceSample,
     Spread,
@@ -37,6 +38,16 @@ def test_the_number_of_processes_changes_nothing(monkeypatch: pytest.MonkeyPatch
     }
     assert of[1] == of[2] == of[3]
     assert len({each.downtime for each in of[1]}) == 60
+
+
+def test_one_player_serves_many_policies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("colony.lab.monte_carlo.ALONE", 0.0)
+    with Player(by_chance, workers=2) as player:
+        first = player.samples(config(), Scenario(seed=3), 20)
+        crew = player._crew
+        assert player.samples(config(), Scenario(seed=3), 20) == first
+        assert player._crew is crew
+    assert player._crew is None
 
 
 def test_progress_is_told_up_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

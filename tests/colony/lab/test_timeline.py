@@ -20,7 +20,7 @@ def test_a_lane_shows_states_and_what_ends_them() -> None:
         "     0 s        10 s        20 s        30 s        40 s\n"
         "     ├──────────┼───────────┼───────────┼───────────┼──────┤\n"
         "db   ░━━━━━━━━━━◆━━━━━━━━━━━✗~~~~░░━━━━━━━━━━━━━━━━━‡\n"
-        "web  ·░━━━━━━━━━━━━━━━━━━━━━━▼     ░━━━━━━━━━━━━━━━━▼\n"
+        "web  ·░━━━━━━━━━━━━━━━━━━━━━▼      ░━━━━━━━━━━━━━━━━▼\n"
         "job    ━✓\n"
         "\n"
         "━ ready   ░ starts   · waits for others\n"
@@ -66,7 +66,7 @@ def test_a_stretch_of_time_can_be_looked_at_closely() -> None:
         "     20 s                25 s",
         "     ├───────────────────┼──────────────────┤",
         "db   ✗~~~~~~~~~~~~~~~░░░░━━━━━━━━━━━━━━━━━━━━",
-        "web    ▼                 ░░░░━━━━━━━━━━━━━━━━",
+        "web  ▼                   ░░░░━━━━━━━━━━━━━━━━",
         "job",
         "",
         "━ ready   ░ starts   ~ waits for its restart",
@@ -100,10 +100,10 @@ def test_each_change_is_a_line() -> None:
         "0:25.000  ◌ web  started, life 2, after db",
         "0:26.000  ● web  ready by port 1",
         "0:40.000  ✗ db   killed by SIGKILL",
-        "0:40.000  ‡ db   gave up: more than 1 restarts in 60 s: killed by SIGKILL",
+        "0:40.000  ‡ db   gave up: more than 1 restart in 60 s: killed by SIGKILL",
         "0:40.000  ▼ web  taken down by db",
         "0:40.500  ▼ web  is down, killed",
-        "0:40.500  ‡ lab gave up because of db: more than 1 restarts in 60 s: killed by SIGKILL",
+        "0:40.500  ‡ lab gave up because of db: more than 1 restart in 60 s: killed by SIGKILL",
     ]
 
 

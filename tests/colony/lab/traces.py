@@ -5,7 +5,7 @@ from __future__ import annotations
 from colony.lab.trace import Ending, Entry, Trace
 
 KILL = "killed by SIGKILL"
-LIMIT = f"more than 1 restarts in 60 s: {KILL}"
+LIMIT = f"more than 1 restart in 60 s: {KILL}"
 
 OUTAGE = Trace(
     colony="lab",

@@ -41,8 +41,11 @@ FILES = {
 }
 
 
-OWN = {"state.db", "state.db-wal", "state.db-shm", "locks", "provision", ".git", "tools"}
-"""What the journal keeps, and what `git_state` and `environ` are for."""
+OWN = {
+    *("state.db", "state.db-wal", "state.db-shm"),
+    *("locks", "provision", "events", "addresses.json", ".git", "tools"),
+}
+"""What the journals keep, and what `git_state` and `environ` are for."""
 
 
 def git(folder: Path, *args: str) -> str:

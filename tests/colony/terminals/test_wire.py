@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from colony.client import Address, Problem, Unreachable, path_of
 from colony.paths import SOCKET
 from colony.terminals import opening
 from colony.terminals.connection import Connection
-from colony.terminals.frames import BINARY
-from tests.colony.api.support import TOKEN, Rig, rig, until
+from colony.terminals.frames import BINARY, accept_for
+from colony.terminals.hub import Hello
+from tests.colony.api.support import PATIENCE, TOKEN, Rig, rig, until
 
 pytestmark = pytest.mark.real_time
 
@@ -294,3 +297,106 @@ async def test_more_is_typed_than_anybody_reads(tmp_path: Path) -> None:
                         return written
 
         assert await one.ask(talk) == count * times
+
+
+def shaken(port: int, path: str, **headers: str) -> tuple[int, dict[str, str]]:
+    """The handshake of a WebSocket as a browser does it: the answer's status and headers."""
+    asked = {
+        "Host": f"127.0.0.1:{port}",
+        "Connection": "keep-alive, Upgrade",
+        "Upgrade": "websocket",
+        "Origin": f"http://127.0.0.1:{port}",
+        "Sec-Fetch-Site": "same-origin",
+        "Sec-Fetch-Mode": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    lines = [f"GET {path} HTTP/1.1", *(f"{k}: {v}" for k, v in asked.items() if v), "", ""]
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
+        sock.sendall("\r\n".join(lines).encode())
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += sock.recv(65536)
+    first, *rest = data.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in rest)
+
+
+async def test_a_page_shakes_hands_with_the_token_in_a_subprotocol(tmp_path: Path) -> None:
+    async with rig(tmp_path, tcp=True) as one:
+        colony = await one.add(IDLE)
+        await opening.start(colony, name="1", argv=["/bin/cat"])
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+        port = one.tcp or 0
+        good = f"colony, colony.token.{TOKEN}"
+
+        async def status(**headers: str) -> int:
+            found, _ = await one.ask(shaken, port, path, **headers)
+            return found
+
+        code, answer = await one.ask(shaken, port, path, Sec_WebSocket_Protocol=good)
+        assert (code, answer["sec-websocket-protocol"]) == (101, "colony")
+        assert answer["sec-websocket-accept"] == accept_for(b"dGhlIHNhbXBsZSBub25jZQ==").lower()
+        assert "sec-websocket-extensions" not in answer
+        assert TOKEN not in str(answer)
+        assert await status() == 401
+        assert await status(Sec_WebSocket_Protocol="colony") == 401
+        assert await status(Sec_WebSocket_Protocol=f"colony.token.{TOKEN}") == 401
+        assert await status(Sec_WebSocket_Protocol=f"colony, colony.token.{'x' * 40}") == 401
+        evil = {"Origin": "http://evil.example", "Sec_WebSocket_Protocol": good}
+        assert await status(**evil) == 403
+        assert await status(Sec_Fetch_Site="cross-site", Sec_WebSocket_Protocol=good) == 403
+        assert await status(Host="evil.example", Sec_WebSocket_Protocol=good) == 421
+        assert await status(Origin="", Sec_Fetch_Site="", Sec_WebSocket_Protocol="") == 401
+        # For a request that is no WebSocket it is no token.
+        plain = {"Upgrade": "", "Connection": "close", "Sec_WebSocket_Protocol": good}
+        assert await status(**plain) == 401
+
+
+def resident() -> int:
+    """Bytes of memory that this process, which is the instance as well, has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+VOLUME = 128 * 1024 * 1024
+"""What `yes` writes to a terminal in half a minute, written faster."""
+
+BOUND = 16 * 1024 * 1024
+"""An eighth of that. One session and its viewers take less than 3 MiB; the rest is the tests'."""
+
+
+async def test_a_viewer_that_reads_nothing_costs_nothing_and_stops_nobody(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        script = f"stty raw -echo; read x; head -c {VOLUME} /dev/zero; echo END; exec cat"
+        _, ref = await opening.start(colony, name="1", argv=["/bin/bash", "-c", script])
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+        stuck = await one.ask(Connection, address(one), path)
+        reading = await opening.join(ref)
+        assert isinstance(await reading.take(), Hello)
+        await reading.write(b"\n")
+        count, last, before = 0, b"", resident()
+        with anyio.fail_after(4 * PATIENCE):
+            while not last.endswith(b"END\n"):
+                item = await reading.take()
+                if isinstance(item, bytes):
+                    count += item.count(b"\0")
+                    last = (last + item)[-4:]
+        assert count == VOLUME  # the other one has had every byte
+        assert resident() - before < BOUND
+        await reading.write(b"still")
+        while (await reading.take()) != b"still":
+            pass
+
+        def catch_up() -> Talk:
+            talk = Talk.__new__(Talk)
+            talk.connection, talk.bytes, talk.told = stuck, b"", []
+            talk.until_bytes(b"still")
+            stuck.close()
+            return talk
+
+        late = await one.ask(catch_up)
+        assert late.first("resync") is not None
+        assert len(late.bytes) < BOUND
+        reading.leave()

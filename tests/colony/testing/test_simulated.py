@@ -89,6 +89,59 @@ def test_mistakes_in_the_file_are_told_at_once() -> None:
         config_of("missing.toml", HERE)
 
 
+# -- in plain functions ----------------------------------------------------------------------------
+
+
+def test_step_by_step(simulated: Simulated) -> None:
+    with simulated("colony.toml") as sim:
+        sim.crash("db")
+        assert sim.state("db") == "backoff"
+        sim.advance("5m")
+        assert sim.state("web") == "ready"
+        assert sim.now == 300.005
+        sim.exit("web", 1)
+        sim.advance(1)
+        sim.strike(["web", "db"], Hang(), lasting="10s")
+        sim.hang("db")
+        assert sim.stop_service("db").state == "stopped"
+        assert sim.start_service("db").state == "starting"
+        sim.advance("10s")
+        assert sim.restart_service("web").state == "waiting"
+        assert not sim.ended
+        assert sim.trace.ending.kind == "horizon"
+    assert sim.status("db").restarts == 1
+
+
+def test_what_goes_wrong_in_a_step_is_told_there_and_the_next_one_works() -> None:
+    with simulated(SMALL) as sim:
+        with pytest.raises(KeyError, match="no service 'wbe'"):
+            sim.crash("wbe")
+        with pytest.raises(ValueError, match="a duration must be"):
+            sim.advance("soon")
+        assert sim.state("web") == "ready"
+
+
+def test_a_colony_that_ends_by_itself() -> None:
+    with simulated(SMALL + "[supervision]\nintensity = 0\n") as sim:
+        sim.crash("web")
+        assert sim.ended
+        sim.advance("1h")
+        assert sim.trace.ending.kind == "gave_up"
+
+
+def test_a_step_after_the_end_is_refused() -> None:
+    with simulated(SMALL) as sim:
+        pass
+    with pytest.raises(RuntimeError, match="the simulation is over"):
+        sim.crash("web")
+
+
+async def test_step_by_step_beside_an_event_loop_that_runs() -> None:
+    with simulated(SMALL) as sim:
+        sim.advance("1h")
+        assert sim.state("web") == "ready"
+
+
 # -- the plugin, in a project of somebody else's ---------------------------------------------------
 
 THEIRS = """

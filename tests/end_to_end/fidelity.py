@@ -1,0 +1,267 @@
+"""The same experiment twice: on real processes in real time, and in the laboratory.
+
+    steps = [Exits("b", 0), Killed("a")]
+    assert await really(config, steps) == await simulated(config, steps)
+
+What is compared is what happened, in its order: who started, ended and how, what was decided, who
+took whom down; not when. After each step each side is left alone until nothing more happens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+import tomlkit
+
+from actors.testing import run
+from colony import config
+from colony.events import ServiceExited
+from colony.lab import faults, world
+from colony.lab.faults import Behaviour, Fixed, Scenario, What
+from colony.lab.trace import Collector, Entry, Trace
+from colony.services import NotPossible, SignalService, StartService, StopService, WriteStdin
+from colony.services.specs import SERVICES
+from tests.colony.services.hosting import Shop, colony
+
+PATIENCE: Final = 20.0
+QUIET: Final = 0.15
+"""Seconds without news after which a real colony is taken to have nothing more to say."""
+
+LONG: Final = 30.0
+"""Seconds that the laboratory gives a step."""
+
+OBEDIENT: Final = ["sh", "-c", "read code; exit $code"]
+"""A service that ends with the code that it is told."""
+
+SLOW: Final = ["sh", "-c", "sleep 0.3; echo up; read code; exit $code"]
+"""The same, ready (by `log`) after a while."""
+
+DEAF: Final = ["sh", "-c", "trap '' TERM; echo up; read code; exit $code"]
+"""The same, ready once it ignores the signal to stop."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """Something that is done to a service."""
+
+    service: str
+
+
+class Exits(Step, frozen=True):
+    """It is told to exit."""
+
+    code: int
+
+
+class Killed(Step, frozen=True):
+    """It is killed."""
+
+
+class Hangs(Step, frozen=True):
+    """It is stopped in its tracks."""
+
+
+class PortStolen(Step, frozen=True):
+    """An operator stops it and starts it, and in between somebody else has taken its port."""
+
+    port: int
+
+
+class Daemonises(Step, frozen=True):
+    """It leaves a server behind, when it is told to."""
+
+
+class Stopped(Step, frozen=True):
+    """An operator stops it."""
+
+
+class Started(Step, frozen=True):
+    """An operator starts it."""
+
+
+class Said(msgspec.Struct, frozen=True):
+    """An entry of a trace without its time."""
+
+    service: str
+    kind: str
+    life: int
+    detail: str
+    by: str
+    count: int
+    limit: int
+    code: int | None
+    killed: bool
+
+
+WORDLESS: Final = frozenset({"detached", "unhealthy", "failed", "gave_up"})
+"""Kinds whose words name a pid, or how long something took."""
+
+
+def told(trace: Trace) -> tuple[list[Said], dict[str, list[Said]], str]:
+    """What a trace says, in order: all that has a cause in another service or is one; then all of
+    each service, with its readiness, which may come sooner or later; and how it ended."""
+    whole = [entry for entry in trace.entries if entry.kind not in ("fault", "missed")]
+    tied = [_said(entry) for entry in whole if entry.kind != "ready"]
+    each = {
+        name: [_said(entry) for entry in whole if entry.service == name] for name in trace.services
+    }
+    return tied, each, trace.ending.kind
+
+
+def _said(entry: Entry) -> Said:
+    wordless = entry.kind in WORDLESS or "pid" in entry.detail
+    detail = "" if wordless else entry.detail
+    fields = (entry.by, entry.count, entry.limit, entry.code, entry.killed)
+    return Said(entry.service, entry.kind, entry.life, detail, *fields)
+
+
+# -- the laboratory --------------------------------------------------------------------------------
+
+
+async def simulated(
+    services: Mapping[str, Mapping[str, Any]],
+    steps: Sequence[Step],
+    behaviours: Mapping[str, Behaviour] | None = None,
+    **tables: Any,
+) -> Trace:
+    """The trace of the steps in the laboratory, in a thread and an event loop of its own."""
+
+    async def play() -> Trace:
+        scenario = Scenario(behaviours=dict(behaviours or {}))
+        async with world.Simulation(_config(services, tables), scenario) as lab:
+            await lab.advance(LONG)
+            for step in steps:
+                await _step_there(lab, step)
+                await lab.advance(LONG)
+            return lab.trace
+
+    return await anyio.to_thread.run_sync(run, play)
+
+
+def _config(services: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Any]) -> Any:
+    whole: dict[str, Any] = {"colony": {"name": "lab"}, **tables, "services": services}
+    return config.parse(tomlkit.dumps(whole), "/lab/colony.toml", workspace="/lab")
+
+
+async def _step_there(lab: world.Simulation, step: Step) -> None:
+    what: dict[type[Step], What] = {
+        Killed: faults.Crash(),
+        Hangs: faults.Hang(),
+        Daemonises: faults.Daemonise(),
+    }
+    match step:
+        case Stopped(service):
+            with suppress(NotPossible):
+                await lab.stop_service(service)
+        case Started(service):
+            with suppress(NotPossible):
+                await lab.start_service(service)
+        case Exits(service, code):
+            lab.exit(service, code)
+        case PortStolen(service):
+            await lab.stop_service(service)
+            lab.strike((service,), faults.PortStolen())
+            await lab.start_service(service)
+        case _:
+            lab.strike((step.service,), what[type(step)])
+
+
+# -- the real one ----------------------------------------------------------------------------------
+
+
+async def really(
+    services: Mapping[str, Mapping[str, Any]],
+    steps: Sequence[Step],
+    *,
+    isolated: bool = False,
+    **tables: Any,
+) -> Trace:
+    """The trace of the steps in a real colony."""
+    async with colony(services, isolated=isolated, **tables) as shop, _watched(shop) as seen:
+        await seen.quiet()
+        with ExitStack() as stack:
+            for step in steps:
+                await _step_here(shop, step, stack)
+                await seen.quiet()
+            return seen.collector.trace(0.0)
+
+
+class _Seen:
+    """What is seen of a real colony, which has been starting for a while when we come to look."""
+
+    def __init__(self, shop: Shop) -> None:
+        path = f"{shop.config.name}/{SERVICES}"
+        self.shop = shop
+        self.collector = Collector.of(shop.config, supervisor=path)
+        for event in shop.events:
+            self.collector.take(event)
+
+    async def quiet(self) -> None:
+        """Waits until nothing is under way, and then a little."""
+        with anyio.fail_after(PATIENCE):
+            while True:
+                count = len(self.collector.entries)
+                await anyio.sleep(QUIET)
+                if count == len(self.collector.entries) and not await self._restless():
+                    return
+
+    async def _restless(self) -> bool:
+        """Whether something is bound to happen soon."""
+        if self.collector.ending is not None:
+            return False
+        states = [(await self.shop.status(name)).state for name in self.shop.config.services]
+        return bool({"starting", "stopping", "backoff"} & set(states))
+
+
+@asynccontextmanager
+async def _watched(shop: Shop) -> AsyncIterator[_Seen]:
+    seen = _Seen(shop)
+    leave = shop.system.events.listen(seen.collector.take)
+    try:
+        yield seen
+    finally:
+        leave()
+
+
+async def _step_here(shop: Shop, step: Step, stack: ExitStack) -> None:
+    if shop.system.whereis(f"control/{shop.config.name}") is None:
+        return  # the colony has ended
+    control = shop.control
+    match step:
+        case Stopped(service):
+            await control.call(StopService(service))
+        case Started(service):
+            with suppress(NotPossible):
+                await control.call(StartService(service))
+        case Exits(service, code):
+            with suppress(NotPossible):
+                await control.call(WriteStdin(service, f"{code}\n".encode()))
+        case Daemonises(service):
+            await control.call(WriteStdin(service, b"detach\n"))
+        case Hangs(service):
+            ends = len(shop.seen(ServiceExited, service))
+            await control.call(SignalService(service, signal.SIGSTOP))
+            await shop.saw(ServiceExited, service, ends + 1)
+        case Killed(service):
+            await _kill(shop, service)
+        case PortStolen(service, port):
+            await control.call(StopService(service))
+            stack.enter_context(await shop.listener(port))
+            await control.call(StartService(service))
+
+
+async def _kill(shop: Shop, service: str) -> None:
+    pid = (await shop.status(service)).pid
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+
+
+def slow_to_be_ready(*services: str) -> dict[str, Behaviour]:
+    """How `SLOW` behaves."""
+    return {service: Behaviour(ready=Fixed(0.3)) for service in services}
