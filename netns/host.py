@@ -70,7 +70,12 @@ def routed() -> list[IPv4Network]:
     behind a hub does not meet them."""
     with Netlink() as netlink:
         routes = netlink.routes(AF_INET)
-    foreign = [r.destination for r in routes if r.protocol != names.ROUTE_PROTOCOL]
+        ours = {link.index for link in netlink.links() if names.is_link_group(link.group)}
+    foreign = [
+        route.destination
+        for route in routes
+        if route.protocol != names.ROUTE_PROTOCOL and route.link not in ours
+    ]
     return [network for network in foreign if isinstance(network, IPv4Network)]
 
 

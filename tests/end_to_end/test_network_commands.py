@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from colony.host import Host
+from netns.actors import NETWORK, GetNetwork, NetworkOwner
 from tests.colony.cli.support import Ran, invoke
 from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, get, page, root_only
 from tests.end_to_end.hosted import add, entered, options
@@ -113,9 +114,11 @@ async def test_a_network_with_a_subnet_of_its_own(shop: Shop) -> None:
         again = await colony(shop, "net", "create", name)
         assert again.status != 0
         assert f"network {name} is there already, with {subnet}" in again.err
+        network = await host.system.named(NETWORK, NetworkOwner).call(GetNetwork())
+        pool = network.pool.v4
         for bad, why in {
             "10.213.0.0/16": f"overlaps {subnet}, the addresses of network {name}",
-            "10.200.4.0/24": "overlaps 10.200.0.0/16, the addresses of colonies in no such network",
+            f"{pool[4 * 256]}/24": f"overlaps {pool}, the addresses of colonies in no such network",
             "8.8.8.0/24": "a subnet is of private addresses",
             "10.1.2.3/24": "has host bits set",
             "10.1.2.0/31": "a subnet is a /12 to a /29",

@@ -22,14 +22,25 @@ pytestmark = [root_only, pytest.mark.real_time]
 Disaster = Callable[[Host, Colony], Awaitable[None]]
 
 
-async def command(host: Host, *argv: str) -> None:
-    """Runs a command where the network is, with the rights that its owner has there."""
+async def command(host: Host, *argv: str, colony: Colony | None = None) -> None:
+    """Runs a command where the network is, or in a colony's, with the rights that their owner has
+    there."""
     rights = 1 << linux.CAP_NET_ADMIN
     thread = host.parts.thread
+    where = None if colony is None else host.parts.places.place(colony.name)
     async with await spawn(
-        thread, argv, namespace=thread.home, stderr=2, capabilities=rights
+        thread, argv, namespace=where or thread.home, stderr=2, capabilities=rights
     ) as process:
         assert (await process.wait()).ok
+
+
+def inside(*argv: str) -> Disaster:
+    """A command in the colony's own network."""
+
+    async def take(host: Host, colony: Colony) -> None:
+        await command(host, *argv, colony=colony)
+
+    return take
 
 
 def ip(*words: str) -> Disaster:
@@ -77,10 +88,8 @@ DISASTERS: dict[str, Disaster] = {
     "the host's packet rules": nft,
     "the host's packet rules, in part": a_rule,
     "the hosts file": hosts_file,
-    "the colony's own routes": ip("netns", "exec", "{name}", "ip", "route", "delete", "default"),
-    "the colony's own packet rules": ip(
-        "netns", "exec", "{name}", "nft", "delete", "table", "inet", "colony"
-    ),
+    "the colony's own routes": inside("ip", "route", "delete", "default"),
+    "the colony's own packet rules": inside("nft", "delete", "table", "inet", "colony"),
 }
 
 
