@@ -14,7 +14,7 @@ import click
 
 from colony.cli import output as out
 from colony.cli.files import load
-from colony.cli.session import Failed, Session, json_option, pass_session, usage
+from colony.cli.session import Failed, Session, file_services, json_option, pass_session, usage
 from colony.exits import Exit
 
 if TYPE_CHECKING:
@@ -46,7 +46,14 @@ def fault_options(command: F) -> F:
     """The flags of `FAULTS`, each of which may be given many times."""
     for kind, help in reversed(FAULTS.items()):
         flag = f"--{kind.replace('_', '-')}"
-        option = click.option(flag, kind, multiple=True, metavar="SERVICE@WHEN", help=help)
+        option = click.option(
+            flag,
+            kind,
+            multiple=True,
+            metavar="SERVICE@WHEN",
+            shell_complete=file_services,
+            help=help,
+        )
         command = option(command)
     return command
 
@@ -89,6 +96,7 @@ def _zoom(context: click.Context, parameter: click.Parameter, value: str | None)
     "--behaviour",
     multiple=True,
     metavar="SERVICE:KEY=VALUE",
+    shell_complete=file_services,
     help="How its processes behave: db:ready=1m,lifetime=~10m.",
 )
 @click.option("--script", type=click.Path(path_type=Path), help="A scenario file to play.")

@@ -150,6 +150,8 @@ def _config(services: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Any]
 
 
 async def _step_there(lab: world.Simulation, step: Step) -> None:
+    if lab.ended:
+        return
     what: dict[type[Step], What] = {
         Killed: faults.Crash(),
         Hangs: faults.Hang(),
