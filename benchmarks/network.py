@@ -3,6 +3,7 @@
     complete    everything that `Network.create` makes, with 0, 100 and 500 others there
     bare        namespace, pin, veth pair, addresses, routes; beside `network_limit.c`, beside the
                 nine `ip` commands of a tutorial, beside `unshare -n true`
+    others      bubblewrap, runc and podman, where they are installed, each running nothing
     memory      what the kernel holds for one (slab and per-cpu pages), of 200
     crowd       500 colonies with a service each: made, each answered once over HTTP, removed
 
@@ -11,6 +12,8 @@ Needs root, gcc and iproute2. Everything is made under an instance of its own an
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -34,7 +37,10 @@ from netns.thread import NetworkThread
 HERE: Final = Path(__file__).parent
 PORT: Final = 3000
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
-OTHERS: Final = ("bwrap", "runc", "podman")
+OTHERS: Final = {"bwrap": None, "runc": None, "podman": "<= 0.02"}
+"""Who else makes a network for a program, with the goal of our complete one against theirs."""
+
+_TRUE: Final = "int main(void) { return 0; }"
 RUNTIME: Final = "/run"  # where an instance of root's has its files
 MEMORY: Final = ("SUnreclaim", "SReclaimable", "Percpu")
 
@@ -46,6 +52,33 @@ QUICK: Final = (0, 10, 50)
 def compiled(folder: Path, name: str) -> str:
     run("gcc", "-O2", "-o", str(folder / name), str(HERE / f"{name}.c"))
     return str(folder / name)
+
+
+def contained(folder: Path) -> dict[str, list[str]]:
+    """What each of the others that is installed is told: to run nothing, in a network of its own.
+
+    Their root holds one program, linked statically, so that the time is theirs and not its.
+    """
+    root = folder / "root"
+    root.mkdir()
+    (folder / "true.c").write_text(_TRUE)
+    run("gcc", "-static", "-o", str(root / "true"), str(folder / "true.c"))
+    told = {
+        "bwrap": ["bwrap", "--unshare-net", "--bind", str(root), "/", "/true"],
+        "runc": ["runc", "run", "--bundle", str(folder), f"bench-{os.getpid()}"],
+        "podman": ["podman", "run", "--rm", "--rootfs", str(root), "/true"],
+    }
+    if shutil.which("runc"):
+        run("runc", "spec", "--bundle", str(folder))
+        spec = json.loads((folder / "config.json").read_text())
+        spec["process"] |= {"args": ["/true"], "terminal": False}
+        spec["root"] = {"path": "root", "readonly": True}
+        (folder / "config.json").write_text(json.dumps(spec))
+    return {name: argv for name, argv in told.items() if shutil.which(name) and works(argv)}
+
+
+def works(argv: list[str]) -> bool:
+    return subprocess.run(argv, capture_output=True).returncode == 0
 
 
 def limit_of(argv: tuple[str, ...]) -> float:
@@ -78,11 +111,12 @@ class Bench:
         self.samples = _ratio.Samples()
         self.limit = compiled(folder, "network_limit")
         self.page = compiled(folder, "network_page")
+        self.others = contained(folder)
 
     async def creation(self, existing: int) -> None:
         """Creates and removes one, with so many others there."""
         others = [await self.network.create(f"filler-{n}") for n in range(existing)]
-        names = ["colony", "limit", *(["ip", "unshare"] if existing == 0 else [])]
+        names = ["colony", "limit", *(["ip", "unshare", *self.others] if existing == 0 else [])]
         for name in _ratio.turns(names, self.rounds):
             await self._one(name, existing)
             await anyio.sleep(0.05)  # the kernel is still taking apart what was removed
@@ -97,9 +131,9 @@ class Bench:
         elif name == "limit":
             argv = (self.limit, "3", str(self.folder))
             self.samples[f"limit {existing}"].append(limit_of(argv))
-        elif name == "unshare":
-            with self.samples.timed("unshare"):
-                run("unshare", "-n", "true")
+        elif name in self.others or name == "unshare":
+            with self.samples.timed(name):
+                run(*self.others.get(name, ["unshare", "-n", "true"]))
         else:
             peer = ByCommands()
             try:
@@ -179,9 +213,13 @@ def conclude(report: _ratio.Report, samples: _ratio.Samples, sizes: tuple[int, .
     report.state("kernel memory of one", samples["memory"], unit="KiB", goal="<= 400")
     for phase in ("create", "start", "answer", "remove"):
         report.state(f"{sizes[-1]} colonies: {phase}", samples[f"crowd {phase}"], unit="s")
-    for other in OTHERS:
-        if shutil.which(other) is None:
-            report.missing(other, f"apt-get install {other}")
+    complete = samples[f"complete {sizes[0]}"]
+    for other, goal in OTHERS.items():
+        if samples[other]:
+            report.compare("complete", complete, other, samples[other], goal=goal)
+        else:
+            package = {"bwrap": "bubblewrap"}.get(other, other)
+            report.missing(other, f"apt-get install {package}; or it cannot run here")
 
 
 def main(arguments: _ratio.argparse.Namespace) -> int:

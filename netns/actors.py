@@ -25,7 +25,7 @@ import msgspec
 from actors import Actor, ActorDown, Call, Cast, Down, Event, Ignore, Refused, on
 from netns import healing, reap, sweep, uplink
 from netns.errors import NetnsError
-from netns.healing import Disturbances
+from netns.healing import Disturbances, Gone
 from netns.instance import Instance, dead_instances
 from netns.messages import IPAddress
 from netns.namespace import Egress, Namespace
@@ -77,7 +77,12 @@ class NamespaceGone(Event, frozen=True, kw_only=True):
 
 
 class NetworkDisturbed(Event, frozen=True, kw_only=True):
-    """A link, a route or a packet rule has gone on this host, whoever took it."""
+    """Links or routes of this instance's colonies have gone on this host, whoever took them.
+    `more`: so much went that nobody knows what."""
+
+    links: tuple[str, ...]
+    addresses: tuple[str, ...]
+    more: bool
 
 
 class NetworkHealed(Event, frozen=True, kw_only=True):
@@ -201,6 +206,10 @@ def _write_book(file: Path, book: Book) -> None:
     new.replace(file)
 
 
+def _close(disturbances: Disturbances) -> None:
+    disturbances.close()
+
+
 class GetNetwork(Call["NetworkOwner", Network], frozen=True):
     """The instance's network, open."""
 
@@ -272,15 +281,26 @@ class NetworkOwner(Actor):
 
     async def _tend(self, network: Network) -> None:
         """Sees to it that the packet rules are whole, and tells whoever tends the rest."""
-        disturbances = await self.thread.run(Disturbances, undo=Disturbances.close)
+        instance = self.instance.id
+        disturbances = await self.thread.run(lambda: Disturbances(instance), undo=_close)
+        due = self.ctx.now
         try:
             while True:
-                with anyio.move_on_after(healing.LOOK_AGAIN) as quiet:
-                    await disturbances.next()
-                    await anyio.sleep(healing.GATHERING)
-                await self._heal(network)
-                if not quiet.cancelled_caught:
-                    self.ctx.system.publish(NetworkDisturbed(at=self.ctx.now))
+                gone = Gone()
+                with anyio.move_on_after(max(due - self.ctx.now, 0)):
+                    await disturbances.next(gone)
+                if gone.rules or gone.more or self.ctx.now >= due:
+                    due = self.ctx.now + healing.LOOK_AGAIN
+                    await self._heal(network)
+                if gone.links or gone.addresses or gone.more:
+                    self.ctx.system.publish(
+                        NetworkDisturbed(
+                            at=self.ctx.now,
+                            links=tuple(sorted(gone.links)),
+                            addresses=tuple(sorted(gone.addresses)),
+                            more=gone.more,
+                        )
+                    )
         finally:
             disturbances.close()
 
@@ -435,7 +455,9 @@ class NamespaceOwner(Actor):
         wake = anyio.Event()
 
         def note(event: Event) -> None:
-            if isinstance(event, NetworkDisturbed):
+            if isinstance(event, NetworkDisturbed) and (
+                event.more or space.link in event.links or str(space.address) in event.addresses
+            ):
                 wake.set()
 
         leave = self.ctx.system.events.listen(note)
@@ -445,8 +467,7 @@ class NamespaceOwner(Actor):
                 with anyio.move_on_after(due - self.ctx.now):
                     await wake.wait()
                 wake = anyio.Event()
-                # The kernel tells of what is on the host. With many colonies each that ends wakes
-                # all others: they look no further than that.
+                # The kernel tells of what is on the host.
                 thorough = self.ctx.now >= due
                 if thorough:
                     due = self.ctx.now + healing.LOOK_AGAIN

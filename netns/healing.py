@@ -26,7 +26,7 @@ import errno
 import os
 import socket
 import struct
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 from typing import Final
 
 import anyio
@@ -55,17 +55,46 @@ _SOL_NETLINK: Final = 270
 _ADD_MEMBERSHIP: Final = 1
 _NFT: Final = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _NFT_GONE: Final = frozenset({_NFT | 2, _NFT | 5, _NFT | 8})  # a table, a chain, a rule
+_LINK_SIZE: Final = 16
+_IFLA_IFNAME: Final = 3
+_ROUTE_SIZE: Final = 12
+_PROTOCOL_AT: Final = 5
+_RTA_DST: Final = 1
+_NFT_SIZE: Final = 4
+_NFTA_TABLE: Final = 1
 _HEADER: Final = struct.Struct("=IHHII")
 _BUFFER: Final = 1 << 16
 
 
+class Gone(msgspec.Struct):
+    """What of an instance's things on the host went, whoever took it.
+
+    links, addresses
+        The host's ends of veth pairs, and the colonies' addresses whose routes.
+    rules
+        A table, a chain or a rule of its packet rules.
+    more
+        More was told than fitted: anything may have gone.
+    """
+
+    links: set[str] = msgspec.field(default_factory=set)
+    addresses: set[str] = msgspec.field(default_factory=set)
+    rules: bool = False
+    more: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.links or self.addresses or self.rules or self.more)
+
+
 class Disturbances:
-    """Hears of links, routes and packet rules that go where its maker stands, which is on the
-    network thread; its maker's to close."""
+    """Hears of an instance's links, routes and packet rules that go where its maker stands, which
+    is on the network thread; its maker's to close. What others lose is passed over."""
 
-    __slots__ = ("_sockets",)
+    __slots__ = ("_prefix", "_sockets", "_table")
 
-    def __init__(self) -> None:
+    def __init__(self, instance: str) -> None:
+        self._prefix = names.link_prefix(instance)
+        self._table = names.table_name(instance)
         route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         rules = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
         self._sockets = (route, rules)
@@ -83,33 +112,55 @@ class Disturbances:
         for sock in self._sockets:
             sock.close()
 
-    async def next(self) -> None:
-        """Waits until something has gone, whoever took it."""
+    async def next(self, gone: Gone) -> None:
+        """Waits until something has gone, and a moment longer: what goes together is told of
+        together. It is in `gone` even when the caller is cancelled meanwhile."""
         async with anyio.create_task_group() as tasks:
 
             async def listen(sock: socket.socket) -> None:
-                while not _something_went(sock):
-                    await anyio.wait_readable(sock)
+                while not gone:
+                    self._read(sock, gone)
+                    if not gone:
+                        await anyio.wait_readable(sock)
                 tasks.cancel_scope.cancel()
 
             for sock in self._sockets:
                 tasks.start_soon(listen, sock)
+        await anyio.sleep(GATHERING)
+        for sock in self._sockets:
+            self._read(sock, gone)
+
+    def _read(self, sock: socket.socket, gone: Gone) -> None:
+        while True:
+            try:
+                data = sock.recv(_BUFFER)
+            except BlockingIOError:
+                return
+            except OSError:  # more was told than fits
+                gone.more = True
+                continue
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
+                self._note(kind, data[offset + _HEADER.size : offset + length], gone)
+                offset += max((length + 3) & ~3, _HEADER.size)
+
+    def _note(self, kind: int, body: bytes, gone: Gone) -> None:
+        if kind == RTM_DELLINK:
+            link = _text(body[_LINK_SIZE:], _IFLA_IFNAME)
+            if link.startswith(self._prefix):
+                gone.links.add(link)
+        elif kind == RTM_DELROUTE and body[_PROTOCOL_AT] == names.ROUTE_PROTOCOL:
+            address = dict(netlink.attributes(body[_ROUTE_SIZE:])).get(_RTA_DST, b"")
+            if len(address) == 4:
+                gone.addresses.add(str(IPv4Address(address)))
+        elif kind in _NFT_GONE and _text(body[_NFT_SIZE:], _NFTA_TABLE) == self._table:
+            gone.rules = True
 
 
-def _something_went(sock: socket.socket) -> bool:
-    went = False
-    while True:
-        try:
-            data = sock.recv(_BUFFER)
-        except BlockingIOError:
-            return went
-        except OSError:  # more was told than fits: something did
-            return True
-        offset = 0
-        while offset + _HEADER.size <= len(data):
-            length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
-            went = went or kind in (RTM_DELLINK, RTM_DELROUTE) or kind in _NFT_GONE
-            offset += max((length + 3) & ~3, _HEADER.size)
+def _text(attributes: bytes, kind: int) -> str:
+    value = dict(netlink.attributes(attributes)).get(kind, b"")
+    return value.rstrip(b"\0").decode(errors="replace")
 
 
 def heal(

@@ -216,11 +216,14 @@ class Network:
     async def set_hosts(
         self, space: Namespace, hosts: Mapping[str, IPAddress | str] | None = None
     ) -> None:
-        """Rewrites the colony's hosts file; processes inside see it at their next look."""
+        """Rewrites the colony's hosts file; processes inside see it at their next look. Nothing for
+        one that is destroyed."""
         text = files.hosts(space.colony, hosts)
 
         def write() -> None:
             # In one job: a look between the two would put the old text back.
+            if not space.is_open:
+                return
             space.hosts = text
             healing.rewrite_hosts(self._thread, space, text)
 

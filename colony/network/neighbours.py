@@ -86,6 +86,7 @@ class _Neighbour(msgspec.Struct):
     member: Member
     space: Namespace
     hosts: dict[str, str] | None = None
+    basis: tuple[Member, tuple[Member, ...]] | None = None
 
 
 class Neighbours(Actor):
@@ -163,11 +164,15 @@ class Neighbours(Actor):
         servers = [s for s in await network.nameservers() if isinstance(s, IPv4Address)]
         allowed = policy.outward(members, self.addresses, servers)
         await network.permit(policy.between(members), allowed)
+        reach = policy.reach(members)
         for each in self.known.values():
-            hosts = policy.hosts(each.member, members)
-            if hosts != each.hosts and each.space.is_open:
+            basis = (each.member, reach.get(each.member.colony, ()))
+            if basis == each.basis or not each.space.is_open:
+                continue
+            hosts = policy.hosts(*basis)
+            if hosts != each.hosts:
                 await network.set_hosts(each.space, hosts)
-                each.hosts = hosts
+            each.basis, each.hosts = basis, hosts
 
     def _tell(self, member: Member) -> None:
         others = [each.member for each in self.known.values()]

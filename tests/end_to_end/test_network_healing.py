@@ -77,6 +77,10 @@ DISASTERS: dict[str, Disaster] = {
     "the host's packet rules": nft,
     "the host's packet rules, in part": a_rule,
     "the hosts file": hosts_file,
+    "the colony's own routes": ip("netns", "exec", "{name}", "ip", "route", "delete", "default"),
+    "the colony's own packet rules": ip(
+        "netns", "exec", "{name}", "nft", "delete", "table", "inet", "colony"
+    ),
 }
 
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from ipaddress import IPv4Address, IPv4Network
 
-from colony.network.policy import Member, between, hosts, lets_in, outward, ports_of, wanted_names
+from colony.network.policy import (
+    Member,
+    between,
+    hosts,
+    lets_in,
+    outward,
+    ports_of,
+    reach,
+    wanted_names,
+)
 from netns.permits import EVERY_PORT, Permit
 
 A4, B4, C4 = (IPv4Address(f"10.200.0.{number}") for number in (2, 3, 4))
@@ -42,6 +52,30 @@ def test_between_is_every_pair_that_may() -> None:
         Permit(A4, IPv4Network(B4), EVERY_PORT),
         Permit(B4, IPv4Network(A4), EVERY_PORT),
     }
+
+
+def test_reach_is_every_pair_that_may_without_a_look_at_the_others() -> None:
+    chance = random.Random(7)
+    names = [f"c{number}" for number in range(12)]
+    for _ in range(50):
+        members = [
+            Member(
+                name,
+                IPv4Address(f"10.200.0.{number + 2}"),
+                network=chance.choice([None, "one", "two"]),
+                allow_from=chance.choice([None, (), tuple(chance.sample(names, 3))]),
+                allow=chance.choice([None, (), (f"{chance.choice(names)}:80",)]),
+            )
+            for number, name in enumerate(names)
+        ]
+        in_order = sorted(members, key=lambda each: each.colony)
+        wanted = {
+            source.colony: tuple(target for target in in_order if ports_of(source, target))
+            for source in members
+        }
+        assert reach(members) == {name: found for name, found in wanted.items() if found}
+        for each in members:
+            assert hosts(each, reach(members).get(each.colony, ())) == hosts(each, members)
 
 
 def test_hosts_are_ones_own_and_the_neighbours_that_are_reached() -> None:
