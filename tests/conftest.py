@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["actors.pytest_plugin", "colony.testing.plugin"]
+pytest_plugins = ["actors.pytest_plugin", "colony.pytest_plugin"]
 
 
 @pytest.hookimpl(hookwrapper=True)
