@@ -489,7 +489,7 @@ def shared_port(config: Config, other: Config) -> str | None:
             return (
                 f"{service.name} of colony {config.name} cannot start: port {service.port} is "
                 f"{theirs[service.port]}'s of colony {other.name}; change one of the two (with "
-                "network namespaces, which need root, every colony has its own ports)"
+                "networks of their own, see `colony doctor`, each has its own ports)"
             )
     return None
 

@@ -15,6 +15,7 @@ instance. It needs no running instance to read; nothing here writes.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -178,9 +179,25 @@ class Run(msgspec.Struct, frozen=True):
 
     def until(self, now: float | None = None) -> float:
         """Up to when something is known of it: the present, while it still runs."""
-        if self.over or self.pid is None or not Path(f"/proc/{self.pid}").exists():
+        if self.over or self.pid is None or not ran_at(self.pid, self.began):
             return self.ended
         return max(self.ended, time.time() if now is None else now)
+
+
+SLACK: Final = 60.0
+"""Seconds by which the time of day may have been corrected since a process was started."""
+
+
+def ran_at(pid: int, then: float) -> bool:
+    """Whether the process of that number is one that ran at a time already: numbers are used again,
+    after a reboot even soon."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        lines = Path("/proc/stat").read_text().splitlines()
+    except (OSError, IndexError, ValueError):
+        return False
+    boot = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+    return boot + ticks / os.sysconf("SC_CLK_TCK") <= then + SLACK
 
 
 def colony_path(colony: str) -> str:

@@ -3,6 +3,10 @@
 Law: raising our own limit changes nobody else's. A program that uses `select` breaks on a
 descriptor above 1023, and some clear a table as long as the limit; so the soft limit that a user's
 shell gave us goes on to what is started here, as if we had never touched it.
+
+It is given back right after the start, for an instant of which the program has ours. Rejected: to
+lower our own for the start, during which other threads of ours would be refused files; a program in
+between that sets it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["actors.pytest_plugin", "colony.testing.plugin"]
+pytest_plugins = ["actors.pytest_plugin", "colony.pytest_plugin"]
 
 ROOTLESS = "COLONY_TEST_ROOTLESS"
 """In the environment of a plain user whose tests are to have networks (`end_to_end/plain.py`)."""

@@ -60,7 +60,8 @@ def many(session: Session, config: Config, scenario: Scenario, runs: int, as_jso
     if as_json:
         out.as_json({"config": config.path, **_plain({"scenario": scenario, "outcomes": outcomes})})
     else:
-        show(session, tables.outcomes_table(outcomes))
+        width = console(session).width if out.someone_watches() else None
+        show(session, tables.outcomes_table(outcomes, width))
 
 
 Progress = Callable[[int, int], None]

@@ -252,6 +252,27 @@ def service_names(context: click.Context, _: click.Parameter, incomplete: str) -
     return [name for name in found if name.startswith(incomplete)]
 
 
+def file_services(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Completion: the services of the file that is given, or of the nearest one; after a `+` one
+    more. No instance is asked."""
+    import tomllib
+
+    session = _session(context)
+    before, plus, begun = incomplete.rpartition("+")
+    given: Path | None = context.params.get("file")
+    with _quietly():
+        path = session.here / given if given is not None else session.nearest()
+        if path is not None:
+            try:
+                services = tomllib.loads(path.read_text(encoding="utf-8")).get("services", {})
+            except ValueError:  # no TOML, or no text
+                return []
+            taken = before.split("+")
+            names = [each for each in services if each.startswith(begun) and each not in taken]
+            return [f"{before}{plus}{name}" for name in names]
+    return []
+
+
 def _names(context: click.Context) -> list[str]:
     with _quietly():
         return [each["name"] for each in _session(context).colonies]

@@ -14,12 +14,13 @@ import click
 
 from colony.cli import output as out
 from colony.cli.files import load
-from colony.cli.session import Failed, Session, json_option, pass_session, usage
+from colony.cli.session import Failed, Session, file_services, json_option, pass_session, usage
 from colony.exits import Exit
 
 if TYPE_CHECKING:
     from colony.config import Config
     from colony.lab.faults import Scenario
+    from colony.lab.replay import Replay
     from colony.lab.summary import ServiceSummary, Summary
     from colony.lab.trace import Trace
 
@@ -46,7 +47,14 @@ def fault_options(command: F) -> F:
     """The flags of `FAULTS`, each of which may be given many times."""
     for kind, help in reversed(FAULTS.items()):
         flag = f"--{kind.replace('_', '-')}"
-        option = click.option(flag, kind, multiple=True, metavar="SERVICE@WHEN", help=help)
+        option = click.option(
+            flag,
+            kind,
+            multiple=True,
+            metavar="SERVICE@WHEN",
+            shell_complete=file_services,
+            help=help,
+        )
         command = option(command)
     return command
 
@@ -89,6 +97,7 @@ def _zoom(context: click.Context, parameter: click.Parameter, value: str | None)
     "--behaviour",
     multiple=True,
     metavar="SERVICE:KEY=VALUE",
+    shell_complete=file_services,
     help="How its processes behave: db:ready=1m,lifetime=~10m.",
 )
 @click.option("--script", type=click.Path(path_type=Path), help="A scenario file to play.")
@@ -182,6 +191,12 @@ def simulate(
 
     A single run ends the command with 1 if the colony gives up or cannot start.
     """
+    if compare and sweep:
+        usage("--compare and --sweep are two questions: ask one at a time")
+    if from_journal and script is not None:
+        usage("--from-journal is a scenario of its own: it goes without --script")
+    if not from_journal and (since is not None or name is not None):
+        usage("--since and --colony say what is taken from the journal: add --from-journal")
     path = _in(session, file) if file else session.needed_file()
     config = load(session, path)
     scenario = _scenario(session, config, faults, behaviour, script, horizon, seed)
@@ -189,32 +204,45 @@ def simulate(
     if from_journal:
         from colony.cli import recorded
 
-        if script is not None:
-            usage("--from-journal is a scenario of its own: it goes without --script")
         night = recorded.night(session, config, name, since, scenario.seed)
         scenario = recorded.with_night(scenario, night, horizon)
-    elif since is not None or name is not None:
-        usage("--since and --colony say what is taken from the journal: add --from-journal")
     if save is not None:
         _save(_in(session, save), scenario)
-    if not (runs or compare or sweep):
-        if night is not None:
-            recorded.what_if(session, night, config, scenario, timeline, width, as_json)
-        else:
-            _one(session, config, scenario, timeline, zoom, width, as_json)
-        return
+    if runs or compare or sweep:
+        _experiment(session, path, config, scenario, runs, compare, sweep, night, as_json)
+    elif night is not None:
+        recorded.what_if(session, night, config, scenario, timeline, width, as_json)
+    else:
+        _one(session, config, scenario, timeline, zoom, width, as_json)
+
+
+def _experiment(
+    session: Session,
+    path: Path,
+    config: Config,
+    scenario: Scenario,
+    runs: int | None,
+    compare: tuple[Path, ...],
+    sweep: tuple[str, ...],
+    night: Replay | None,
+    as_json: bool,
+) -> None:
+    """More than one run. `night` is what really happened, if the scenario is made of that."""
     from colony.cli import experiments
 
-    if compare and sweep:
-        usage("--compare and --sweep are two questions: ask one at a time")
     if sweep:
         experiments.swept(session, path, sweep, scenario, runs, as_json)
-    elif compare:
-        configs = [config, *(load(session, _in(session, other)) for other in compare)]
-        before = [] if night is None or runs else [recorded.happened(night)]
-        experiments.compared(session, configs, scenario, runs, as_json, before)
-    else:
+        return
+    if not compare:
         experiments.many(session, config, scenario, runs or 1, as_json)
+        return
+    before = []
+    if night is not None and not runs:  # what happened once has no distribution
+        from colony.cli.recorded import happened
+
+        before = [happened(night)]
+    configs = [config, *(load(session, _in(session, other)) for other in compare)]
+    experiments.compared(session, configs, scenario, runs, as_json, before)
 
 
 def _in(session: Session, path: Path) -> Path:

@@ -103,7 +103,10 @@ class Stop(Struct, frozen=True, kw_only=True):
 
     signal: Annotated[
         int,
-        Meta(description="What its process group is sent first, as SIGINT or 2; a number here"),
+        Meta(
+            description="What its process group is sent first, as SIGINT or 2; a number here. "
+            "With `pty` and SIGTERM, SIGHUP follows: shells take that"
+        ),
     ] = int(signal.SIGTERM)
     grace: Annotated[
         Seconds,

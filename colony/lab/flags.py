@@ -160,9 +160,12 @@ class _Flag:
         return Fault(targets, moment, made(self.kind, fields), *limits)
 
     def targets(self, part: _Part) -> tuple[str, ...]:
-        found, at = [], part.start
+        at = part.start
+        found: list[str] = []
         for name in part.text.split("+"):
             service_known(self.sheet, self.place(_Part(name, at)), name, self.known)
+            if name in found:
+                self.report(f"{values.quoted(name)} stands here twice", _Part(name, at))
             found.append(name)
             at += len(name) + 1
         return tuple(found)

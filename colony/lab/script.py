@@ -132,6 +132,9 @@ def _targets(value: object) -> tuple[str, ...]:
             f"must be a service or a list of them: got {values.described(value)}",
             'as in "web", or ["web", "api"] for both at one instant',
         )
+    twice = next((each for each in value if value.count(each) > 1), None)
+    if twice is not None:
+        raise Refused(f"names {values.quoted(twice)} twice")
     return tuple(value)
 
 

@@ -46,9 +46,9 @@ def written(value: float | None, unit: Unit) -> str:
     return f"{value:g}" if value == int(value) else f"{value:.1f}"
 
 
-def _plain(*columns: str) -> Table:
+def _plain(*columns: str, gap: int = 3) -> Table:
     """A table without lines; all but the first column are figures."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
     for number, name in enumerate(columns):
         table.add_column(name, justify="left" if number == 0 else "right", no_wrap=number > 0)
     return table
@@ -56,29 +56,54 @@ def _plain(*columns: str) -> Table:
 
 # -- many runs -------------------------------------------------------------------------------------
 
-_SPREAD: Final = ("least", "25 %", "median", "75 %", "95 %", "most")
+_POINTS: Final = (
+    ("least", "least"),
+    ("25 %", "quarter"),
+    ("median", "median"),
+    ("75 %", "three_quarters"),
+    ("95 %", "p95"),
+    ("most", "most"),
+)
+"""The points of a distribution that are shown, and what they are in `Spread`."""
+
+_FEWER: Final = tuple(point for point in _POINTS if "quarter" not in point[1])
+
+_ALL_FIT: Final = 92
+"""Cells that the table with all points needs at most."""
 
 
-def outcomes_table(outcomes: Outcomes) -> Group:
-    """The distribution of downtime of each service, and how likely it is to end the colony."""
-    table = _plain("downtime", *_SPREAD, "availability", "gave up")
+def outcomes_table(outcomes: Outcomes, width: int | None = None) -> Group:
+    """The distribution of downtime of each service, and how likely it is to end the colony.
+
+    `width` is what there is for it, in cells; where it is too little the quartiles are left out.
+    """
+    points = _POINTS if width is None or width >= _ALL_FIT else _FEWER
+    table = _plain("downtime", *(name for name, _ in points), "available", "gave up", gap=2)
     for name, service in outcomes.services.items():
         table.add_row(
             Text(name, "bold"),
-            *_spread(service.downtime),
+            *_spread(service.downtime, points),
             percent(service.availability.mean),
             _likely(service.gave_up),
         )
     if len(outcomes.services) > 1:
-        table.add_row(
-            Text("together", "dim"), *_spread(outcomes.downtime), "", _likely(outcomes.gave_up)
-        )
+        whole = _spread(outcomes.downtime, points)
+        table.add_row(Text("together", "dim"), *whole, "", _likely(outcomes.gave_up))
     return Group(table, "", *outcomes_words(outcomes))
 
 
-def _spread(of: Spread) -> list[str]:
-    values = (of.least, of.quarter, of.median, of.three_quarters, of.p95, of.most)
-    return [written(value, "seconds") for value in values]
+def _spread(of: Spread, points: Sequence[tuple[str, str]]) -> list[str]:
+    return [short(getattr(of, field)) for _, field in points]
+
+
+def short(seconds: float) -> str:
+    """A length of time in one unit, with three digits at most: `495 ms`, `5.86 s`, `1.9 h`."""
+    if seconds == 0:
+        return "0"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 def _likely(share: Share) -> Text:

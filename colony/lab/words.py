@@ -45,8 +45,23 @@ VERBS: Final[dict[str, EventWord]] = {
 
 _WHEN: Final = re.compile(r"\s*(\S+)\s+(?:is\s+|has\s+)?(\S+)\s*")
 
-seconds: Final[Reader] = values.duration(0, LONGEST)
-period: Final[Reader] = values.duration(0.001, LONGEST)
+_DAYS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*d", re.ASCII)
+
+
+def _with_days(read: Reader) -> Reader:
+    """Days as well: what colony.toml has takes none, a simulation takes many."""
+
+    def read_days(value: object) -> float:
+        if isinstance(value, str):
+            value = _DAYS.sub(lambda days: f"{Decimal(days[1]) * 24:f}h", value)
+        found: float = read(value)
+        return found
+
+    return read_days
+
+
+seconds: Final[Reader] = _with_days(values.duration(0, LONGEST))
+period: Final[Reader] = _with_days(values.duration(0.001, LONGEST))
 """Seconds between two times of the same, which must not be none."""
 
 

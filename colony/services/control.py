@@ -272,6 +272,8 @@ class Control(Actor):
             return await ref.call(message)
         except ActorDown as down:
             raise NotPossible(f"{service} has no process: {down.reason}") from None
+        except Refused as refused:
+            raise NotPossible(str(refused)) from None
 
     def _ref(self, service: str) -> Ref[PortActor] | None:
         return self.ctx.system.at(f"{self.supervisor}/{service}")

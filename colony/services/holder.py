@@ -27,6 +27,10 @@ _LISTEN: Final = "0A"  # TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h)
 _LONGEST: Final = 60
 
 
+UNSEEN: Final = "a process that cannot be looked at"
+"""Another user's; or rootless, any that is not of a colony."""
+
+
 class Holder(msgspec.Struct, frozen=True):
     """A process that listens on a port. `colony` and `service` are "" unless it is one of ours."""
 
@@ -37,7 +41,7 @@ class Holder(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         if not self.pid:
-            return "another user's process"
+            return UNSEEN
         ours = f", service {self.service} of colony {self.colony}" if self.service else ""
         return f"pid {self.pid} `{self.command}`{ours}"
 
@@ -55,7 +59,7 @@ class Search:
     async def holder(self, port: int) -> Holder | None:
         """Who listens on the port; None if it is free."""
         if self.place is None:
-            return await self.thread.run(holder_of, port)
+            return await self.thread.on_host.run(holder_of, port)
         if not await self._is_heard(self.place, port):
             return None
         return await self.thread.run(self._holder_inside, self.place, port)

@@ -11,6 +11,7 @@ that mark for as long as anything of it lives, whoever its parent is by then.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
@@ -246,6 +247,9 @@ class LinuxSite:
         assert process is not None
         if not stop.command:
             await ask_to_end(process, self.strays, stop.signal)
+            if self.plan.pty and stop.signal == signal.SIGTERM:
+                # A shell at a terminal ignores SIGTERM; that its terminal is gone it understands.
+                process.signal_group(signal.SIGHUP)
             return
         with suppress(SpawnError):
             command = await spawn(

@@ -173,5 +173,5 @@ class PortTaken(Reason, frozen=True):
             return f"port {self.port} is taken by {self.holder}; stop that, then start the service"
         return (
             f"port {self.port} is taken by {self.holder}; stop that, or change the service's port "
-            "(with network namespaces, which need root, every colony has its own ports)"
+            "(with a network of its own, see `colony doctor`, every colony has its own ports)"
         )

@@ -11,7 +11,7 @@
 
 No process is started and no time passes: the colony's own supervisors and state machines run on
 played processes and a virtual clock (`colony.lab`). Such a test needs that clock, on asyncio or
-trio. With the plugin `colony.testing.plugin`, which pytest finds by itself where Colony is
+trio. With the plugin `colony.pytest_plugin`, which pytest finds by itself where Colony is
 installed, every `async def` test that takes the fixture `simulated` has it:
 
     async def test_it(simulated: Simulated) -> None:

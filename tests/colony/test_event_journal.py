@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from colony.records import (
     decoded,
     encoder,
     parse_since,
+    ran_at,
     read,
     runs_of,
 )
@@ -359,10 +361,17 @@ def test_a_run_knows_its_services_its_crashes_and_its_end(tmp_path: Path, write:
 
 
 def test_a_run_whose_process_lives_goes_on_until_now(tmp_path: Path) -> None:
-    chronicle = Chronicle(EventFiles(tmp_path), encoder("i"), os.getpid(), clock=lambda: 1000.0)
+    chronicle = Chronicle(EventFiles(tmp_path), encoder("i"), os.getpid())
     chronicle.put(InstanceStarted(at=0.0, pid=os.getpid()))
     chronicle.note(started(1.0))
     chronicle.start()
     chronicle.close()
     [run] = runs_of(read(tmp_path), "my-app")
-    assert run.until(5000.0) == 5000.0
+    assert run.until(run.began + 50.0) == run.began + 50.0
+
+
+def test_a_process_that_began_later_is_another_one() -> None:
+    now = time.time()
+    assert ran_at(os.getpid(), now)
+    assert not ran_at(os.getpid(), now - 10 * 365 * 86400)
+    assert not ran_at(2**22 + 1, now), "there is no such number"

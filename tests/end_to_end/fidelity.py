@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
+from itertools import groupby
 from typing import Any, Final
 
 import anyio
@@ -105,13 +106,24 @@ WORDLESS: Final = frozenset({"detached", "unhealthy", "failed", "gave_up"})
 
 def told(trace: Trace) -> tuple[list[Said], dict[str, list[Said]], str]:
     """What a trace says, in order: all that has a cause in another service or is one; then all of
-    each service, with its readiness, which may come sooner or later; and how it ended."""
+    each service, with its readiness, which may come sooner or later; and how it ended.
+
+    Of starts that follow each other directly either may have been the first: one that is let go by
+    the start of another runs a race with whom the supervisor starts next.
+    """
     whole = [entry for entry in trace.entries if entry.kind not in ("fault", "missed")]
-    tied = [_said(entry) for entry in whole if entry.kind != "ready"]
+    tied: list[Said] = []
+    for starts, group in groupby((_said(e) for e in whole if e.kind != "ready"), _starts):
+        found = list(group)
+        tied += sorted(found, key=lambda said: said.service) if starts else found
     each = {
         name: [_said(entry) for entry in whole if entry.service == name] for name in trace.services
     }
     return tied, each, trace.ending.kind
+
+
+def _starts(said: Said) -> bool:
+    return said.kind in ("waiting", "started")
 
 
 def _said(entry: Entry) -> Said:
@@ -150,6 +162,8 @@ def _config(services: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Any]
 
 
 async def _step_there(lab: world.Simulation, step: Step) -> None:
+    if lab.ended:
+        return
     what: dict[type[Step], What] = {
         Killed: faults.Crash(),
         Hangs: faults.Hang(),

@@ -172,12 +172,14 @@ def test_a_thousand_clients_follow_one_colonys_logs(shop: Shop) -> None:
 
 
 def test_services_and_commands_have_the_limit_of_open_files_that_the_shell_gave(shop: Shop) -> None:
-    says = {"command": "ulimit -Sn; ulimit -Hn; exec sleep 1000"}
+    # It is given back right after the start: a shell that asks first of all may be quicker.
+    says = {"command": "sleep 0.3; ulimit -Sn; ulimit -Hn; exec sleep 1000"}
     one = shop.run(shop.colony({"says": says}), prefix=("prlimit", "--nofile=256:4096"))
     one.expect(r"^says \| 256$")
     one.expect(r"^says \| 4096$")
     done = client(shop).post(
-        path_of("colonies", one.colonies[0].name, "exec"), {"argv": ["sh", "-c", "ulimit -Sn"]}
+        path_of("colonies", one.colonies[0].name, "exec"),
+        {"argv": ["sh", "-c", "sleep 0.3; ulimit -Sn"]},
     )
     assert done["stdout"] == "256\n"
     limits = Path(f"/proc/{one.pid}/limits").read_text()

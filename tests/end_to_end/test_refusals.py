@@ -161,8 +161,8 @@ def test_two_colonies_that_want_one_port_of_the_hosts_network(shop: Shop) -> Non
     errors = [line for line in run.err.all() if line.startswith("error: ")]
     assert errors == [
         f"error: web of colony {two.name} cannot start: port {port} is web's of colony {one.name}; "
-        "change one of the two (with network namespaces, which need root, every colony has its "
-        "own ports)"
+        "change one of the two (with networks of their own, see `colony doctor`, each has its own "
+        "ports)"
     ]
 
 

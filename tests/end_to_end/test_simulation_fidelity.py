@@ -4,6 +4,7 @@ same events in the same order, for every strategy and every type of restart."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any, get_args
 
 import pytest
@@ -172,3 +173,44 @@ async def test_one_whose_port_is_somebody_elses() -> None:
     real = await really(two, steps, isolated=True, **rules("one_for_one"))
     assert told(real) == told(await simulated(two, steps, **rules("one_for_one")))
     assert [entry.kind for entry in real.of("web")][-1] == "failed"
+
+
+# -- whatever is done to whomever ------------------------------------------------------------------
+
+
+def drawn(seed: int) -> tuple[dict[str, dict[str, Any]], list[Step], dict[str, Behaviour]]:
+    """Two to four services of any kind, what is done to them, and how they behave."""
+    dice = Random(seed)
+    made: dict[str, dict[str, Any]] = {}
+    behaviours: dict[str, Behaviour] = {}
+    for name in "abcd"[: dice.randint(2, 4)]:
+        command, behaviour = dice.choice(KINDS)
+        service: dict[str, Any] = {"command": command, "backoff": BACKOFF}
+        service["restart"] = dice.choice(RESTARTS)
+        if behaviour is not None:
+            behaviours[name] = behaviour
+            service |= {"ready": {"log": "up"}, "stop": {"grace": "200ms"}}
+        if made and dice.random() < 0.5:
+            service["after"] = {dice.choice(list(made)): dice.choice(["started", "ready"])}
+        if service["restart"] != "permanent" and dice.random() < 0.15:
+            service["exit_colony"] = True
+        made[name] = service
+    names = list(made)
+    acts = (Killed, lambda name: Exits(name, dice.choice([0, 1, 2])), Stopped, Started, Killed)
+    return made, [dice.choice(acts)(dice.choice(names)) for _ in range(8)], behaviours
+
+
+KINDS: Sequence[tuple[list[str], Behaviour | None]] = (
+    (OBEDIENT, None),
+    (SLOW, Behaviour(ready=Fixed(0.3))),
+    (DEAF, Behaviour(ignores_stop=True)),
+)
+
+
+@pytest.mark.backends("asyncio")
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_is_done_to_whomever(seed: int) -> None:
+    made, steps, behaviours = drawn(seed)
+    limit = rules(STRATEGIES[seed % 3], intensity=2 + seed)
+    real = await really(made, steps, **limit)
+    assert told(real) == told(await simulated(made, steps, behaviours, **limit))

@@ -18,7 +18,7 @@ SHELL = {
     "command": ["sh", "-c", "echo life-$((1+1)); stty size; exec /bin/sh"],
     "pty": True,
     "env": {"PS1": "SERVICE> "},
-    "stop": {"grace": 2},
+    "stop": {"grace": 60},
 }
 PROMPT = "SERVICE> "
 
@@ -169,3 +169,17 @@ def test_what_is_piped_is_typed_and_ten_megabytes_come_whole(shop: Shop) -> None
     assert popen.wait() == 0
     assert shop.runs[-1].wait() == 0
     popen.stdout.close()
+
+
+def test_a_shell_ends_when_it_is_told_to(shop: Shop) -> None:
+    """It ignores SIGTERM, and goes with its terminal."""
+    colony = with_shell(shop, command=["bash", "--norc", "-i"])
+    detach(attach(shop, colony))
+    assert command(shop, "stop", f"{colony.name}/web").returncode == 0
+    said = command(shop, "events", "--json").stdout.decode()
+    [stopped] = [
+        event
+        for event in map(json.loads, said.splitlines())
+        if event["type"] == "service.stopped" and event["service"] == "web"
+    ]
+    assert (stopped["status"], stopped["killed"]) == ("killed by SIGHUP", False)

@@ -6,8 +6,11 @@ python -m tests.colony.lab.pictures        writes them anew
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,11 +28,28 @@ def drawn(document: str, runtime: Path) -> str:
 
     def draw(block: re.Match[str]) -> str:
         words = [*shlex.split(block[1]), "--timeline", "lanes", "--width", "76"]
-        with contextlib.chdir(FOLDER):
-            shown = invoke(*words, runtime=runtime, env={"COLUMNS": "76"}).out
+        with contextlib.chdir(FOLDER), in_utc():
+            env = {"COLUMNS": "76"}
+            shown = invoke(*words, runtime=runtime, home=FOLDER / "night", env=env).out
         return f"```console\n$ colony {block[1]}\n{shown}```"
 
     return _BLOCK.sub(draw, document)
+
+
+@contextlib.contextmanager
+def in_utc() -> Iterator[None]:
+    """Times of day as the document has them, wherever it is drawn."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = before
+        time.tzset()
 
 
 def commands(document: str) -> list[str]:

@@ -18,7 +18,7 @@ from colony.lab.monte_carlo import (
     share,
     spread,
 )
-from colony.lab.tables import outcomes_table
+from colony.lab.tables import outcomes_table, short
 from tests.colony.lab.made import by_chance, by_seed, config, failing, shown, summary
 
 # -- running -------------------------------------------------------------------------------------
@@ -139,14 +139,29 @@ def test_the_table_of_many_runs() -> None:
 
 
 TABLE = """\
-downtime   least   25 %   median   75 %         95 %         most   availability   gave up
-db             0      0        0      0         50 s         50 s        95.24 %       0 %
-web            0    5 s     11 s   16 s         59 s    1 min 9 s        85.24 %     9.5 %
-together       0    5 s     11 s   16 s   1 min 49 s   1 min 59 s                    9.5 %
+downtime  least  25 %  median  75 %      95 %      most  available  gave up
+db            0     0       0     0      50 s      50 s    95.24 %      0 %
+web           0   5 s    11 s  16 s      59 s  1.15 min    85.24 %    9.5 %
+together      0   5 s    11 s  16 s  1.82 min  1.98 min               9.5 %
 
 21 runs, seeds 0 to 20
 gave up in 2 of 21 runs (likely 2.7 % to 28.9 %), half of those before 50 s
 --seed 11 is a typical run, --seed 19 the worst"""
+
+
+def test_a_narrow_table_has_no_quartiles() -> None:
+    outcomes = aggregate(monte_carlo(config(), Scenario(), 21, play=by_seed, workers=1))
+    [head, *_] = shown(outcomes_table(outcomes, 76), width=76).splitlines()
+    assert head.split()[:4] == ["downtime", "least", "median", "95"]
+    assert all(len(line) <= 76 for line in shown(outcomes_table(outcomes, 76)).splitlines()[:4])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0"), (0.4951, "495 ms"), (5.859, "5.86 s"), (69.0, "1.15 min"), (6900.0, "1.92 h")],
+)
+def test_lengths_of_time_are_short_where_there_are_many(seconds: float, text: str) -> None:
+    assert short(seconds) == text
 
 
 def test_never_to_have_given_up_is_not_to_be_safe() -> None:

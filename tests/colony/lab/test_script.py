@@ -206,6 +206,7 @@ def test_a_mistake_is_shown_with_its_line_a_caret_and_the_near_miss() -> None:
         ("[[fault]]\ncrash = []\nat = 1", "must be a service or a list of them"),
         ("[[fault]]\ncrash = 'web'\nat = 1\nlasting = 3", "`lasting` says nothing beside `crash`"),
         ("[[fault]]\ncrash = 'web'\nat = 1\nevery = 3", "says when twice: `at` and `every`"),
+        ("[[fault]]\ncrash = ['web', 'web']\nat = 1", '`crash` in [[fault]] names "web" twice'),
         ("[[fault]]\ncrash = 'web'\nevery = 0", "must be from 0.001"),
         ("[[fault]]\ncrash = 'web'\nwhen = 'db'", "must be a service and what happens to it"),
         ("[[fault]]\ncrash = 'web'\nat = 1\nsignal = 'KIL'", "must be a signal"),
@@ -228,6 +229,10 @@ def test_a_script_that_is_not_there_is_said_to_be_missing() -> None:
 @given(scenarios(SERVICES))
 def test_a_scenario_is_written_as_a_file_that_reads_back_to_the_same(scenario: Scenario) -> None:
     assert parse_script(written(scenario), "written.toml", SERVICES).scenario() == scenario
+
+
+def test_a_scenario_may_take_days() -> None:
+    assert read('[scenario]\nfor = "1.5d 2h"\n').horizon == 38 * 3600.0
 
 
 @given(st.floats(0, 1e9))
@@ -293,6 +298,7 @@ def test_every_kind_has_an_example_that_holds(kind: str) -> None:
     ("kind", "text", "shown", "help"),
     [
         ("crash", "wbe@5s", "wbe@5s\n  | ^^^\n", "did you mean `web`?"),
+        ("crash", "db+db@5s", "db+db@5s\n  |    ^^\n", ""),
         ("crash", "web@evry:30s", "web@evry:30s\n  |     ^^^^\n", "did you mean `every`?"),
         ("crash", "web@soon", "web@soon\n  |     ^^^^\n", ""),
         ("crash", "web", "web\n  | ^^^\n", "as in web@5s"),

@@ -253,3 +253,16 @@ def test_a_hang_that_nobody_would_notice_is_told(folder: Path) -> None:
         ran = simulate(folder, "--hang", "web@5s", "--for", "1m", "--timeline", "none")
         assert (blind in ran.out) == told
         assert ("first limit at 0:" in ran.out) == (not told)
+
+
+@pytest.mark.parametrize(
+    ("begun", "found"),
+    [("", ["db", "web"]), ("w", ["web"]), ("db+", ["db+web"]), ("x", [])],
+)
+def test_a_shell_completes_the_services_of_the_file(
+    folder: Path, begun: str, found: list[str]
+) -> None:
+    line = f"colony -C {folder} simulate --crash {begun}"
+    env = {"_COLONY_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": "5"}
+    ran = invoke(runtime=folder / "run", env=env)
+    assert [each.removeprefix("plain,") for each in ran.out.split()] == found

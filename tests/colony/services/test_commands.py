@@ -72,3 +72,12 @@ async def test_cpu_and_memory_are_those_of_the_service_and_its_children() -> Non
         assert usage["idle"].cpu is not None
         assert usage["busy"].cpu is not None
         assert usage["idle"].cpu < usage["busy"].cpu
+
+
+async def test_what_a_service_that_waits_is_asked_for_is_refused_in_words() -> None:
+    services = {"db": sleeper(ready={"log": "never"}), "web": sleeper(after=["db"])}
+    async with colony(services) as shop:
+        await shop.until("web", "waiting")
+        for command in (WriteStdin("web", b"x"), SignalService("web", signal.SIGHUP)):
+            with pytest.raises(NotPossible, match="web has no process: it is waiting"):
+                await shop.control.call(command)

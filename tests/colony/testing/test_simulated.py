@@ -179,7 +179,7 @@ THEIRS = """
 def test_the_plugin_runs_its_tests_and_leaves_all_others_alone(tmp_path: Path) -> None:
     (tmp_path / "colony.toml").write_text((HERE / "colony.toml").read_text())
     (tmp_path / "test_shop.py").write_text(textwrap.dedent(THEIRS))
-    options = ("-q", "-p", "colony.testing.plugin", "--strict-markers", "-W", "error")
+    options = ("-q", "-p", "colony.pytest_plugin", "--strict-markers", "-W", "error")
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(tmp_path)],
         cwd=tmp_path,
@@ -191,3 +191,9 @@ def test_the_plugin_runs_its_tests_and_leaves_all_others_alone(tmp_path: Path) -
     failed = sorted(re.findall(r"^FAILED \S+::(\S+)", run.stdout, re.MULTILINE))
     assert failed == ["test_that_fails[asyncio]", "test_that_fails[trio]"], run.stdout
     assert "2 failed, 5 passed" in run.stdout
+
+
+def test_the_plugin_costs_those_nothing_who_do_not_use_it() -> None:
+    code = "import sys, pytest, colony.pytest_plugin; print('anyio' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
