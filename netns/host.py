@@ -70,7 +70,7 @@ def routed() -> list[IPv4Network]:
     behind a hub does not meet them."""
     with Netlink() as netlink:
         routes = netlink.routes(AF_INET)
-        ours = {link.index for link in netlink.links() if names.is_link_group(link.group)}
+        ours = {link.index for link in netlink.links() if names.instance_of_group(link.group)}
     foreign = [
         route.destination
         for route in routes

@@ -98,11 +98,6 @@ def link_name(instance: str, serial: int) -> str:
     return f"{link_prefix(instance)}{serial % _SERIAL_LIMIT:06x}"
 
 
-def is_link_group(group: int) -> bool:
-    """Whether links of this group are some instance's."""
-    return group >> 24 == LINK_GROUP_BASE >> 24
-
-
 def link_group(instance: str) -> int:
     """The group of all links of the instance."""
     return LINK_GROUP_BASE | instance_number(instance)

@@ -45,8 +45,6 @@ def test_an_interface_name_is_short_unique_and_says_whose_it_is() -> None:
 
 def test_group_and_table_lead_back_to_the_instance() -> None:
     assert names.link_group("a1b2c3") == 0x6CA1B2C3
-    assert names.is_link_group(0x6CA1B2C3)
-    assert not names.is_link_group(0)
     assert names.instance_of_group(0x6CA1B2C3) == "a1b2c3"
     assert names.instance_of_group(0) is None
     assert names.instance_of_group(0x6C000000) is None
