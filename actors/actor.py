@@ -36,7 +36,15 @@ from actors.context import Context
 from actors.errors import InvalidSpec
 from actors.messages import Handler, handlers_of
 from actors.reasons import Reason
-from actors.spec import DEFAULT_SHUTDOWN, ChildSpec, ChildType, ShutdownTime, default_id
+from actors.spec import (
+    DEFAULT_SHUTDOWN,
+    ChildSpec,
+    ChildType,
+    Options,
+    ShutdownTime,
+    default_id,
+)
+from actors.strict import is_trial, made, near_miss
 
 P = ParamSpec("P")
 A = TypeVar("A", bound="Actor")
@@ -46,17 +54,23 @@ _without_arguments: Final[WeakSet[type]] = WeakSet()
 """Classes that are known to need none: specs are made by the hundred thousand."""
 
 
-def _check_arguments(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _check_arguments(kind: type[Actor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     signature = inspect.signature(kind)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        known = ", ".join(map(repr, signature.parameters)) or "none"
+        known = signature.parameters
+        wrong = next((name for name in kwargs if name not in known), "")
+        hint = f"{near_miss(wrong, known)} its options are {', '.join(map(repr, known)) or 'none'}"
+        if wrong in Options.__annotations__:
+            hint += f"; {wrong!r} is the spec's: {kind.__name__}.spec(...).options({wrong}=...)"
         raise InvalidSpec(
-            "bad_arguments", f"{kind.__name__} cannot be made so: {error}; its options are {known}"
+            "bad_arguments", f"{kind.__name__} cannot be made so: {error}{hint}"
         ) from None
     if not (args or kwargs):
         _without_arguments.add(kind)
+    elif is_trial(kind):
+        kind(*args, **kwargs)
 
 
 class Actor:
@@ -93,15 +107,23 @@ class Actor:
     def spec(cls: Callable[P, A], *args: P.args, **kwargs: P.kwargs) -> ChildSpec[A]:
         """The child spec that makes this actor with these arguments: permanent, id from the name.
 
-        The arguments are checked against `__init__`, by the type checkers and here;
-        `ChildSpec.options` changes the rest. Raises `InvalidSpec` if they do not fit.
+        The arguments are checked against `__init__`, by the type checkers and here, and so are a
+        supervisor's values; `ChildSpec.options` changes the rest. Raises `InvalidSpec` if they do
+        not fit.
         """
         kind: Any = cls
         if args or kwargs or kind not in _without_arguments:
             _check_arguments(kind, args, kwargs)
-        return ChildSpec(
-            default_id(cls), cls, args, kwargs, type=kind.__type__, shutdown=kind.__shutdown__
+        spec: ChildSpec[A] = made(
+            ChildSpec,
+            default_id(cls),
+            cls,
+            args,
+            kwargs,
+            type=kind.__type__,
+            shutdown=kind.__shutdown__,
         )
+        return spec
 
     def start(self) -> Awaitable[Ignore | None] | Ignore | None:
         """Gets the actor ready; whoever starts it waits for it (R14). May be `async`, as the next.

@@ -39,6 +39,7 @@ from actors.errors import ActorDown, MailboxFull, rejected
 from actors.events import DeadLetter, MailboxHigh
 from actors.messages import Message
 from actors.reasons import Reason
+from actors.strict import Strict, one_of
 from actors.watching import Down, Exit
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ HIGH_WATER: Final = 0.8
 """The part of a bounded mailbox that is filled when `MailboxHigh` is published, by default."""
 
 
-class Mailbox(msgspec.Struct, frozen=True):
+class Mailbox(msgspec.Struct, metaclass=Strict, frozen=True):
     """A bounded mailbox.
 
     limit
@@ -64,6 +65,8 @@ class Mailbox(msgspec.Struct, frozen=True):
     high_water
         At how many waiting messages `MailboxHigh` is published, once until it has fallen to half
         of that. Default four fifths of the limit.
+
+    Raises `InvalidSpec` when a field is wrong.
     """
 
     limit: int
@@ -78,7 +81,15 @@ class Mailbox(msgspec.Struct, frozen=True):
                 "invalid_mailbox",
                 "a mailbox's policy",
                 self.policy,
-                ", ".join(repr(word) for word in get_args(Policy)),
+                one_of(get_args(Policy)),
+            )
+        high = self.high_water
+        if high is not None and (type(high) is not int or not 1 <= high <= self.limit):
+            raise rejected(
+                "invalid_mailbox",
+                "a mailbox's high_water",
+                high,
+                f"a number from 1 to its limit, {self.limit}, or None",
             )
 
     @property

@@ -36,11 +36,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from actors.actor import Actor
-from actors.errors import InvalidSpec
+from actors.errors import rejected
 from actors.messages import Call, on
 from actors.ref import Ref
 from actors.spec import ChildSpec
-from actors.supervision import Strategy
+from actors.strict import trial
+from actors.supervision import Strategy, check_is_spec
 from actors.supervisor import Supervisor
 
 A = TypeVar("A", bound=Actor)
@@ -54,13 +55,15 @@ class PartitionSupervisor(Supervisor):
     """A supervisor of `partitions` children that are alike; their ids are "0", "1" and so on.
 
     child
-        The spec of all of them; or a function from the partition's number to its spec.
+        The spec of all of them; or a function from the partition's number to its spec, which is
+        asked for each life of the supervisor, and once more by `PartitionSupervisor.spec`.
     partitions
         How many, from 1 up.
     strategy, intensity, period
         As a supervisor's.
     """
 
+    @trial
     def __init__(
         self,
         child: ChildSpec[Any] | Callable[[int], ChildSpec[Any]],
@@ -71,11 +74,14 @@ class PartitionSupervisor(Supervisor):
         period: float = 5.0,
     ) -> None:
         if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
-            raise InvalidSpec(
-                "invalid_partitions",
-                f"partitions must be a whole number from 1 up, got: {partitions!r}",
+            raise rejected(
+                "invalid_partitions", "partitions", partitions, "a whole number from 1 up"
             )
+        if isinstance(child, type) or not callable(child):
+            check_is_spec(child)
         made = [child if isinstance(child, ChildSpec) else child(n) for n in range(partitions)]
+        for spec in made:
+            check_is_spec(spec)
         specs = [spec.options(id=str(n)) for n, spec in enumerate(made)]
         super().__init__(specs, strategy=strategy, intensity=intensity, period=period)
 

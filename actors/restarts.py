@@ -23,6 +23,7 @@ import msgspec
 
 from actors.errors import InvalidSpec, rejected
 from actors.reasons import Reason
+from actors.strict import Strict
 
 RESTARTED: Final = {
     ("permanent", True): True,
@@ -38,7 +39,7 @@ FIRST_STEP: Final = 0.1
 """Seconds before the second restart when `Backoff.min` is 0 and the first was made at once."""
 
 
-class Backoff(msgspec.Struct, frozen=True):
+class Backoff(msgspec.Struct, metaclass=Strict, frozen=True):
     """The delay before a restart: `min`, then `factor` times the last, up to `max`.
 
     min
@@ -54,7 +55,7 @@ class Backoff(msgspec.Struct, frozen=True):
     reset_after
         Seconds that a life must have lasted for its end to count as the first again. Default 30.0.
 
-    Raises `InvalidSpec` when a number is out of its range.
+    Raises `InvalidSpec` when a number is out of its range, or for a field that there is not.
     """
 
     min: float = 0.1

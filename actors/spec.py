@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, TypeV
 import msgspec
 
 from actors.control import Mailbox
-from actors.errors import InvalidSpec, rejected
+from actors.errors import rejected
 from actors.restarts import Backoff
+from actors.strict import Strict, one_of, unknown_option
 
 if TYPE_CHECKING:
     from actors.actor import Actor
@@ -65,7 +66,7 @@ class Options(TypedDict, total=False):
     mailbox: Mailbox | None
 
 
-class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
+class ChildSpec(msgspec.Struct, Generic[A], metaclass=Strict, frozen=True):
     """How one child of a supervisor is started, restarted and stopped.
 
     id
@@ -92,7 +93,7 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
     mailbox
         How many messages may wait, and what a full mailbox does. Default None: without limit.
 
-    Raises `InvalidSpec` when a field is wrong.
+    Raises `InvalidSpec` when a field is wrong, or for one that there is not.
     """
 
     id: str
@@ -113,19 +114,19 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
             raise rejected("invalid_id", "a child's id", self.id, 'a non-empty string without "/"')
         if not callable(self.factory):
             raise rejected("invalid_mfa", "a child's factory", self.factory, "an actor's class")
+        if not isinstance(self.args, tuple | list):
+            raise rejected("invalid_mfa", "a child's args", self.args, "a tuple")
+        if not isinstance(self.kwargs, dict):
+            raise rejected("invalid_mfa", "a child's kwargs", self.kwargs, "a dict")
+        if self.name is not None and (not isinstance(self.name, str) or not self.name):
+            raise rejected("invalid_name", "name", self.name, "a non-empty string or None")
         if self.restart not in _RESTARTS:
-            raise rejected("invalid_restart_type", "restart", self.restart, _one_of(_RESTARTS))
+            raise rejected("invalid_restart_type", "restart", self.restart, one_of(_RESTARTS))
         if not isinstance(self.significant, bool):
             raise rejected("invalid_significant", "significant", self.significant, "true or false")
         if self.type not in _TYPES:
-            raise rejected("invalid_child_type", "type", self.type, _one_of(_TYPES))
-        if not _is_shutdown_time(self.shutdown):
-            raise rejected(
-                "invalid_shutdown",
-                "shutdown",
-                self.shutdown,
-                'a number of seconds from 0 up, "brutal_kill" or "infinity"',
-            )
+            raise rejected("invalid_child_type", "type", self.type, one_of(_TYPES))
+        check_shutdown(self.shutdown)
         if self.start_timeout is not None and not _is_time(self.start_timeout):
             raise rejected(
                 "invalid_start_timeout",
@@ -142,11 +143,7 @@ class ChildSpec(msgspec.Struct, Generic[A], frozen=True):
         """The same spec with some fields changed. An unknown one is an `InvalidSpec`."""
         unknown = [name for name in changes if name not in Options.__annotations__]
         if unknown:
-            raise InvalidSpec(
-                "invalid_option",
-                f"unknown option {unknown[0]!r}; a child spec has "
-                f"{_one_of(Options.__annotations__)}",
-            )
+            raise unknown_option("a child spec", unknown[0], Options.__annotations__)
         return msgspec.structs.replace(self, **changes)
 
 
@@ -156,18 +153,22 @@ def default_id(factory: Callable[..., Any]) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def _is_shutdown_time(value: object) -> bool:
+def check_shutdown(value: object) -> None:
+    """Raises `InvalidSpec` when a value is no `ShutdownTime`."""
     if isinstance(value, str):
-        return value in (BRUTAL_KILL, INFINITY)
-    return _is_time(value) or (value == 0 and not isinstance(value, bool))
+        good = value in (BRUTAL_KILL, INFINITY)
+    else:
+        good = _is_time(value) or (value == 0 and not isinstance(value, bool))
+    if not good:
+        raise rejected(
+            "invalid_shutdown",
+            "shutdown",
+            value,
+            'a number of seconds from 0 up, "brutal_kill" or "infinity"',
+        )
 
 
 def _is_time(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return value > 0 and not math.isnan(value)
-
-
-def _one_of(words: Any) -> str:
-    *first, last = (f'"{word}"' for word in words)
-    return f"{', '.join(first)} or {last}" if first else last

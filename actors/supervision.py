@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal, get_args
@@ -65,12 +65,13 @@ from actors.events import ChildStartFailed, ChildTerminated, LimitReached, StopF
 from actors.reasons import FailedToStart, Killed, Normal, Reason, Shutdown
 from actors.restarts import RESTARTED, RestartLimit
 from actors.spec import BRUTAL_KILL, ChildSpec
+from actors.strict import Strict, one_of
 
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdown = Literal["never", "any_significant", "all_significant"]
 
 
-class Flags(msgspec.Struct, frozen=True):
+class Flags(msgspec.Struct, metaclass=Strict, frozen=True):
     """A supervisor's flags (R44).
 
     strategy
@@ -94,7 +95,7 @@ class Flags(msgspec.Struct, frozen=True):
         Whether a supervisor that reached its limit ends with `RestartLimit`, which its parent
         treats as a failure. Default false, as in Erlang: with `Shutdown()` (R85, R86).
 
-    Raises `InvalidSpec`.
+    Raises `InvalidSpec` when a flag is wrong, or for one that there is not.
     """
 
     strategy: Strategy = "one_for_one"
@@ -109,7 +110,7 @@ class Flags(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.strategy not in get_args(Strategy):
             raise rejected(
-                "invalid_strategy", "strategy", self.strategy, f"one of {get_args(Strategy)}"
+                "invalid_strategy", "strategy", self.strategy, one_of(get_args(Strategy))
             )
         if not _is_number(self.intensity, int) or self.intensity < 0:
             raise rejected(
@@ -122,7 +123,7 @@ class Flags(msgspec.Struct, frozen=True):
                 "invalid_auto_shutdown",
                 "auto_shutdown",
                 self.auto_shutdown,
-                f"one of {get_args(AutoShutdown)}",
+                one_of(get_args(AutoShutdown)),
             )
         if self.dynamic and (self.strategy != "one_for_one" or self.auto_shutdown != "never"):
             raise InvalidSpec(
@@ -131,7 +132,9 @@ class Flags(msgspec.Struct, frozen=True):
             )
         limit = self.max_children
         if limit is not None and (not _is_number(limit, int) or limit < 0):
-            raise rejected("invalid_max_children", "max_children", limit, "a whole number or None")
+            raise rejected(
+                "invalid_max_children", "max_children", limit, "a whole number from 0 up, or None"
+            )
         for name in ("dynamic", "keep_stopped", "limit_is_failure"):
             if not isinstance(getattr(self, name), bool):
                 raise rejected(f"invalid_{name}", name, getattr(self, name), "true or false")
@@ -249,14 +252,22 @@ def new(flags: Flags, specs: Iterable[ChildSpec[Any]], dice: Callable[[], float]
     Raises `InvalidSpec` for a duplicate id (R49) or a spec that does not fit the flags (R48).
     """
     state = State(flags, {}, dice=dice)
+    if not isinstance(specs, Iterable) or isinstance(specs, Iterator | str):
+        # What can be gone through only once would be gone at the first restart.
+        raise rejected("bad_start_spec", "children", specs, "a list of specs")
     for spec in specs:
-        if not isinstance(spec, ChildSpec):
-            raise rejected("invalid_child_spec", "a child", spec, "a spec, such as Web.spec()")
+        check_is_spec(spec)
         check(flags, spec)
         if spec.id in state.children:
             raise InvalidSpec("duplicate_child_name", f"two children have the id {spec.id!r}")
         state.children[spec.id] = Child(spec)
     return state
+
+
+def check_is_spec(spec: object) -> None:
+    """Raises `InvalidSpec` for anything but a child spec, such as the actor's class itself."""
+    if not isinstance(spec, ChildSpec):
+        raise rejected("invalid_child_spec", "a child", spec, "a spec, such as Web.spec()")
 
 
 def check(flags: Flags, spec: ChildSpec[Any]) -> None:

@@ -41,11 +41,12 @@ import msgspec
 from actors import crashes, dialogue, events, supervision
 from actors.actor import Actor
 from actors.cell import Cell, Ignore, waiting_for
-from actors.errors import InvalidSpec, Refused
+from actors.errors import InvalidSpec, Refused, rejected
 from actors.messages import Call, Cast, on
 from actors.reasons import Crashed, Reason, Shutdown, Stop
 from actors.ref import Ref, Slot
 from actors.spec import BRUTAL_KILL, INFINITY, ChildSpec, ChildType, ShutdownTime
+from actors.strict import trial
 from actors.supervision import AutoShutdown, Flags, Status, Strategy
 from actors.watching import Exit
 
@@ -94,9 +95,15 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class StartChild(Call["Supervisor", Ref[Any] | None], frozen=True):
-    """Adds a child as the last one and starts it; None if its start said `IGNORE` (R58, R59)."""
+    """Adds a child as the last one and starts it; None if its start said `IGNORE` (R58, R59).
+
+    Raises `InvalidSpec` when it is made with anything but a spec.
+    """
 
     spec: ChildSpec[Any]
+
+    def __post_init__(self) -> None:
+        supervision.check_is_spec(self.spec)
 
 
 class TerminateChild(Call["Supervisor", None], frozen=True):
@@ -159,6 +166,10 @@ class Reconfigure(Call["Supervisor", Changes], frozen=True):
     children: tuple[ChildSpec[Any], ...]
     flags: Flags | None = None
 
+    def __post_init__(self) -> None:
+        if self.flags is not None and not isinstance(self.flags, Flags):
+            raise rejected("invalid_flags", "flags", self.flags, "Flags(...) or None")
+
 
 class ConfigRefused(Refused):
     """A supervisor did not take new specs or flags; `code` is the `InvalidSpec`'s."""
@@ -184,7 +195,8 @@ class Supervisor(Actor):
     seed
         Makes the jitter of its children's backoffs the same in every run. Default None.
 
-    Raises `InvalidSpec` when it is made with specs or flags that are wrong: before anything runs.
+    `Supervisor.spec` raises `InvalidSpec` for children and flags that are wrong: before anything
+    runs. In a `ChildSpec` that is made otherwise they are a failed start.
     It ends with `Shutdown()` when its limit is reached (`RestartLimit` if that is a failure) or a
     significant child has ended, and with its parent's reason when that stops it.
     """
@@ -192,6 +204,7 @@ class Supervisor(Actor):
     __type__: ClassVar[ChildType] = "supervisor"
     __shutdown__: ClassVar[ShutdownTime] = INFINITY
 
+    @trial
     def __init__(
         self,
         children: Sequence[ChildSpec[Any]] = (),
@@ -215,6 +228,8 @@ class Supervisor(Actor):
         self._init(flags, children, seed)
 
     def _init(self, flags: Flags, children: Sequence[ChildSpec[Any]], seed: int | None) -> None:
+        if seed is not None and not isinstance(seed, int):
+            raise rejected("invalid_seed", "seed", seed, "a whole number or None")
         self.state = supervision.new(flags, children, Random(seed).random)
         self._cells: dict[str, Cell] = {}
         self._slots: dict[str, Slot] = {}
@@ -453,6 +468,7 @@ class DynamicSupervisor(Supervisor):
         Default without limit.
     """
 
+    @trial
     def __init__(
         self,
         *,

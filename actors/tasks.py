@@ -33,7 +33,8 @@ from actors.errors import ActorDown, ActorError
 from actors.messages import Call, Cast, on
 from actors.reasons import Crashed, Reason
 from actors.ref import Ref
-from actors.spec import DEFAULT_SHUTDOWN, ShutdownTime
+from actors.spec import DEFAULT_SHUTDOWN, ShutdownTime, check_shutdown
+from actors.strict import trial
 from actors.supervisor import ChildRefused, DynamicSupervisor, StartChild, TerminateChild
 from actors.watching import Exit
 
@@ -126,6 +127,9 @@ class RunTask(Call["TaskSupervisor", Task[Any]], frozen=True):
     notify: Ref[Any] | None = None
     shutdown: ShutdownTime = DEFAULT_SHUTDOWN
 
+    def __post_init__(self) -> None:
+        check_shutdown(self.shutdown)
+
 
 class TaskSupervisor(DynamicSupervisor):
     """The supervisor of tasks.
@@ -135,6 +139,7 @@ class TaskSupervisor(DynamicSupervisor):
         limit.
     """
 
+    @trial
     def __init__(self, *, max_children: int | None = None) -> None:
         super().__init__(max_children=max_children)
         self._numbers = itertools.count(1)

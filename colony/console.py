@@ -320,7 +320,7 @@ def _blocked(console: Console, event: events.HandlerBlocked) -> bytes:
         return b""
     name = "colony" if event.actor is None else _owner(console, event.actor)
     at = "" if event.message is None else f", handling {type(event.message).__name__}"
-    where = event.stack.strip().splitlines()
+    where = event.stack.splitlines()
     line = next((each.strip() for each in reversed(where) if each.startswith("  File ")), "")
     text = f"held all up for {duration(event.seconds)}{at}: {line}"
     return console.line("note", name, text)

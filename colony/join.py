@@ -65,10 +65,12 @@ class Join:
         leave: bool = False,
         keep: bool = False,
         attach: bool = False,
+        debug: bool = False,
     ) -> None:
         self.client = client
         self.keep = keep
         self.attach = attach
+        self.debug = debug
         self.seat: Seat | None = None
         """While somebody sits in the terminal: what is to be shown waits."""
         self.waiting = Waiting()
@@ -134,6 +136,8 @@ class Join:
     def _lines_of(self, name: str) -> Stream:
         several = len(self.configs) > 1
         query = {"colony": name, "colour": self.colour, "several": several}
+        if self.debug:  # not else: an older instance that runs does not know it
+            query["debug"] = True
         return self.client.stream("/api/console", query)
 
     def _turn(self) -> None:
@@ -476,14 +480,17 @@ def join(
     leave: bool = False,
     keep: bool = False,
     attach: bool = False,
+    debug: bool = False,
 ) -> int:
     """Adds these colonies to the instance and stays until they have ended; the exit status.
 
     With `leave` a signal ends only the following: the colonies run on. With `keep` what was
     provided for one stays when it cannot be started. With `attach` we sit in the first one's
-    terminal once its services are ready (`colony.aside`).
+    terminal once its services are ready (`colony.aside`). With `debug` faults of Colony's own in
+    one come with their tracebacks.
     """
-    return Join(client, configs, colour=colour, leave=leave, keep=keep, attach=attach)()
+    one = Join(client, configs, colour=colour, leave=leave, keep=keep, attach=attach, debug=debug)
+    return one()
 
 
 def _write(out: Any, data: bytes) -> None:

@@ -203,7 +203,7 @@ class Streams:
         ended: list[RunningColony] = []
         post, put, host = self.bridge.post, feed.put, self.operations.host
         path = f"{tree.SYSTEM}/{tree.COLONIES}/{query.colony}"
-        console = Console(colour=query.colour, several=query.several)
+        console = Console(colour=query.colour, several=query.several, debug=query.debug)
 
         def announce() -> None:
             colony = host.colonies.get(query.colony)

@@ -407,11 +407,12 @@ class EventQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 class ConsoleQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """`colony` whose lines; `colour` with ANSI colours; `several` with its
-    name before each line."""
+    name before each line; `debug` with tracebacks of faults of Colony's own in it."""
 
     colony: Name
     colour: bool = False
     several: bool = False
+    debug: bool = False
 
 
 class StopQuery(Struct, frozen=True, forbid_unknown_fields=True):

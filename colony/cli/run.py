@@ -110,7 +110,15 @@ def run(
         from colony.join import join
 
         client = Client(Address(socket_path()))
-        sys.exit(join(client, configs, colour=session.colour(), keep=keep, attach=attach))
+        status = join(
+            client,
+            configs,
+            colour=session.colour(),
+            keep=keep,
+            attach=attach,
+            debug=session.debug,
+        )
+        sys.exit(status)
     from colony.entering import enter
 
     enter(wishes["network"])

@@ -58,7 +58,8 @@ def up(
 
         if started:
             out.message(started)
-        sys.exit(join(session.client, [config], colour=session.colour(), leave=True, keep=keep))
+        colour, debug = session.colour(), session.debug
+        sys.exit(join(session.client, [config], colour=colour, leave=True, keep=keep, debug=debug))
     body = {
         "path": os.path.abspath(config.path),
         "env": dict(os.environ),

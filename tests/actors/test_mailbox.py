@@ -165,7 +165,7 @@ def test_a_policy_is_one_of_three() -> None:
     with pytest.raises(InvalidSpec) as caught:
         Mailbox(3, wrong)
     assert str(caught.value) == (
-        "a mailbox's policy must be 'block', 'reject', 'drop_oldest', got: 'drop'"
+        'a mailbox\'s policy must be "block", "reject" or "drop_oldest", got: \'drop\''
     )
     with pytest.raises(InvalidSpec, match="mailbox must be a Mailbox or None, got: 5"):
         Puppet.spec().options(mailbox=number)

@@ -14,9 +14,9 @@ from actors import (
     Call,
     CountChildren,
     Counts,
+    InvalidSpec,
     PartitionSupervisor,
     Router,
-    StartFailed,
     System,
     on,
 )
@@ -87,7 +87,12 @@ def test_a_key_leads_to_the_same_partition_in_every_run() -> None:
 
 
 @pytest.mark.parametrize("partitions", [0, -1, 1.5, True])
-async def test_there_is_at_least_one_partition(partitions: Any) -> None:
-    async with System() as system:
-        with pytest.raises(StartFailed, match="partitions must be a whole number from 1 up, got:"):
-            await system.start(PartitionSupervisor.spec(Shard.spec(), partitions=partitions))
+def test_there_is_at_least_one_partition(partitions: Any) -> None:
+    with pytest.raises(InvalidSpec, match="partitions must be a whole number from 1 up, got:"):
+        PartitionSupervisor.spec(Shard.spec(), partitions=partitions)
+
+
+@pytest.mark.parametrize("child", [Shard, 3, None, lambda n: Shard])
+def test_partitions_are_made_of_specs(child: Any) -> None:
+    with pytest.raises(InvalidSpec, match=r"a child must be a spec, such as Web\.spec\(\), got:"):
+        PartitionSupervisor.spec(child, partitions=1)

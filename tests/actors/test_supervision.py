@@ -84,8 +84,13 @@ def test_r45_a_flag_out_of_range_is_refused(flags: dict[str, Any], code: str, te
 
 
 def test_r45_an_unknown_flag_is_an_error_and_not_ignored() -> None:
-    with pytest.raises(TypeError, match="intensty"):
+    with pytest.raises(InvalidSpec) as caught:
         Flags(intensty=3)  # type: ignore[call-arg]
+    assert caught.value.code == "invalid_option"
+    assert str(caught.value) == (
+        'unknown option "intensty": did you mean "intensity"? Flags has "strategy", "intensity", '
+        '"period", "auto_shutdown", "dynamic", "max_children", "keep_stopped" or "limit_is_failure"'
+    )
 
 
 def test_r46_a_specs_defaults() -> None:
@@ -144,7 +149,7 @@ def test_r47_an_unknown_option_is_named_with_those_that_exist() -> None:
     with pytest.raises(InvalidSpec) as caught:
         Nobody.spec().options(shut_down=3)  # type: ignore[call-arg]
     assert str(caught.value) == (
-        "unknown option 'shut_down'; a child spec has "
+        'unknown option "shut_down": did you mean "shutdown"? a child spec has '
         '"id", "name", "restart", "significant", "shutdown", "start_timeout", "type", "backoff" '
         'or "mailbox"'
     )

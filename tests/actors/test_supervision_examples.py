@@ -39,6 +39,7 @@ MODULES = (
     "restarts",
     "spec",
     "state_machine",
+    "strict",
     "supervisor",
     "system",
     "tasks",

@@ -120,8 +120,10 @@ async def test_sup_start_ignore_child_start_child_simple(restart: Any) -> None:
 async def test_sup_start_fail() -> None:
     async with System() as system:
         log = Log(system)
+        # `Supervisor.spec` would have refused it.
+        twins: ChildSpec[Any] = ChildSpec("top", Supervisor, ([child("a"), child("a")],))
         with pytest.raises(StartFailed) as caught:
-            await system.start(top_of(child("a"), child("a")))
+            await system.start(twins)
         assert isinstance(caught.value.reason, Crashed)
         assert isinstance(caught.value.__cause__, InvalidSpec)
         assert str(caught.value) == (

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from actors.events import HandlerBlocked
 from colony.api.sockets import claim
 from colony.client import Address, Client, Problem, Unreachable, parsed_events, path_of
 from colony.host import Host, Options
@@ -641,6 +642,25 @@ async def test_the_console_shows_what_run_shows(tmp_path: Path) -> None:
         assert "✓ web        pid " in text
         assert "web | hello\n" in text
         assert "✓ web        stopped" in text
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_the_console_says_what_blocks_a_colony_to_whom_debugs(
+    tmp_path: Path, debug: bool
+) -> None:
+    async with rig(tmp_path) as r:
+        colony = await r.add({"web": SLEEPER})
+        query = {"colony": colony.name, "debug": debug}
+        stream = await r.ask(r.client.stream, "/api/console", query)
+        path = f"system/colonies/{colony.name}/services/web"
+        stack = '  File "a.py", line 1, in run\n'
+        blocked = HandlerBlocked(at=0.0, actor=path, message=None, seconds=0.5, stack=stack)
+        r.host.system.publish(blocked)
+        await r.ask(r.client.post, path_of("colonies", colony.name, "stop"))
+        text = (await anyio.to_thread.run_sync(lambda: b"".join(stream))).decode()
+        stream.close()
+    said = '· web        held all up for 500 ms: File "a.py", line 1, in run\n'
+    assert (said in text) is debug
 
 
 async def test_streams_end_in_order_with_the_instance(tmp_path: Path) -> None:
