@@ -56,6 +56,8 @@ class Watchdog:
             if is_waiting(self._frame()):
                 continue
             self._beat.clear()
+            if self._over.is_set():  # the beat that is cleared may have been the last one
+                return
             began = time.monotonic()
             if not self._post(self._beat.set):
                 return

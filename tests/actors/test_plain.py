@@ -296,3 +296,11 @@ async def test_what_is_left_of_a_batch_becomes_dead_letters_in_order(end: str) -
             "late",
             "later",
         ]
+
+
+@pytest.mark.real_time
+async def test_a_watchdog_is_stopped_at_any_moment() -> None:
+    """Also between its look at whether it is over and its heartbeat."""
+    for _ in range(300):
+        async with System(watchdog=0.0002):
+            await anyio.sleep(0)
