@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from actors import (
@@ -303,4 +304,4 @@ async def test_a_watchdog_is_stopped_at_any_moment() -> None:
     """Also between its look at whether it is over and its heartbeat."""
     for _ in range(300):
         async with System(watchdog=0.0002):
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
