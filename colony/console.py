@@ -49,6 +49,7 @@ from netns.actors import (
 )
 from proxy import DNS_PORTS, HTTP_PORTS
 from proxy.actors import DnsOpened, DoorOpened
+from proxy.errors import ProcessDied, describe
 
 NAME_COLUMN: Final = 10
 TEXT_COLUMN: Final = 58
@@ -291,6 +292,11 @@ def _crashed(console: Console, event: events.CrashReport) -> bytes:
     """A fault of our own, unless it is told elsewhere."""
     if not is_own_fault(event) or (is_told(event) and not console.debug):
         return b""
+    error = event.reason.error if isinstance(event.reason, Crashed) else None
+    if isinstance(error, ProcessDied) and not console.debug:
+        # Nobody's fault that we know of: a program of ours was killed, or has crashed.
+        said = f"{error.what} ended with {describe(error.status)}; {crashes.words(event)}"
+        return console.line("failed", _owner(console, event.actor), said)
     said = crashes.line(event).partition(" ")[2]
     if not console.debug:
         said += " (a fault of Colony; --debug shows the traceback)"
