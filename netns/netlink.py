@@ -20,7 +20,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -73,17 +73,15 @@ class Route(msgspec.Struct, frozen=True):
     link: int
 
 
-class Netlink:
-    """A rtnetlink socket in the network namespace that the caller stands in.
-
-    For one thread at a time. Raises `OSError` if the kernel gives no socket.
-    """
+class Connection:
+    """A netlink socket in the network namespace that its maker stands in; used from anywhere, by
+    one thread at a time. Raises `OSError` if the kernel gives no socket."""
 
     __slots__ = ("_sequence", "_socket")
 
-    def __init__(self) -> None:
-        flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
+    def __init__(self, protocol: int) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_NETLINK, kind, protocol)
         self._sequence = 0
         for option in _OPTIONS:
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
@@ -91,9 +89,9 @@ class Netlink:
         self._socket.settimeout(_PATIENCE)
 
     def __repr__(self) -> str:
-        return f"<Netlink fd={self._socket.fileno()} {self._sequence} sent>"
+        return f"<{type(self).__name__} fd={self._socket.fileno()} {self._sequence} sent>"
 
-    def __enter__(self) -> Netlink:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,6 +100,18 @@ class Netlink:
     def close(self) -> None:
         """Closes the socket; closing twice is no error."""
         self._socket.close()
+
+
+class Netlink(Connection):
+    """A rtnetlink socket in the network namespace that the caller stands in.
+
+    For one thread at a time. Raises `OSError` if the kernel gives no socket.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(socket.NETLINK_ROUTE)
 
     def send(self, *requests: Request) -> None:
         """Sends the requests at once and waits for all answers.

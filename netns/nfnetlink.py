@@ -21,18 +21,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from netns.errors import PacketFilterError
-from netns.netlink import attributes, explanation
+from netns.netlink import Connection, attributes, explanation
 
 NETLINK_NETFILTER: Final = 12
 
-_SOL_NETLINK: Final = 270
-_OPTIONS: Final = (10, 11)  # cap the echo of a request, extended acknowledgements
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _FAMILY: Final = struct.Struct("=BBH")  # family, version, resource
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _ERRNO: Final = struct.Struct("=i")
 _BUFFER: Final = 1 << 18
-_PATIENCE: Final = 10.0  # seconds; the kernel answers within the send
 
 _INET: Final = 1
 _SUBSYSTEM: Final = 10 << 8
@@ -203,33 +200,14 @@ def lead_to(address: bytes, *, port: bool = False) -> tuple[Expression, Expressi
 # -- sending ---------------------------------------------------------------------------------------
 
 
-class Packets:
+class Packets(Connection):
     """A connection to the packet filter of the network namespace that the caller stands in; used
     from anywhere, by one thread at a time. Raises `OSError` if the kernel gives no socket."""
 
-    __slots__ = ("_sequence", "_socket")
+    __slots__ = ()
 
     def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, NETLINK_NETFILTER)
-        self._sequence = 0
-        for option in _OPTIONS:
-            self._socket.setsockopt(_SOL_NETLINK, option, 1)
-        self._socket.bind((0, 0))
-        self._socket.settimeout(_PATIENCE)
-
-    def __repr__(self) -> str:
-        return f"<Packets fd={self._socket.fileno()} {self._sequence} sent>"
-
-    def __enter__(self) -> Packets:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closing twice is no error."""
-        self._socket.close()
+        super().__init__(NETLINK_NETFILTER)
 
     def apply(self, doing: str, *messages: Message) -> None:
         """All of it or nothing. Raises `PacketFilterError` that begins with `doing`."""
