@@ -151,28 +151,39 @@ def dnsmasq(port: int, *options: str) -> Iterator[None]:
     fixed = ("--keep-in-foreground", "--listen-address=127.0.0.1", "--bind-interfaces")
     nothing = ("--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--pid-file")
     words = ["dnsmasq", *fixed, *nothing, f"--port={port}", *options]
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
         try:
+            while not listens(port):
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.01)
             yield
         finally:
             process.terminate()
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def asked(port: int, name: str) -> list[str]:
     """The addresses of a name."""
     words = ["dig", "@127.0.0.1", "-p", str(port), "+short", "+tries=1", "+time=2", name, "A"]
-    for _ in range(100):  # until it listens
-        done = subprocess.run(words, capture_output=True, text=True)
-        if done.returncode == 0:
-            return done.stdout.split()
-        time.sleep(0.05)
-    raise AssertionError(done.stdout)
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
 
 
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Free for both, since a name server wants both."""
+    while True:
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as probe:
+            stream.bind(("127.0.0.1", 0))
+            port = int(stream.getsockname()[1])
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @pytest.mark.parametrize("words", [["--port"], ["--port", "dns"], ["--port", ""], ["--nope"]])

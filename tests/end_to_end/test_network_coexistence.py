@@ -162,7 +162,7 @@ echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
     )
     run = on_a_machine(shop, colony, setup, *(door or ("--proxy", "caddy")))
     run.expect(r"✓ \S*web +ready\b")
-    port = int(run.expect(r"✓ (?:caddy|embedded) .* port (\d+)")[1])
+    port = int(run.expect(r"✓ (?:caddy|embedded) +127\.0\.0\.1.* port (\d+)")[1])
     for argv in ((str(port), host(colony)), ("4500", "localhost")):
         eventually(
             lambda argv=argv: there(run, sys.executable, "-c", ASK, *argv).startswith("200 hello")  # type: ignore[misc]
