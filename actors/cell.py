@@ -214,7 +214,11 @@ class Cell:
         "spec",
         "system",
         "ties",
+        "waiter",
     )
+
+    waiter: Future[None] | None
+    """What its task awaits while it has nothing to do; None for an actor without a task."""
 
     calling: Any
     """Whom the actor waits for in the handler at hand, by the futures that it awaits: cells, and
@@ -234,6 +238,7 @@ class Cell:
         self.down: Reason | None = None
         self.ties: Ties | None = None
         self.control: Control | None = None
+        self.waiter = None
         self._serial = 0
         if parent is not None:
             parent.tie().children[self] = None

@@ -115,12 +115,11 @@ class Ref(Generic[A_co]):
             return
         # `put`, spelled out: a method call here is an eighth of a tell.
         inbox.append(message)
-        if type(cell) is TaskCell:
-            waiter = cell.waiter
-            if waiter is not None:
-                cell.waiter = None
-                if not waiter.done():
-                    waiter.set_result(None)
+        waiter = cell.waiter
+        if waiter is not None:
+            cell.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def send(self, message: Cast[A_co]) -> None:
         """`tell` that waits for room where the mailbox is bounded and its policy is "block".

@@ -50,7 +50,6 @@ class TaskCell(Cell):
         "since",
         "started",
         "taken",
-        "waiter",
         "work",
     )
 
@@ -61,7 +60,6 @@ class TaskCell(Cell):
     ) -> None:
         super().__init__(system, slot, spec, parent)
         self.taken: list[Entry] = []  # what the loop has taken out of the inbox, the next one last
-        self.waiter: Future[None] | None = None
         self.entry: Entry = NOTHING
         self.alert = False
         self.life: Any = None
