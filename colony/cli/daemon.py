@@ -134,7 +134,8 @@ def status(session: Session, as_json: bool) -> None:
 
 @daemon.command()
 @click.option("-n", "--tail", type=click.IntRange(0), default=100, help="Last lines: 100.")
-def logs(tail: int) -> None:
+@json_option
+def logs(tail: int, as_json: bool) -> None:
     """Show what the instance in the background has said."""
     from colony.daemon import log_path
 
@@ -142,16 +143,25 @@ def logs(tail: int) -> None:
         lines = log_path().read_text("utf-8", "replace").splitlines()
     except FileNotFoundError:
         raise Failed(Exit.NOT_FOUND, f"there is no {log_path()}: none has run") from None
-    for line in lines[-tail:] if tail else ():
+    shown = lines[-tail:] if tail else []
+    if as_json:
+        out.as_json({"lines": shown})
+        return
+    for line in shown:
         print(line)
 
 
 @daemon.command()
-def token() -> None:
+@json_option
+def token(as_json: bool) -> None:
     """Print the token for the API over TCP; one is made if there is none."""
     from colony.api.tokens import ensure_token
 
-    print(ensure_token())
+    found = ensure_token()
+    if as_json:
+        out.as_json({"token": found})
+        return
+    print(found)
 
 
 def _version(session: Session) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from colony.daemon import LOG
 from colony.exits import MEANINGS, Exit
 from tests.colony.api.support import PATIENCE, free_port, toml, unique
 from tests.colony.cli.support import CLEAN, invoke
@@ -205,3 +207,15 @@ def test_an_instance_that_cannot_be_started_ends_the_command_as_it_ended(
     ran = invoke("-f", str(file), *words, runtime=tmp_path / "run")
     said = "error: the instance ended at once: it is not to be\n"
     assert (ran.status, ran.err, ran.out) == (code, said, "")
+
+
+def test_what_the_daemon_has_to_read_comes_as_json_too(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / LOG).write_text("one\ntwo\nthree\n")
+    with place.start("daemon", "logs", "-n", "2", "--json") as logs:
+        assert json.loads(logs.communicate(timeout=PATIENCE)[0]) == {"lines": ["two", "three"]}
+    with place.start("daemon", "token") as plain:
+        said = plain.communicate(timeout=PATIENCE)[0].strip()
+    with place.start("daemon", "token", "--json") as token:
+        assert json.loads(token.communicate(timeout=PATIENCE)[0]) == {"token": said}
