@@ -44,8 +44,6 @@ async def questions(samples: _ratio.Samples, rounds: int) -> None:
         wishes = Wishes("host", "embedded", "none")
         async with Host(Options(wishes, runtime=Path(folder), serve=True)) as host:
             await host.start()
-            assert host.parts.api is not None
-            await host.parts.api.settled.wait()
             reader, writer = await asyncio.open_unix_connection(f"{folder}/colony.sock")
             body = (await one(reader, writer, b"/api/version")).partition(b"\r\n\r\n")[2]
 

@@ -47,8 +47,7 @@ class Background:
         await host.start()
         api = host.parts.api
         assert api is not None, "a daemon serves the API"
-        await api.settled.wait()
-        if not api.claimed:
+        if not await host.served():
             _say("error: another instance runs here already; see: colony daemon status")
             return Exit.CONFLICT
         async with anyio.create_task_group() as tasks:

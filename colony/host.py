@@ -300,7 +300,8 @@ class Host:
         return Dnsmasq(env={INSTANCE_VARIABLE: instance.id})
 
     async def start(self) -> None:
-        """Starts the owners at the top and waits until the front door answers.
+        """Starts the owners at the top and waits until the front door answers, and the API, too,
+        unless `Options.defer_api` lets it wait for the first service.
 
         Apart from entering the block, so that whoever wants to can listen to the events first.
         Raises `HostFailed`.
@@ -321,6 +322,25 @@ class Host:
         if failed is not None or self.failures.first:
             raise HostFailed(self.failures.first or str(failed)) from failed
         self.opened.set()
+        if not self.options.defer_api:
+            await self.served()
+
+    async def served(self) -> bool:
+        """Waits until the API is served, or never will be; whether it is this instance's socket
+        that others find. False at once without `Options.serve`.
+        """
+        api = self.parts.api
+        if api is None:
+            return False
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._unless_stopped, tasks.cancel_scope)
+            await api.settled.wait()
+            tasks.cancel_scope.cancel()
+        return api.claimed
+
+    async def _unless_stopped(self, scope: anyio.CancelScope) -> None:
+        await self._top.stopped()
+        scope.cancel()
 
     async def _choose_suffix(self) -> None:
         """Finds out which names resolve here: once the name server answers, since the machine's

@@ -319,8 +319,7 @@ class Run:
             with suppress(ColonyError):
                 await colony.service(name).ready()
         assert api is not None
-        await api.settled.wait()
-        if not api.claimed:
+        if not await self.host.served():
             self._warn(f"not attached: another instance is served at {api.path}")
             return
         screens = {self.screen, self.errors}

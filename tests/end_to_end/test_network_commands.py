@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import re
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
 from typing import Any
 
 import anyio.to_thread
@@ -39,6 +41,11 @@ async def colony(shop: Shop, *words: str) -> Ran:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+def rare_subnet() -> IPv4Network:
+    """One that no other test, which may run beside this one, takes as well."""
+    return IPv4Network((0x0A_D0_00_00 + (secrets.randbelow(1 << 12) << 8), 24))
 
 
 async def start(shop: Shop, host: Host, text: str, port: int = 4001, **network: Any) -> Colony:
@@ -107,9 +114,11 @@ async def test_networks_rules_and_ping(shop: Shop) -> None:
 
 
 async def test_a_network_with_a_subnet_of_its_own(shop: Shop) -> None:
-    name, subnet = shop.name(), "10.213.77.0/24"
+    name, subnet = shop.name(), rare_subnet()
+    around = str(subnet.supernet(new_prefix=16))
+    second, third, ninth = (str(subnet[index]) for index in (2, 3, 9))
     async with serving(shop) as host:
-        made = await colony(shop, "net", "create", name, "--subnet", subnet)
+        made = await colony(shop, "net", "create", name, "--subnet", str(subnet))
         assert made.out == f"network {name} has {subnet}\n"
         again = await colony(shop, "net", "create", name)
         assert again.status != 0
@@ -117,7 +126,7 @@ async def test_a_network_with_a_subnet_of_its_own(shop: Shop) -> None:
         network = await host.system.named(NETWORK, NetworkOwner).call(GetNetwork())
         pool = network.pool.v4
         for bad, why in {
-            "10.213.0.0/16": f"overlaps {subnet}, the addresses of network {name}",
+            around: f"overlaps {subnet}, the addresses of network {name}",
             f"{pool[4 * 256]}/24": f"overlaps {pool}, the addresses of colonies in no such network",
             "8.8.8.0/24": "a subnet is of private addresses",
             "10.1.2.3/24": "has host bits set",
@@ -127,14 +136,14 @@ async def test_a_network_with_a_subnet_of_its_own(shop: Shop) -> None:
             assert ran.status != 0
             assert why in ran.err, ran.err
         one = await start(shop, host, "one", network=name)
-        two = await start(shop, host, "two", network=name, ip="10.213.77.9")
-        assert host.colonies[one.name].address == "10.213.77.2"
-        assert host.colonies[two.name].address == "10.213.77.9"
+        two = await start(shop, host, "two", network=name, ip=ninth)
+        assert host.colonies[one.name].address == second
+        assert host.colonies[two.name].address == ninth
         ping = await colony(shop, "net", "ping", one.name, two.name)
         assert ": ok (" in ping.out
         shown = json.loads((await colony(shop, "net", "list", "--json")).out)
         assert [(each["name"], each["subnet"], len(each["members"])) for each in shown] == [
-            (name, subnet, 2)
+            (name, str(subnet), 2)
         ]
         assert (await colony(shop, "net", "inspect", name)).lines[0] == f"subnet {subnet}"
         busy = await colony(shop, "net", "remove", name)
@@ -148,9 +157,9 @@ async def test_a_network_with_a_subnet_of_its_own(shop: Shop) -> None:
         assert (await colony(shop, "net", "remove", "auto")).status == 0
     # It outlasts the instance.
     async with serving(shop) as host:
-        assert (await colony(shop, "net", "list")).lines[1].split() == [name, subnet, "0"]
+        assert (await colony(shop, "net", "list")).lines[1].split() == [name, str(subnet), "0"]
         three = await start(shop, host, "three", network=name)
-        assert host.colonies[three.name].address == "10.213.77.3"  # .2 is kept for `one`
+        assert host.colonies[three.name].address == third  # .2 is kept for `one`
         await host.remove(three.name)
         assert (await colony(shop, "net", "remove", name)).status == 0
         gone = await colony(shop, "net", "remove", name)

@@ -28,8 +28,6 @@ async def serving(shop: Shop) -> AsyncIterator[colony.Host]:
     """An instance here whose socket answers."""
     async with entered(shop, msgspec.structs.replace(options(shop, EMBEDDED), serve=True)) as host:
         await host.start()
-        assert host.parts.api is not None
-        await host.parts.api.settled.wait()
         yield host
 
 

@@ -101,9 +101,6 @@ async def rig(folder: Path, *, tcp: bool = False) -> AsyncIterator[Rig]:
     runtime = folder / "run"
     async with Host(Options(WISHES, runtime=runtime, serve=True, listen=listen)) as host:
         await host.start()
-        assert host.parts.api is not None
-        with anyio.fail_after(PATIENCE):
-            await host.parts.api.settled.wait()
         yield Rig(host, Client(Address(runtime / SOCKET)), folder, port)
 
 

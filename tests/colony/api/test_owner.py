@@ -39,7 +39,7 @@ async def main(folder):
             await anyio.sleep(0.01)
         before = "aiohttp" in sys.modules
         await host.add(config.load(folder / "colony.toml"))
-        await host.parts.api.settled.wait()
+        await host.served()
         print(json.dumps({"before": before, "in the main thread": loaded}))
 
 anyio.run(main, Path(sys.argv[1]), backend=sys.argv[2])
