@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
+
+# So that the asserts of helpers show values, too.
+HELPED = ("actors", "colony", "end_to_end", "netns", "otp", "ports", "proxy")
+pytest.register_assert_rewrite(*(f"tests.{part}" for part in HELPED))
+
+# A shell that starts us in the background, and `nohup`, have us ignore signals, and what we start
+# inherits that. Those whose behaviour at signals is tested are to find them as a person's are.
+for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP):
+    if signal.getsignal(each) is signal.SIG_IGN:
+        signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
 
 pytest_plugins = ["actors.pytest_plugin", "colony.pytest_plugin"]
 

@@ -10,7 +10,8 @@ import pytest
 
 from proxy.errors import PortsTaken
 from proxy.ports import Claim, Reservation, listeners, listening, on_some_port, reason, reserve
-from tests.proxy.support import free_ports, taken_port
+from tests.ports import free_ports
+from tests.proxy.support import taken_port
 
 
 def test_a_name_is_claimed_by_one_at_a_time() -> None:

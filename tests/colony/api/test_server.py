@@ -19,7 +19,6 @@ from tests.colony.api.support import (
     SERVER,
     WISHES,
     Rig,
-    free_port,
     is_alive,
     is_free,
     rig,
@@ -27,6 +26,7 @@ from tests.colony.api.support import (
     unique,
     until,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.real_time
 

@@ -56,14 +56,6 @@ def python(code: str) -> list[str]:
     return [*PYTHON, "-c", code]
 
 
-def free_port() -> int:
-    """A port that is free on the host now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 SERVER: Final = """
 import socket, sys, os
 s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
