@@ -19,6 +19,7 @@ import anyio
 from anyio.abc import SocketListener, SocketStream, UDPSocket
 
 from netns.streams import stream_of
+from proxy.ports import shut
 
 Dial = Callable[[], Awaitable[socket.socket]]
 """Gives a connected, non-blocking socket; the caller's to close. Raises `OSError`."""
@@ -40,6 +41,8 @@ async def serve(listening: Sequence[socket.socket], dial: Dial) -> None:
             listeners.append(await SocketListener.from_socket(sock))
         await serve_listeners(listeners, dial)
     finally:
+        for sock in listening:
+            shut(sock)
         with anyio.CancelScope(shield=True):
             for listener in listeners:
                 await listener.aclose()
