@@ -91,8 +91,8 @@ class Reservation:
         self.release()
 
 
-def shut(sock: socket.socket) -> None:
-    """Ends a socket's listening: from now on nobody is let in, and its port is free.
+def let_go(sock: socket.socket) -> None:
+    """Closes a socket that listens, so that from now on nobody is let in and its port is free.
 
     Closing alone does not do that at once while some thread starts a process: until that has become
     another program it holds a copy of all that we have open, and on a busy machine for long enough
@@ -101,11 +101,6 @@ def shut(sock: socket.socket) -> None:
     if sock.type == socket.SOCK_STREAM:
         with contextlib.suppress(OSError):  # it is closed already
             sock.shutdown(socket.SHUT_RDWR)
-
-
-def let_go(sock: socket.socket) -> None:
-    """The same, and closes it."""
-    shut(sock)
     sock.close()
 
 

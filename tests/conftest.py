@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # So that the asserts of helpers show values, too.
 HELPED = ("actors", "colony", "end_to_end", "netns", "otp", "ports", "proxy")
@@ -18,6 +19,18 @@ for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signa
         signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
 
 pytest_plugins = ["actors.pytest_plugin", "colony.pytest_plugin"]
+
+# How long an example takes says something of the machine. On CI the same examples are tried each
+# time, elsewhere others; a failure says how to repeat it.
+settings.register_profile(
+    "colony",
+    deadline=None,
+    derandomize=os.environ.get("CI") == "true",
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("colony")
 
 ROOTLESS = "COLONY_TEST_ROOTLESS"
 """In the environment of a plain user whose tests are to have networks (`end_to_end/plain.py`)."""
