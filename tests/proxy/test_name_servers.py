@@ -226,6 +226,23 @@ async def test_a_quicker_one_took_the_port(tmp_path: Path) -> None:
 
 
 @real_time
+async def test_an_interface_that_goes_away_while_it_starts_is_no_failure(tmp_path: Path) -> None:
+    """Another colony's, say: dnsmasq looks for all that there are, and ends when one is missing."""
+    [port] = free_ports(1)
+    words = "dnsmasq: failed to find list of interfaces: No such device"
+    fake = script(
+        tmp_path / "fake",
+        f'if [ "$(wc -l < {tmp_path}/seen)" -lt 3 ]; then',
+        f'echo x >> {tmp_path}/seen; echo "{words}" >&2; exit 5; fi',
+        f'exec {find("dnsmasq", "")} "$@"',
+    )
+    (tmp_path / "seen").touch()
+    async with Dnsmasq(ports=[port], binary=fake) as server:
+        assert server.port == port
+    assert (tmp_path / "seen").read_text() == "x\n" * 3
+
+
+@real_time
 async def test_cancelled_while_it_starts_nothing_is_left(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     fake = script(tmp_path / "fake", f"echo $$ > {pid_file}", "exec sleep 99")
