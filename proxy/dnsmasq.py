@@ -27,7 +27,7 @@ from proxy.process import Program, find
 from proxy.routes import SUFFIXES
 
 _HINT: Final = "install it (`apt install dnsmasq-base`), or use the embedded DNS server"
-_START_SECONDS: Final = 5.0
+_START_SECONDS: Final = 10.0
 _ASK_AGAIN_SECONDS: Final = 0.005
 _NETWORK_TROUBLE: Final = 2
 """dnsmasq's exit code for an address that it cannot have."""

@@ -47,11 +47,16 @@ def family(instance: str) -> Iterator[subprocess.Popen[bytes]]:
     env = {"COLONY_INSTANCE": instance, "PATH": os.environ["PATH"]}
     process = subprocess.Popen(["sh", "-c", SHELL], env=env)
     try:
-        eventually(lambda: len(list(find(marked(instance)))) == 5)
+        eventually(lambda: sleepers(instance) == 5)
         yield process
     finally:
         kill_all_blocking(marked(instance))
         process.wait()
+
+
+def sleepers(instance: str) -> int:
+    """How many of the family have become what they stay."""
+    return sum(Path(f"/proc/{pid}/comm").read_text() == "sleep\n" for pid in find(marked(instance)))
 
 
 def environment(pid: int) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from colony.guardian import PROGRAM as GUARDIAN
-from tests.end_to_end.colonies import Run, Shop, alive, answers, eventually, host, page
+from tests.end_to_end.colonies import Run, Shop, alive, answers, children, eventually, host, page
 from tests.end_to_end.plain import UID, as_a_user, becoming, run_as_a_user
 
 pytestmark = as_a_user
@@ -25,10 +25,9 @@ def status_of(pid: int) -> dict[str, list[str]]:
 
 
 def guardian_of(run: Run) -> int:
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if os.fsencode(GUARDIAN) in words and status_of(int(pid))["PPid"] == [str(run.pid)]:
-            return int(pid)
+    for pid in children(run.pid):
+        if os.fsencode(GUARDIAN) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return pid
     raise AssertionError("it has no guardian")
 
 
@@ -112,7 +111,7 @@ anyio.run(main)
         ("", "host", "this program has not called colony.enter() before its first thread"),
         (
             "import threading, time\n"
-            "threading.Thread(target=time.sleep, args=(1,)).start()\n"
+            "threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
             "assert not colony.enter()",
             "host",
             "this program has 2 threads already, and one alone can enter a user namespace; "
