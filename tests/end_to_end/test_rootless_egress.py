@@ -10,7 +10,8 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,10 +83,11 @@ def sending(*targets: str) -> dict[str, Any]:
 def helper_of(run: Run) -> int:
     """The process of the way out."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        with open(f"/proc/{pid}/stat") as file:
-            name, _, rest = file.read().partition(" (")[2].rpartition(") ")
-        if name == "slirp4netns" and rest.split()[1] == str(run.pid):
-            return int(pid)
+        with suppress(OSError):  # another test's process may end at any time
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            name, _, rest = stat.partition(" (")[2].rpartition(") ")
+            if name == "slirp4netns" and rest.split()[1] == str(run.pid):
+                return int(pid)
     raise AssertionError("there is no slirp4netns")
 
 
