@@ -312,12 +312,12 @@ class NetworkOwner(Actor):
     async def _heal(self, network: Network) -> None:
         publish, now = self.ctx.system.publish, self.ctx.now
         try:
-            healed = await network.heal_rules()
+            healed = await network.heal_host()
         except NetnsError as error:
             publish(NetworkSick(at=now, colony="", reason=str(error)))
         else:
             if healed:
-                publish(NetworkHealed(at=now, colony="", repaired=("the host's packet rules",)))
+                publish(NetworkHealed(at=now, colony="", repaired=tuple(healed)))
 
     async def _reap(self) -> None:
         for dead in await self.thread.run(dead_instances, self.runtime):

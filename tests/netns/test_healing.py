@@ -65,6 +65,10 @@ DISASTERS: dict[str, tuple[Disaster, str]] = {
         lambda s: in_netns(s, "nft", "flush", "map", "inet", "colony", "detours"),
         "the colony's own packet rules",
     ),
+    "detour of udp": (
+        lambda s: in_netns(s, "nft", "flush", "map", "inet", "colony", "udp_detours"),
+        "the colony's own packet rules",
+    ),
     "hosts": (
         lambda s: run("cp", "/etc/hostname", str(s.files / "hosts")),
         "the hosts file",
@@ -82,6 +86,7 @@ async def test_what_is_taken_away_is_put_back(tmp_path: Path, what: str) -> None
     async with rig(tmp_path) as (thread, _, network):
         space = await network.create(unique())
         await thread.run(lead, thread, space, 3001, 3000)
+        await thread.run(lead, thread, space, 53, 5353, "udp")
         assert await heal(network, space) == []
         do(space)
         found = await heal(network, space)
@@ -123,10 +128,10 @@ async def test_the_hosts_rules_and_who_is_in_them_are_put_back(
         peers = frozenset({Permit(one.address.v4, IPv4Network(two.address.v4))})
         await network.permit(peers)
         before = output("nft", "list", "table", "inet", table)
-        assert not await network.heal_rules()
+        assert not await network.heal_host()
         take(table)
-        assert await network.heal_rules()
-        assert not await network.heal_rules()
+        assert await network.heal_host()
+        assert not await network.heal_host()
         assert sorted(output("nft", "list", "table", "inet", table)) == sorted(before)
         await network.destroy(one, two)
 
