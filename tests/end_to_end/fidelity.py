@@ -103,6 +103,9 @@ class Said(msgspec.Struct, frozen=True):
     killed: bool
 
 
+UNSEEN: Final = frozenset({"fault", "missed", "hung", "answering"})
+"""Kinds that only the laboratory knows of."""
+
 WORDLESS: Final = frozenset({"detached", "unhealthy", "failed", "gave_up"})
 """Kinds whose words name a pid, or how long something took."""
 
@@ -114,7 +117,7 @@ def told(trace: Trace) -> tuple[list[Said], dict[str, list[Said]], str]:
     Of starts that follow each other directly either may have been the first: one that is let go by
     the start of another runs a race with whom the supervisor starts next.
     """
-    whole = [entry for entry in trace.entries if entry.kind not in ("fault", "missed")]
+    whole = [entry for entry in trace.entries if entry.kind not in UNSEEN]
     tied: list[Said] = []
     for starts, group in groupby((_said(e) for e in whole if e.kind != "ready"), _starts):
         found = list(group)
