@@ -30,7 +30,7 @@ from netns.instance import Instance, dead_instances
 from netns.messages import IPAddress
 from netns.namespace import Egress, Namespace
 from netns.network import Network
-from netns.pool import Pool
+from netns.pool import Pool, preferring
 from netns.process import Process
 from netns.thread import NetworkThread
 from netns.uplink import KINDS, Kind, WayOut
@@ -255,11 +255,16 @@ class NetworkOwner(Actor):
         if self.isolated:
             addresses = self.ctx.system.named(ADDRESSES, AddressBook)
             pool = await addresses.call(GetPool())
+            remembered = await addresses.call(GetRemembered())
             self.network = await Network.open(
-                self.thread, self.instance, pool=pool, way_out=self.way_out
+                self.thread,
+                self.instance,
+                pool=pool,
+                wanted=preferring(remembered.values()),
+                way_out=self.way_out,
             )
             if pool is None:
-                self.network.remember(await addresses.call(GetRemembered()))
+                self.network.remember(remembered)
             addresses.tell(KeepPool(self.network.pool))
             self.ctx.run(self._tend, self.network, name="tend")
         return None

@@ -27,7 +27,7 @@ import errno
 import os
 import socket
 import struct
-from ipaddress import IPv4Address, ip_network
+from ipaddress import IPv4Address
 from typing import Final
 
 import anyio
@@ -271,10 +271,9 @@ def _leads(route: Route | None, index: int) -> bool:
 def _reroute(build: Build) -> None:
     host, space = build.host, build.space
     index, metric, address = netlink.index_of(space.link), host.instance.number, space.address
-    ways = [messages.add_route(ip_network(address.v4), index, metric, source=address.gateway4)]
+    ways = [messages.add_route(address.v4, index, metric, source=address.gateway4)]
     if space.ipv6:
-        own6 = ip_network(address.v6)
-        ways.append(messages.add_route(own6, index, metric, source=address.gateway6))
+        ways.append(messages.add_route(address.v6, index, metric, source=address.gateway6))
     try:
         host.netlink.send(*map(_or_there, ways))
     except NetlinkError:  # the link is down, or has lost its address: a new one has all

@@ -334,12 +334,12 @@ def configure_host_side(b: Build) -> None:
         messages.add_altname(index, names.altname(b.plan.colony)),
         messages.set_up(index, b.space.link),
         messages.add_address(index, address.gateway4),
-        messages.add_route(ip_network(address.v4), index, metric, source=address.gateway4),
+        messages.add_route(address.v4, index, metric, source=address.gateway4),
     ]
     if b.space.ipv6:
         requests += [
             messages.add_address(index, address.gateway6),
-            messages.add_route(ip_network(address.v6), index, metric, source=address.gateway6),
+            messages.add_route(address.v6, index, metric, source=address.gateway6),
         ]
     b.host.netlink.send(*requests)
 
@@ -350,9 +350,9 @@ def _delete_host_routes(b: Build) -> None:
     if not b.space.link or not netlink.exists(b.space.link):
         return
     index, metric = netlink.index_of(b.space.link), b.host.instance.number
-    requests = [messages.delete_route(ip_network(b.plan.address.v4), index, metric)]
+    requests = [messages.delete_route(b.plan.address.v4, index, metric)]
     if b.space.ipv6:
-        requests.append(messages.delete_route(ip_network(b.plan.address.v6), index, metric))
+        requests.append(messages.delete_route(b.plan.address.v6, index, metric))
     b.host.netlink.send(*requests)
 
 
@@ -375,7 +375,7 @@ def inner_routes(b: Build) -> list[messages.Request]:
     out = b.plan.egress != "none"
     requests = [
         messages.add_address(index, address.v4),
-        messages.add_route(ip_network(address.gateway4), index, metric),
+        messages.add_route(address.gateway4, index, metric),
     ]
     # Without a way out there still is one to the neighbours: who may be reached, the host decides.
     reached = (_ANYWHERE4,) if out else tuple(pool.v4 for pool in b.host.pool.all)
@@ -385,7 +385,7 @@ def inner_routes(b: Build) -> list[messages.Request]:
     if b.space.ipv6:
         requests += [
             messages.add_address(index, address.v6),
-            messages.add_route(ip_network(address.gateway6), index, metric),
+            messages.add_route(address.gateway6, index, metric),
         ]
         # A default route that leads nowhere costs every client a timeout before it tries IPv4.
         if out and b.host.forwards_ipv6():

@@ -6,7 +6,6 @@ import functools
 import json
 import re
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
@@ -19,8 +18,9 @@ import pytest
 from colony.host import Host
 from netns.actors import NETWORK, GetNetwork, NetworkOwner
 from tests.colony.cli.support import Ran, invoke
-from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, get, page, root_only
+from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Colony, Shop, get, page, root_only
 from tests.end_to_end.hosted import add, entered, options
+from tests.ports import free_port
 
 pytestmark = [root_only, pytest.mark.real_time]
 
@@ -38,11 +38,6 @@ async def colony(shop: Shop, *words: str) -> Ran:
     return await anyio.to_thread.run_sync(call)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def rare_subnet() -> IPv4Network:
     """One that no other test, which may run beside this one, takes as well."""
     return IPv4Network((0x0A_D0_00_00 + (secrets.randbelow(1 << 12) << 8), 24))
@@ -50,7 +45,7 @@ def rare_subnet() -> IPv4Network:
 
 async def start(shop: Shop, host: Host, text: str, port: int = 4001, **network: Any) -> Colony:
     made = shop.colony({"web": page(text, port, "127.0.0.1")}, network=network)
-    await (await add(shop, host, made)).service("web").ready(20)
+    await (await add(shop, host, made)).service("web").ready(PATIENCE)
     return made
 
 

@@ -119,7 +119,7 @@ async def test_nothing_else_that_leads_into_the_instance_is_reached(shop: Shop) 
         colony = shop.colony({"idle": {"command": "sleep 600"}})
         other = shop.colony({"web": page("other")})
         await add(shop, host, colony)
-        await (await add(shop, host, other)).service("web").ready(20)
+        await (await add(shop, host, other)).service("web").ready(PATIENCE)
         with ExitStack() as stack:
             name = f"\0colony-test-{secrets.token_hex(6)}"
             abstract = stack.enter_context(socket.socket(socket.AF_UNIX))

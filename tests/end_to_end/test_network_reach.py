@@ -105,7 +105,7 @@ async def test_every_listener_by_every_way_in(shop: Shop, door: tuple[str, ...])
         await add(shop, host, neighbour)
         forwards = await host_ports(host, colony)
         for name, (port, address) in KINDS.items():
-            await running.service(name).ready(20)
+            await running.service(name).ready(PATIENCE)
             says = f"{name} says"
             await anyio.to_thread.run_sync(
                 answers, host.http_port, colonies.host(colony, port), says
@@ -138,7 +138,7 @@ async def test_streams_from_every_listener(shop: Shop, door: tuple[str, ...]) ->
     async with hosted(shop, door) as host:
         running = await add(shop, host, colony)
         for name, (port, _) in KINDS.items():
-            await running.service(name).ready(20)
+            await running.service(name).ready(PATIENCE)
             at = colonies.host(colony, port)
             await anyio.to_thread.run_sync(is_routed, host.http_port, at)
             said = await anyio.to_thread.run_sync(asyncio.run, stream(host.http_port, at))
@@ -184,7 +184,7 @@ async def test_udp_from_every_listener(shop: Shop) -> None:
         await add(shop, host, neighbour)
         forwards = await host_ports(host, colony)
         for name, (port, address) in KINDS.items():
-            await running.service(name).ready(20)
+            await running.service(name).ready(PATIENCE)
             for localhost in ("127.0.0.1", "::1"):
                 said = await anyio.to_thread.run_sync(ask_udp, localhost, forwards[port])
                 assert said == f"{name}: hello"

@@ -8,13 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from colony.guardian import PROGRAM as GUARDIAN
-from tests.end_to_end.colonies import Run, Shop, alive, answers, eventually, host, page
+from tests.end_to_end.colonies import Run, Shop, alive, answers, children, eventually, host, page
 from tests.end_to_end.plain import UID, as_a_user, becoming, run_as_a_user
 
 pytestmark = as_a_user
@@ -26,11 +25,9 @@ def status_of(pid: int) -> dict[str, list[str]]:
 
 
 def guardian_of(run: Run) -> int:
-    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        with suppress(OSError):  # another test's process may end at any time
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if os.fsencode(GUARDIAN) in words and status_of(pid)["PPid"] == [str(run.pid)]:
-                return pid
+    for pid in children(run.pid):
+        if os.fsencode(GUARDIAN) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return pid
     raise AssertionError("it has no guardian")
 
 
@@ -114,7 +111,7 @@ anyio.run(main)
         ("", "host", "this program has not called colony.enter() before its first thread"),
         (
             "import threading, time\n"
-            "threading.Thread(target=time.sleep, args=(1,)).start()\n"
+            "threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
             "assert not colony.enter()",
             "host",
             "this program has 2 threads already, and one alone can enter a user namespace; "

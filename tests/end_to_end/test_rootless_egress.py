@@ -10,14 +10,14 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netns.uplink import SLIRP
-from tests.end_to_end.colonies import Run, Shop, alive, answers, eventually, host, page
+from tests.end_to_end.colonies import Run, Shop, alive, answers, children, eventually, host, page
 from tests.end_to_end.plain import UID, as_a_user, run_as_a_user
 
 SIZE = 3_000_000
@@ -27,7 +27,7 @@ import socket, sys, time
 for target in sys.argv[1:]:
     host, _, port = target.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=5) as there:
+        with socket.create_connection((host, int(port)), timeout=20) as there:
             there.sendall(bytes({SIZE}))
             there.shutdown(socket.SHUT_WR)
             print(target, "took", there.recv(100).decode(), flush=True)
@@ -82,12 +82,9 @@ def sending(*targets: str) -> dict[str, Any]:
 
 def helper_of(run: Run) -> int:
     """The process of the way out."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError):  # another test's process may end at any time
-            stat = Path(f"/proc/{pid}/stat").read_text()
-            name, _, rest = stat.partition(" (")[2].rpartition(") ")
-            if name == "slirp4netns" and rest.split()[1] == str(run.pid):
-                return int(pid)
+    for pid in children(run.pid):
+        if Path(f"/proc/{pid}/comm").read_text() == "slirp4netns\n":
+            return pid
     raise AssertionError("there is no slirp4netns")
 
 

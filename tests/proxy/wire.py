@@ -16,7 +16,8 @@ import anyio.to_thread
 
 from proxy.embedded import EmbeddedProxy
 from proxy.routes import RouteTable, TcpUpstream
-from tests.proxy.support import PATIENCE, descriptors, free_ports, host, our_threads, route
+from tests.ports import free_ports
+from tests.proxy.support import PATIENCE, descriptors, host, our_threads, route
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 
@@ -146,7 +147,7 @@ async def dialogue(script: Callable[[Stage], None], **options: Any) -> None:
     for name, listener in listeners.items():
         listener.settimeout(PATIENCE)
         routes.append(route(name, TcpUpstream(listener.getsockname()[1], "127.0.0.1")))
-    door = EmbeddedProxy(ports=free_ports(), **options)
+    door = EmbeddedProxy(ports=free_ports(3), **options)
     await door.start(RouteTable(routes))
     stage = Stage(door, listeners)
 
