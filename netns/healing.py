@@ -43,7 +43,11 @@ from netns.nfnetlink import Packets
 from netns.thread import NetworkThread
 
 LOOK_AGAIN: Final = 5.0
-"""Seconds between two looks when the kernel tells nothing."""
+SELDOM: Final = 30.0
+"""Seconds between two looks when the kernel tells nothing: at first, and once nothing has been
+amiss for long. An instance of many colonies that nobody disturbs would be busy with looking."""
+
+_SLACKENS: Final = 1.5
 
 GATHERING: Final = 0.05
 """Seconds after something was told: what goes together is looked at together."""
@@ -160,6 +164,11 @@ class Disturbances:
                 gone.addresses.add(str(IPv4Address(address)))
         elif kind in _NFT_GONE and _text(body[_NFT_SIZE:], _NFTA_TABLE) == self._table:
             gone.rules = True
+
+
+def slackened(pause: float) -> float:
+    """Seconds until the next look after one, `pause` seconds on, that found nothing amiss."""
+    return min(pause * _SLACKENS, SELDOM)
 
 
 def _text(attributes: bytes, kind: int) -> str:

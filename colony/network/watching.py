@@ -36,7 +36,7 @@ from netns.namespace import lead
 from netns.ruleset import Transport
 from netns.thread import IPAddress
 
-PACES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+PACES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, *[2.0] * 30, 5.0)
 """Seconds between one look and the next: from the first on after a change, then one further."""
 
 EPHEMERAL: Final = 32768

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from netns import names
+from netns.healing import LOOK_AGAIN, SELDOM, slackened
 from netns.namespace import Namespace, lead
 from netns.permits import Permit
 from tests.netns.support import Rig, listen, output, query, reach, rig, unique
@@ -137,3 +138,11 @@ async def test_the_hosts_rules_and_who_is_in_them_are_put_back(
 
 async def both(made: Rig) -> tuple[Namespace, Namespace]:
     return await made.network.create(unique("a")), await made.network.create(unique("b"))
+
+
+def test_who_is_never_disturbed_is_looked_at_less_and_less_often() -> None:
+    pauses = [LOOK_AGAIN]
+    while pauses[-1] < SELDOM:
+        pauses.append(slackened(pauses[-1]))
+    assert pauses == [5.0, 7.5, 11.25, 16.875, 25.3125, 30.0]
+    assert slackened(SELDOM) == SELDOM
