@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from netns import locks
@@ -94,6 +95,31 @@ def test_a_lock_excludes_within_one_process_too(tmp_path: Path) -> None:
     assert locks.is_held(path)
     os.close(fd)
     assert not locks.is_held(path)
+
+
+def test_who_asks_whether_a_lock_is_held_holds_up_nobody(tmp_path: Path) -> None:
+    """Or a dead instance is passed over by its reaper, while another looks whether it lives."""
+    path = tmp_path / "lock"
+    path.touch()
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            locks.is_held(path)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    try:
+        for _ in range(500):
+            fd = locks.hold(path)
+            assert fd is not None
+            assert locks.is_held(path)
+            os.close(fd)
+    finally:
+        over.set()
+        for asker in askers:
+            asker.join()
 
 
 def test_a_lock_file_may_be_removed_by_its_holder(tmp_path: Path) -> None:
