@@ -4,8 +4,10 @@ Law: locks that belong to the open file, because the kernel lets go of them howe
 dies, and because they exclude two holders in one process as well. A lock file that is removed may
 be locked by one who opened it before: `locked` looks again after it has the lock.
 
-Whether somebody lives is asked without taking his lock (`F_OFD_GETLK`). With `flock` one could only
-try to have it, and whoever came at that moment to reap a dead one would find it held.
+Whether somebody lives is asked without taking his lock (`F_OFD_GETLK`). With `flock` one can only
+try to have it, and whoever comes at that moment to reap a dead one finds it held. It is taken as
+well, and tried on a file without our mark, since a Colony of before, which has that one only, may
+run on the same machine.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from netns.errors import NetnsError
 
 _PATIENCE: Final = 5.0  # seconds; such a lock is held for microseconds
 _PAUSE: Final = 0.002
+_MARK: Final = b"2"
 _FLOCK: Final = "hhqqi4x"  # type, whence, start, length, pid
 
 
@@ -30,7 +33,9 @@ def hold(path: Path) -> int | None:
     """Locks the file for as long as the returned descriptor is open; None if another holds it."""
     fd = _open(path)
     try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
+        os.pwrite(fd, _MARK, 0)
     except BlockingIOError:
         os.close(fd)
         return None
@@ -48,9 +53,16 @@ def is_held(path: str | os.PathLike[str]) -> bool:
         return False
     try:
         answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK))
+        if int(struct.unpack(_FLOCK, answer)[0]) != fcntl.F_UNLCK:
+            return True
+        if os.pread(fd, 1, 0) == _MARK:
+            return False
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     finally:
         os.close(fd)
-    return int(struct.unpack(_FLOCK, answer)[0]) != fcntl.F_UNLCK
+    return False
 
 
 def _request(kind: int) -> bytes:
