@@ -7,7 +7,7 @@ no process id is ever compared.
     {runtime}/instances/registry        locked for a moment by whoever claims, lists or reaps
     {runtime}/instances/{id}/lock       locked by the instance for its lifetime
     {runtime}/instances/{id}/own/       what no colony may see: sockets that lead into the instance
-    {runtime}/instances/{id}/colonies/  the files of its colonies
+    {runtime}/instances/{id}/colonies/  the files of its colonies, on a kernel before 5.2
 """
 
 from __future__ import annotations
@@ -97,9 +97,11 @@ class Instance:
         """The path of the lock file, for others to ask whether this instance lives."""
         return str(self.directory / "lock")
 
-    def files_of(self, colony: str) -> Path:
-        """The directory of a colony's files; not made by asking."""
-        return self.directory / "colonies" / names.check_colony(colony)
+    @property
+    def files(self) -> Path:
+        """For its colonies' files, where they have to be on a disk (see `view`); not made by
+        asking."""
+        return self.directory / "colonies"
 
     def release(self) -> None:
         """Gives the identity up and removes its directory. Releasing twice is no error."""
