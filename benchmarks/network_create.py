@@ -29,6 +29,9 @@ from netns.namespace import Namespace
 from netns.network import Network
 from netns.thread import NetworkThread
 
+OWN: Final = os.getpid()
+"""In the names of what is made: another run of this, or a dead one, has others."""
+
 BARE: Final = ("namespace", "pin", "link", "host side", "inside", "routes")
 
 # The numbers of the peer's namespaces; 198.18/15 is set aside for benchmarks.
@@ -41,11 +44,6 @@ _RULES: Final = (
 )
 
 
-def named(colony: str) -> str:
-    """A name that another run at the same moment has not."""
-    return f"{colony}-{os.getpid()}"
-
-
 def run(*argv: str) -> None:
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
 
@@ -55,7 +53,7 @@ class ByCommands:
 
     def __init__(self) -> None:
         number = next(_numbers)
-        self.name, self.link = named(f"bench-{number}"), f"b{os.getpid()}-{number}"
+        self.name, self.link = f"bench-{OWN}-{number}", f"b{OWN}n{number}"
         self.address = f"198.18.{number >> 6}.{(number & 63) * 4 + 2}"
         self.gateway = f"198.18.{number >> 6}.{(number & 63) * 4 + 1}"
 
@@ -96,7 +94,7 @@ class ByCommands:
 
 
 async def measure(network: Network, existing: int, rounds: int, samples: _ratio.Samples) -> None:
-    fillers = [await network.create(named(f"filler-{number}")) for number in range(existing)]
+    fillers = [await network.create(f"filler-{OWN}-{number}") for number in range(existing)]
     contestants: dict[str, Callable[[ByCommands], None]] = {
         "ip bare": ByCommands.bare,
         "ip complete": ByCommands.complete,
@@ -117,7 +115,7 @@ async def measure(network: Network, existing: int, rounds: int, samples: _ratio.
 
 async def measure_ours(network: Network, existing: int, samples: _ratio.Samples) -> None:
     with samples.timed(f"complete {existing}"):
-        space: Namespace = await network.create(named("bench"))
+        space: Namespace = await network.create(f"bench-{OWN}")
     samples[f"bare {existing}"].append(sum(space.steps[step] for step in BARE))
     with samples.timed(f"destroy {existing}"):
         await network.destroy(space)
@@ -129,7 +127,7 @@ async def collect(crowd: Iterable[int], rounds: int) -> _ratio.Samples:
     with tempfile.TemporaryDirectory() as runtime, Instance.claim(runtime) as instance:
         async with NetworkThread() as thread:
             network = await Network.open(thread, instance)
-            await network.destroy(await network.create(named("warm-up")))
+            await network.destroy(await network.create(f"warm-up-{OWN}"))
             for existing in crowd:
                 await measure(network, existing, rounds, samples)
             await network.close()

@@ -69,18 +69,23 @@ def remove(session: Session, network: str) -> None:
 @json_option
 @pass_session
 def inspect(session: Session, network: str, as_json: bool) -> None:
-    """Show a network: its colonies, their addresses and names, and whom they reach."""
+    """Show a network: its colonies, their addresses and ports, and whom they reach."""
     found = session.client.get(path_of("networks", network))
     if as_json:
         out.as_json(found)
         return
     rows = [
-        (each["colony"], each["address"], " ".join(each["reaches"]) or "-", each["names"][0])
+        (
+            each["colony"],
+            each["address"],
+            " ".join(each["ports"]) or "-",
+            " ".join(each["reaches"]) or "-",
+        )
         for each in found["members"]
     ]
     if found["subnet"]:
         print(f"subnet {found['subnet']}")
-    _show(out.table(("COLONY", "ADDRESS", "REACHES", "NAME"), rows) if rows else ["no members"])
+    _show(out.table(("COLONY", "ADDRESS", "PORTS", "REACHES"), rows) if rows else ["no members"])
 
 
 @net.command()

@@ -35,7 +35,7 @@ def test_an_instance_lives_while_it_holds_its_lock(tmp_path: Path) -> None:
         assert is_living(tmp_path, instance.id)
         assert dead_instances(tmp_path) == []
         assert instance.number == int(instance.id, 16)
-        assert instance.files == tmp_path / "instances" / instance.id / "colonies"
+        assert instance.files_of("a") == tmp_path / "instances" / instance.id / "colonies" / "a"
         assert repr(instance) == f"<Instance {instance.id} claimed>"
     instance.release()
     assert repr(instance) == f"<Instance {instance.id} released>"

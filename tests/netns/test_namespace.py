@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from netns import host, linux, namespace, nft, pins
 from netns.errors import NameTaken, NetnsError, PacketFilterError, StepFailed
 from netns.namespace import STEPS, Build, Namespace, Step
 from tests.netns.support import (
+    PATIENCE,
     answer,
     listen,
     open_descriptors,
@@ -122,7 +124,7 @@ async def test_a_step_that_fails_by_itself_halfway_is_undone_too(tmp_path: Path)
 async def test_undoing_bears_that_nothing_was_done(tmp_path: Path) -> None:
     async with rig(tmp_path) as (thread, instance, network):
         plan = namespace.Plan(unique(), network.pool.allocate("x"), "", "")
-        files = instance.files / plan.colony
+        files = instance.files_of(plan.colony)
         build = Build(thread, network._host, plan, Namespace(plan, instance.id, files, True))
         assert await thread.run(namespace.undo, build) == []
 
@@ -154,7 +156,7 @@ async def test_a_cancelled_creation_leaves_nothing(tmp_path: Path) -> None:
     def pause(step: str, _: float) -> None:
         if step == "link":
             begun.set()
-            go.wait(5)
+            go.wait(PATIENCE)
 
     async with rig(tmp_path) as (_, instance, network):
         before = traces(instance.id, tmp_path)
@@ -162,7 +164,7 @@ async def test_a_cancelled_creation_leaves_nothing(tmp_path: Path) -> None:
         held = open_descriptors()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: network.create(name, on_step=pause))
-            await anyio.to_thread.run_sync(begun.wait, 5)
+            await anyio.to_thread.run_sync(begun.wait, PATIENCE)
             tasks.cancel_scope.cancel()
             go.set()
         colonies = f"file {tmp_path}/instances/{instance.id}/colonies"
@@ -351,10 +353,11 @@ async def test_pins_say_whose_they_are(tmp_path: Path) -> None:
         assert await thread.run(pins.read, thread, name) == pins.Pin(name, instance.id, space.inode)
         await network.destroy(space)
         assert await thread.run(pins.read, thread, name) is None
-        label = pins.Label("a1b2c3")
+        other = secrets.token_hex(3)
+        label = pins.Label(other)
         await thread.run(label.reserve, name)
         label.close()
-        assert await thread.run(pins.read, thread, name) == pins.Pin(name, "a1b2c3", None)
+        assert await thread.run(pins.read, thread, name) == pins.Pin(name, other, None)
         await thread.run(pins.remove, name)
         await thread.run(pins.remove, name)
 
@@ -387,7 +390,7 @@ async def test_a_colonys_files_are_on_no_disk(tmp_path: Path) -> None:
         name = unique()
         space = await network.create(name)
         assert sorted(os.listdir(space.files)) == ["hosts", "resolv.conf"]
-        assert not instance.files.exists()
+        assert not instance.files_of(name).exists()
 
         def seen() -> list[str]:
             with thread.inside(space):
@@ -412,7 +415,7 @@ async def test_without_a_shelf_the_files_are_in_the_instances_directory(
     async with rig(tmp_path) as (thread, instance, network):
         name = unique()
         space = await network.create(name)
-        assert space.files == instance.files / name
+        assert space.files == instance.files_of(name)
 
         def inside() -> str:
             with thread.inside(space):

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from colony.client import path_of
-from tests.colony.api.support import SERVER, Rig, free_port, is_alive, rig, unique, until
+from tests.colony.api.support import SERVER, Rig, is_alive, rig, unique, until
 from tests.colony.cli.support import Ran, Shell, invoke
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.real_time, pytest.mark.backends("asyncio")]
 
