@@ -163,6 +163,15 @@ def current() -> Backend:
     return Backend("asyncio", _future_of(loop), _clock_of(loop), loop.call_soon_threadsafe)
 
 
+def is_running() -> bool:
+    """Whether this thread is in an event loop."""
+    try:
+        sniffio.current_async_library()
+    except sniffio.AsyncLibraryNotFoundError:
+        return False
+    return True
+
+
 def _future_of(loop: asyncio.AbstractEventLoop) -> Callable[[], Future[Any]]:
     # The standard loop's `create_future` is a Python method around this, at twice the price.
     if type(loop).create_future is asyncio.BaseEventLoop.create_future:

@@ -139,6 +139,10 @@ class Report:
         """Says that a peer is not on this machine, and how to get it."""
         self._notes.append(f"not measured: {peer} is not installed ({how})")
 
+    def unable(self, peer: str, why: str) -> None:
+        """Says why a peer is not measured here."""
+        self._notes.append(f"not measured: {peer} {why}")
+
     def show(self, *, json: bool) -> None:
         """Prints the report: one JSON object, or a line a figure."""
         if json:

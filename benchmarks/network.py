@@ -12,8 +12,6 @@ Needs root, gcc and iproute2. Everything is made under an instance of its own an
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +22,8 @@ from typing import Final
 
 import _ratio
 import anyio
-from network_create import BARE, ByCommands, run
+from _containers import GOALS, Others
+from network_create import BARE, OWN, ByCommands, run
 
 from netns.capability import probe
 from netns.errors import NetnsError
@@ -37,10 +36,6 @@ from netns.thread import NetworkThread
 HERE: Final = Path(__file__).parent
 PORT: Final = 3000
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
-OTHERS: Final = {"bwrap": None, "runc": None, "podman": "<= 0.02"}
-"""Who else makes a network for a program, with the goal of our complete one against theirs."""
-
-_TRUE: Final = "int main(void) { return 0; }"
 RUNTIME: Final = "/run"  # where an instance of root's has its files
 MEMORY: Final = ("SUnreclaim", "SReclaimable", "Percpu")
 
@@ -52,33 +47,6 @@ QUICK: Final = (0, 10, 50)
 def compiled(folder: Path, name: str) -> str:
     run("gcc", "-O2", "-o", str(folder / name), str(HERE / f"{name}.c"))
     return str(folder / name)
-
-
-def contained(folder: Path) -> dict[str, list[str]]:
-    """What each of the others that is installed is told: to run nothing, in a network of its own.
-
-    Their root holds one program, linked statically, so that the time is theirs and not its.
-    """
-    root = folder / "root"
-    root.mkdir()
-    (folder / "true.c").write_text(_TRUE)
-    run("gcc", "-static", "-o", str(root / "true"), str(folder / "true.c"))
-    told = {
-        "bwrap": ["bwrap", "--unshare-net", "--bind", str(root), "/", "/true"],
-        "runc": ["runc", "run", "--bundle", str(folder), f"bench-{os.getpid()}"],
-        "podman": ["podman", "run", "--rm", "--rootfs", str(root), "/true"],
-    }
-    if shutil.which("runc"):
-        run("runc", "spec", "--bundle", str(folder))
-        spec = json.loads((folder / "config.json").read_text())
-        spec["process"] |= {"args": ["/true"], "terminal": False}
-        spec["root"] = {"path": "root", "readonly": True}
-        (folder / "config.json").write_text(json.dumps(spec))
-    return {name: argv for name, argv in told.items() if shutil.which(name) and works(argv)}
-
-
-def works(argv: list[str]) -> bool:
-    return subprocess.run(argv, capture_output=True).returncode == 0
 
 
 def limit_of(argv: tuple[str, ...]) -> float:
@@ -103,7 +71,9 @@ def kernel_memory() -> int:
 class Bench:
     """One run."""
 
-    def __init__(self, thread: NetworkThread, network: Network, folder: Path, rounds: int) -> None:
+    def __init__(
+        self, thread: NetworkThread, network: Network, folder: Path, others: Others, rounds: int
+    ) -> None:
         self.thread = thread
         self.network = network
         self.folder = folder
@@ -111,11 +81,11 @@ class Bench:
         self.samples = _ratio.Samples()
         self.limit = compiled(folder, "network_limit")
         self.page = compiled(folder, "network_page")
-        self.others = contained(folder)
+        self.others = others.argv
 
     async def creation(self, existing: int) -> None:
         """Creates and removes one, with so many others there."""
-        others = [await self.network.create(f"filler-{n}") for n in range(existing)]
+        others = [await self.network.create(f"filler-{OWN}-{n}") for n in range(existing)]
         names = ["colony", "limit", *(["ip", "unshare", *self.others] if existing == 0 else [])]
         for name in _ratio.turns(names, self.rounds):
             await self._one(name, existing)
@@ -125,7 +95,7 @@ class Bench:
     async def _one(self, name: str, existing: int) -> None:
         if name == "colony":
             with self.samples.timed(f"complete {existing}"):
-                space: Namespace = await self.network.create("bench")
+                space: Namespace = await self.network.create(f"bench-{OWN}")
             self.samples[f"bare {existing}"].append(sum(space.steps[step] for step in BARE))
             await self.network.destroy(space)
         elif name == "limit":
@@ -144,7 +114,7 @@ class Bench:
 
     async def memory(self, count: int) -> None:
         before = kernel_memory()
-        spaces = [await self.network.create(f"memory-{n}") for n in range(count)]
+        spaces = [await self.network.create(f"memory-{OWN}-{n}") for n in range(count)]
         self.samples["memory"].append((kernel_memory() - before) / count)
         await self.network.destroy(*spaces)
 
@@ -154,7 +124,7 @@ class Bench:
         services: list[Process] = []
         with self.samples.timed("crowd create", scale=1.0):
             for number in range(count):
-                spaces.append(await self.network.create(f"crowd-{number}"))
+                spaces.append(await self.network.create(f"crowd-{OWN}-{number}"))
         with self.samples.timed("crowd start", scale=1.0):
             for space in spaces:
                 services.append(await spawn(self.thread, [self.page], namespace=space))
@@ -183,13 +153,15 @@ class Bench:
                 raise NetnsError(f"{space.name} did not answer 200")
 
 
-async def collect(sizes: tuple[int, ...], rounds: int) -> tuple[_ratio.Samples, list[str]]:
+async def collect(
+    sizes: tuple[int, ...], rounds: int, others: Others
+) -> tuple[_ratio.Samples, list[str]]:
     """All samples, and what is left afterwards, which should be nothing."""
     with tempfile.TemporaryDirectory(dir=RUNTIME) as folder, Instance.claim(folder) as instance:
         async with NetworkThread() as thread:
             network = await Network.open(thread, instance)
-            bench = Bench(thread, network, Path(folder), rounds)
-            await network.destroy(await network.create("warm-up"))
+            bench = Bench(thread, network, Path(folder), others, rounds)
+            await network.destroy(await network.create(f"warm-up-{OWN}"))
             for existing in sizes:
                 await bench.creation(existing)
             await bench.memory(sizes[-1] * 2 // 5)
@@ -198,7 +170,9 @@ async def collect(sizes: tuple[int, ...], rounds: int) -> tuple[_ratio.Samples, 
         return bench.samples, left_of(instance.id)
 
 
-def conclude(report: _ratio.Report, samples: _ratio.Samples, sizes: tuple[int, ...]) -> None:
+def conclude(
+    report: _ratio.Report, samples: _ratio.Samples, sizes: tuple[int, ...], others: Others
+) -> None:
     for existing in sizes:
         title = f"create, complete, {existing} existing"
         report.state(title, samples[f"complete {existing}"], unit="ms", goal="<= 3")
@@ -214,18 +188,19 @@ def conclude(report: _ratio.Report, samples: _ratio.Samples, sizes: tuple[int, .
     for phase in ("create", "start", "answer", "remove"):
         report.state(f"{sizes[-1]} colonies: {phase}", samples[f"crowd {phase}"], unit="s")
     complete = samples[f"complete {sizes[0]}"]
-    for other, goal in OTHERS.items():
-        if samples[other]:
+    for other, goal in GOALS.items():
+        if other in others.argv:
             report.compare("complete", complete, other, samples[other], goal=goal)
         else:
-            package = {"bwrap": "bubblewrap"}.get(other, other)
-            report.missing(other, f"apt-get install {package}; or it cannot run here")
+            report.unable(other, others.how(other))
 
 
 def main(arguments: _ratio.argparse.Namespace) -> int:
     rounds, sizes = (5, QUICK) if arguments.quick else (30, FULL)
-    (samples, left), report = anyio.run(collect, sizes, rounds), _ratio.Report()
-    conclude(report, samples, sizes)
+    report = _ratio.Report()
+    with tempfile.TemporaryDirectory() as folder, Others.prepared(Path(folder)) as others:
+        samples, left = anyio.run(collect, sizes, rounds, others)
+        conclude(report, samples, sizes, others)
     report.show(json=arguments.json)
     if left:
         sys.exit(f"left behind: {' '.join(left)}")

@@ -7,8 +7,9 @@
 an event        what an event of such a run costs, all in all, beside a bare wait in virtual time on
                 the same event loop: the least that anything can cost which happens at a time
 idle            how much is done in 10,000 hours in which nothing happens
+Monte Carlo     200 runs of the same colony over ten hours, on all cores beside on one
 
-`--quick` simulates 1,000 hours instead, and its limit is a tenth.
+`--quick` simulates 1,000 hours instead, and its limit is a tenth; of Monte Carlo it has 50 runs.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import anyio
 from actors import Event
 from actors.testing import BackendName, run
 from colony.config import Config, parse
+from colony.lab.crew import cores
 from colony.lab.faults import Behaviour, Exit, Exponential, Scenario, Uniform
-from colony.lab.world import Simulation
+from colony.lab.monte_carlo import monte_carlo
+from colony.lab.world import Simulation, simulate
 
 HOUR: Final = 3600.0
 
@@ -114,6 +117,16 @@ def idle(config: Config, hours: float) -> int:
     return run(idling)
 
 
+def many(config: Config, runs: int) -> _ratio.Samples:
+    """Seconds that so many runs take, on one core and on all, in turn."""
+    samples = _ratio.Samples()
+    workers = {"one": 1, "all": cores()}
+    for name in _ratio.turns(list(workers), 3):
+        with samples.timed(name, scale=1.0):
+            monte_carlo(config, scenario(config, 10.0), runs, play=simulate, workers=workers[name])
+    return samples
+
+
 def main() -> int:
     arguments = _ratio.arguments(__doc__.splitlines()[0])
     hours, rounds = (1_000.0, 3) if arguments.quick else (10_000.0, 3)
@@ -136,6 +149,10 @@ def main() -> int:
     each = [seconds / events * 1e6 for seconds in samples["colony"]]
     report.compare("an event", each, "a bare wait", samples["waits"], unit="µs", goal="<= 15")
     report.state("done in as many idle hours", idle(config, hours), unit="actions", goal="== 0")
+    runs = 50 if arguments.quick else 200
+    found = many(config, runs)
+    name, goal = f"{runs} runs on {cores()} cores", "<= 0.65" if cores() > 1 else None
+    report.compare(name, found["all"], "on one", found["one"], unit="s", goal=goal)
     report.show(json=arguments.json)
     return 0 if report.met or arguments.quick else 1
 

@@ -50,6 +50,10 @@ TICK: Final = 1.0
 ECHO: Final = 0.3
 """Seconds within which a second signal is taken for an echo of the first."""
 
+GATHER: Final = 0.01
+"""Seconds in which what is to be written gathers: fewer than anybody sees, and a thread is woken
+once for all that happens at once, when a service that crashed is started again for instance."""
+
 SHOWN_LINES: Final = 10
 """Last lines of a failing service that are shown."""
 
@@ -94,6 +98,7 @@ class Screen:
         while True:
             with anyio.move_on_after(float("inf") if self.table is None else TICK):
                 await self._more.wait()
+                await anyio.sleep(GATHER)
             self._more = anyio.Event()
             await self.flush()
 

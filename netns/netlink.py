@@ -1,8 +1,9 @@
 """A rtnetlink socket that sends several requests at once and hears about each.
 
-Law: every request of a send is answered, in order, and the first refusal is raised with the
-kernel's own words. The kernel goes on after a refusal, so what a failed send did in part is the
-caller's to undo.
+Law: the kernel answers a send's requests in order: each that it refuses, and the last in any case
+(more acknowledgements would tell nothing and cost a system call each). The first refusal is raised
+with the kernel's own words. The kernel goes on after a refusal, so what a failed send did in part
+is the caller's to undo.
 
 A socket stays in the network namespace where it was made. One made inside a new namespace
 configures it from anywhere, which is why nobody has to move to configure.
@@ -37,8 +38,10 @@ _OPTIONS: Final = (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK)
 
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _SEQUENCE: Final = struct.Struct("=I")
+_FLAGS: Final = struct.Struct("=H")
 _ROUTE: Final = struct.Struct("=BBBBBBBBI")
 _RTA_DST, _RTA_OIF, _RTA_PRIORITY = 1, 4, 6
+_FLAGS_OFFSET: Final = 6
 _SEQUENCE_OFFSET: Final = 8
 _ERRNO: Final = struct.Struct("=i")
 _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
@@ -118,17 +121,17 @@ class Netlink(Connection):
 
         Raises `NetlinkError` for the first that was refused; the others may have been done.
         """
-        waiting = self._send(requests)
-        refused: NetlinkError | None = None
-        while waiting:
-            for kind, flags, sequence, body in self._receive(requests[0].doing):
-                request = waiting.pop(sequence, None)
-                if request is None or kind != _NLMSG_ERROR:
+        first = self._send(requests, messages.NLM_F_ACK)
+        last, refused = self._sequence, None
+        while True:
+            for kind, flags, sequence, body in self._receive(requests[0]):
+                if kind != _NLMSG_ERROR or not first <= sequence <= last:
                     continue
-                error = _refusal(request, flags, body)
-                refused = refused or error
-        if refused:
-            raise refused
+                refused = refused or _refusal(requests[sequence - first], flags, body)
+                if sequence == last:
+                    if refused:
+                        raise refused
+                    return
 
     def links(self) -> list[Link]:
         """Every link in the namespace."""
@@ -151,23 +154,26 @@ class Netlink(Connection):
             return None
         return _route(data)
 
-    def _send(self, requests: tuple[Request, ...]) -> dict[int, Request]:
-        waiting, parts = {}, []
-        for request in requests:
-            self._sequence += 1
-            waiting[self._sequence] = request
-            part = bytearray(request.data)
-            _SEQUENCE.pack_into(part, _SEQUENCE_OFFSET, self._sequence)
-            parts.append(part)
-        self._socket.sendmsg(parts)
-        return waiting
+    def _send(self, requests: tuple[Request, ...], last_flags: int = 0) -> int:
+        """The sequence number of the first; the others follow it."""
+        first = self._sequence + 1
+        data = bytearray(b"".join([request.data for request in requests]))
+        offset = 0
+        for sequence, request in enumerate(requests, first):
+            start, offset = offset, offset + len(request.data)
+            _SEQUENCE.pack_into(data, start + _SEQUENCE_OFFSET, sequence)
+        self._sequence = sequence
+        (flags,) = _FLAGS.unpack_from(data, start + _FLAGS_OFFSET)
+        _FLAGS.pack_into(data, start + _FLAGS_OFFSET, flags | last_flags)
+        self._socket.send(data)
+        return first
 
-    def _receive(self, doing: str) -> Iterator[tuple[int, int, int, bytes]]:
+    def _receive(self, request: Request) -> Iterator[tuple[int, int, int, bytes]]:
         """The messages of one datagram: (type, flags, sequence, whole message)."""
         try:
             data = self._socket.recv(_BUFFER)
         except TimeoutError:
-            raise NetlinkError(doing, 110, "the kernel did not answer") from None
+            raise NetlinkError(request.doing, 110, "the kernel did not answer") from None
         offset = 0
         while offset + _HEADER.size <= len(data):
             length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)
@@ -176,10 +182,10 @@ class Netlink(Connection):
 
     def _collect(self, request: Request) -> list[bytes]:
         """The answers to a question: one message, or a dump's many."""
-        (expected,) = self._send((request,))
+        expected = self._send((request,))
         found: list[bytes] = []
         while True:
-            for kind, flags, sequence, body in self._receive(request.doing):
+            for kind, flags, sequence, body in self._receive(request):
                 if sequence != expected:
                     continue
                 if kind in (_NLMSG_ERROR, _NLMSG_DONE):

@@ -14,6 +14,7 @@ known beforehand. The host's own rules are made once, and by libnftables.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import struct
@@ -116,10 +117,10 @@ def add_port_map(table: str, name: str) -> Message:
     return _NEWSET, _CREATE, body + attribute(13, struct.pack("=BBIBBI", 0, 4, 2, 1, 4, 2))
 
 
-def add_rule(table: str, chain: str, *expressions: Expression) -> Message:
-    """A rule behind the others."""
+def add_rule(table: str, chain: str, *expressions: Expression, first: bool = False) -> Message:
+    """A rule behind the others, or before them."""
     body = attribute(1, table) + attribute(2, chain) + _nest(4, *expressions)
-    return _NEWRULE, _CREATE | _APPEND, body
+    return _NEWRULE, _CREATE if first else _CREATE | _APPEND, body
 
 
 def add_element(table: str, name: str, key: bytes, value: bytes | None = None) -> Message:
@@ -200,6 +201,28 @@ def lead_to(address: bytes, *, port: bool = False) -> tuple[Expression, Expressi
 # -- sending ---------------------------------------------------------------------------------------
 
 
+def _part(
+    sequence: int, kind: int, flags: int, body: bytes, *, family: int = _INET, resource: int = 0
+) -> bytes:
+    body = _FAMILY.pack(family, 0, socket.htons(resource)) + body
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, sequence, 0) + body
+
+
+@functools.lru_cache(maxsize=4)
+def _batch(first: int, messages: tuple[Message, ...]) -> bytes:
+    """The messages as one transaction, whose last is acknowledged.
+
+    Remembered, for each new namespace is told the same, from the first sequence number on.
+    """
+    parts = [_part(first, _BATCH_BEGIN, 0, b"", family=0, resource=10)]
+    last = len(messages) - 1
+    for number, (kind, flags, body) in enumerate(messages):
+        asked = flags | _ACK if number == last else flags
+        parts.append(_part(first + 1 + number, _SUBSYSTEM | kind, asked, body))
+    parts.append(_part(first + 2 + last, _BATCH_END, 0, b"", family=0, resource=10))
+    return b"".join(parts)
+
+
 class Packets(Connection):
     """A connection to the packet filter of the network namespace that the caller stands in; used
     from anywhere, by one thread at a time. Raises `OSError` if the kernel gives no socket."""
@@ -212,21 +235,19 @@ class Packets(Connection):
     def apply(self, doing: str, *messages: Message) -> None:
         """All of it or nothing. Raises `PacketFilterError` that begins with `doing`."""
         first = self._sequence + 1
-        parts = [self._part(_BATCH_BEGIN, 0, b"", family=0, resource=10)]
-        for kind, flags, body in messages:
-            parts.append(self._part(_SUBSYSTEM | kind, flags | _ACK, body))
-        parts.append(self._part(_BATCH_END, 0, b"", family=0, resource=10))
-        self._socket.send(b"".join(parts))
-        waiting = set(range(first + 1, first + 1 + len(messages)))
-        while waiting:
+        self._sequence += len(messages) + 2
+        last = self._sequence - 1
+        self._socket.send(_batch(first, messages))
+        while True:
             for kind, flags, sequence, body in self._receive(doing):
                 if kind != _NLMSG_ERROR or sequence < first:
                     continue
-                number = -_ERRNO.unpack_from(body, _HEADER.size)[0]
-                if number:
+                # A refusal of the whole is told of the batch's beginning.
+                if number := -_ERRNO.unpack_from(body, _HEADER.size)[0]:
                     why = explanation(flags, body) or os.strerror(number)
                     raise PacketFilterError(f"{doing}: {why}")
-                waiting.discard(sequence)
+                if sequence == last:
+                    return
 
     def count_rules(self, table: str, chain: str) -> int:
         """How many rules the chain has; 0 where there is none."""
@@ -242,16 +263,9 @@ class Packets(Connection):
                     found += [_read_element(element) for _, element in attributes(each)]
         return found
 
-    def _part(
-        self, kind: int, flags: int, body: bytes, *, family: int = _INET, resource: int = 0
-    ) -> bytes:
-        self._sequence += 1
-        body = _FAMILY.pack(family, 0, socket.htons(resource)) + body
-        size = _HEADER.size + len(body)
-        return _HEADER.pack(size, kind, flags | _REQUEST, self._sequence, 0) + body
-
     def _dump(self, kind: int, body: bytes) -> list[bytes]:
-        self._socket.send(self._part(_SUBSYSTEM | kind, _DUMP, body))
+        self._sequence += 1
+        self._socket.send(_part(self._sequence, _SUBSYSTEM | kind, _DUMP, body))
         found: list[bytes] = []
         while True:
             for answer, _, sequence, whole in self._receive("looking at packet rules"):

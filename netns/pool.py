@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
@@ -63,6 +64,19 @@ def candidates() -> Iterator[IPv4Network]:
         yield IPv4Network(f"172.{second}.0.0/16")
     for second in range(120, 128):
         yield IPv4Network(f"100.{second}.0.0/16")
+
+
+def preferring(addresses: Iterable[str]) -> Iterator[IPv4Network]:
+    """The same, but first those in which most of these addresses are.
+
+    They are what colonies had before: of an instance that chose when another had the best network
+    to itself, the colonies are to have their addresses again although that other has gone.
+    """
+    counted = Counter(IPv4Network((address, 16), strict=False) for address in addresses)
+    known = list(candidates())
+    first = [network for network, _ in counted.most_common() if network in known]
+    yield from first
+    yield from (network for network in known if network not in first)
 
 
 def overlapping(network: IPv4Network, routes: Iterable[IPv4Network]) -> list[IPv4Network]:
@@ -195,7 +209,10 @@ class Pool:
         """
         number = int(address) - int(self.v4.network_address)
         if not self._usable(number):
-            raise NetnsError(f"address {address} is not a colony's address in the pool {self.v4}")
+            raise NetnsError(
+                f"address {address} is not a colony's address in the pool {self.v4}, which has "
+                f"{self.v4[_FIRST]} to {self.v4[-2]}"
+            )
         owner = self._names.get(number)
         if owner in self._held and owner != colony:
             raise NetnsError(

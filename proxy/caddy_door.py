@@ -19,7 +19,9 @@ from proxy.routes import RouteTable
 IN_USE: Final = "address already in use"
 """What Caddy says of a port that somebody else was quicker to take."""
 
-_SWITCH_SECONDS: Final = 1.0
+_SWITCH_SECONDS: Final = 5.0
+"""Many times what it takes, also on a machine that is busy."""
+
 _SWITCH_POLL_SECONDS: Final = 0.001
 
 NOWHERE: Final = Listen(0, ())

@@ -73,7 +73,7 @@ class Reservation:
 
     def unbind(self) -> None:
         for sock in self.sockets:
-            sock.close()
+            let_go(sock)
 
     def release(self) -> None:
         self.unbind()
@@ -89,6 +89,19 @@ class Reservation:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def let_go(sock: socket.socket) -> None:
+    """Closes a socket that listens, so that from now on nobody is let in and its port is free.
+
+    Closing alone does not do that at once while some thread starts a process: until that has become
+    another program it holds a copy of all that we have open, and on a busy machine for long enough
+    to be met.
+    """
+    if sock.type == socket.SOCK_STREAM:
+        with contextlib.suppress(OSError):  # it is closed already
+            sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
 
 
 def reserve(port: int, kinds: Sequence[socket.SocketKind] = (socket.SOCK_STREAM,)) -> Reservation:
@@ -107,7 +120,7 @@ def reserve(port: int, kinds: Sequence[socket.SocketKind] = (socket.SOCK_STREAM,
                     sockets.append(sock)
     except OSError:
         for sock in sockets:
-            sock.close()
+            let_go(sock)
         claim.release()
         raise
     return Reservation(port, claim, sockets)

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# So that the asserts of helpers show values, too.
+HELPED = ("actors", "colony", "end_to_end", "netns", "otp", "ports", "proxy")
+pytest.register_assert_rewrite(*(f"tests.{part}" for part in HELPED))
+
+# A shell that starts us in the background, and `nohup`, have us ignore signals, and what we start
+# inherits that. Those whose behaviour at signals is tested are to find them as a person's are.
+for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP):
+    if signal.getsignal(each) is signal.SIG_IGN:
+        signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
 
 pytest_plugins = ["actors.pytest_plugin", "colony.pytest_plugin"]
+
+# How long an example takes says something of the machine. On CI the same examples are tried each
+# time, elsewhere others; a failure says how to repeat it.
+settings.register_profile(
+    "colony",
+    deadline=None,
+    derandomize=os.environ.get("CI") == "true",
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("colony")
 
 ROOTLESS = "COLONY_TEST_ROOTLESS"
 """In the environment of a plain user whose tests are to have networks (`end_to_end/plain.py`)."""

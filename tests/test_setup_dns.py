@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from proxy.ports import DNS_PORTS
+from tests.ports import free_port
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "setup-dns.sh"
 
@@ -325,21 +326,8 @@ def listens(port: int) -> bool:
 
 def asked(port: int, name: str) -> list[str]:
     """The addresses of a name."""
-    words = ["dig", "@127.0.0.1", "-p", str(port), "+short", "+tries=1", "+time=2", name, "A"]
+    words = ["dig", "@127.0.0.1", "-p", str(port), "+short", "+tries=3", "+time=5", name, "A"]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
-
-
-def free_port() -> int:
-    """Free for both, since a name server wants both."""
-    while True:
-        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as probe:
-            stream.bind(("127.0.0.1", 0))
-            port = int(stream.getsockname()[1])
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 @pytest.mark.parametrize("words", [["--port"], ["--port", "dns"], ["--port", ""], ["--nope"]])

@@ -16,6 +16,7 @@ from typing import Final
 
 from colony.paths import SOCKET, make_private
 from netns.locks import locked
+from proxy.ports import let_go
 
 _LOCK: Final = f"{SOCKET}.lock"
 _BACKLOG: Final = 1024
@@ -24,11 +25,12 @@ _PATIENCE: Final = 1.0
 
 
 class Claim:
-    """The socket, listening, and ours until `release`."""
+    """The socket, listening, and ours until `release`; whoever serves it may close it before."""
 
     def __init__(self, path: Path, sock: socket.socket) -> None:
         self.path = path
         self.sock = sock
+        self._own = sock.dup()
 
     def __repr__(self) -> str:
         return f"<Claim {self.path}>"
@@ -36,9 +38,12 @@ class Claim:
     def release(self) -> None:
         """Closes it and removes its file, unless somebody has put another in its place.
 
-        By asking, as in `claim`: a new file may well have the old one's inode number.
+        By asking, as in `claim`: a new file may well have the old one's inode number. Nobody is to
+        hear an answer of ours then, not even through the copy of our socket that a process has for
+        a moment while it is being started.
         """
         self.sock.close()
+        let_go(self._own)
         with _held(self.path.parent):
             if not answers(self.path):
                 self.path.unlink(missing_ok=True)

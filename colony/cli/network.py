@@ -86,12 +86,17 @@ def inspect(session: Session, network: str, as_json: bool) -> None:
         out.as_json(found)
         return
     rows = [
-        (each["colony"], each["address"], " ".join(each["reaches"]) or "-", each["names"][0])
+        (
+            each["colony"],
+            each["address"],
+            " ".join(each["ports"]) or "-",
+            " ".join(each["reaches"]) or "-",
+        )
         for each in found["members"]
     ]
     if found["subnet"]:
         print(f"subnet {found['subnet']}")
-    _show(out.table(("COLONY", "ADDRESS", "REACHES", "NAME"), rows) if rows else ["no members"])
+    _show(out.table(("COLONY", "ADDRESS", "PORTS", "REACHES"), rows) if rows else ["no members"])
 
 
 @net.command()

@@ -20,7 +20,7 @@ from typing import Final, Self
 import msgspec
 
 from colony.config import Config
-from colony.lab.crew import Crew, cores
+from colony.lab.crew import Crew, Way, cores, way
 from colony.lab.faults import Scenario
 from colony.lab.summary import Summary, summarise
 from colony.lab.trace import EndingKind, Trace
@@ -31,11 +31,12 @@ Play = Callable[[Config, Scenario], Trace]
 MOST: Final = 100_000
 """Runs that may be asked for at once."""
 
-ALONE: Final = 1.5
+ALONE: Final[dict[Way, float]] = {"fork": 0.1, "spawn": 1.5}
 """Seconds of work for which no further processes are started: that would take as long."""
 
-BATCH: Final = 50
-"""Runs in one job at most, so that progress is seen."""
+SHARE: Final = 32
+"""Jobs for each process, where there are runs enough: the last ones to end leave little to wait
+for, and progress is seen."""
 
 
 # -- one run ---------------------------------------------------------------------------------------
@@ -158,12 +159,12 @@ class Player:
         found = work(Job(config, scenario, seeds[:1], self.play))
         progress(1)
         expected = (time.perf_counter() - began) * (runs - 1)
-        if self.workers <= 1 or (self._crew is None and expected < ALONE):
+        if self.workers <= 1 or (self._crew is None and expected < ALONE[way()]):
             for seed in seeds[1:]:
                 found += work(Job(config, scenario, (seed,), self.play))
                 progress(len(found))
             return found
-        size = max(1, min(BATCH, runs // (self.workers * 8)))
+        size = max(1, runs // (self.workers * SHARE))
         jobs = [Job(config, scenario, seeds[n : n + size], self.play) for n in range(1, runs, size)]
         for _, samples in self._hands().results(jobs):
             found += samples

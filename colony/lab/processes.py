@@ -64,6 +64,7 @@ class LabProcess:
         self.stop = 0.0
         self.deaf: Callable[[], bool] = lambda: False
         self.on_ready: Callable[[], None] = lambda: None
+        self.on_silence: Callable[[bool], None] = lambda silent: None
         self._readying: Item | None = None
         self._endings: list[Item] = []
 
@@ -101,12 +102,14 @@ class LabProcess:
         """It runs on and answers nobody."""
         if self.frozen_at is None and self.status is None:
             self.frozen_at = self.agenda.now()
+            self.on_silence(True)
             self.stir()
 
     def thaw(self) -> None:
         """It answers again."""
         if self.frozen_at is not None and self.status is None:
             self.frozen_at = None
+            self.on_silence(False)
             if self._readying is not None and self._readying.action is None:
                 self._is_ready()
             self.stir()
@@ -199,11 +202,20 @@ class Stage:
 
 
 class LabMachine:
-    """Plays the processes of a colony's services, as a scenario says that they behave."""
+    """Plays the processes of a colony's services, as a scenario says that they behave.
 
-    def __init__(self, agenda: Agenda, scenario: Scenario) -> None:
+    `silence` is called when a service's process begins to answer nobody, and when it answers again.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        scenario: Scenario,
+        silence: Callable[[str, bool], None] = lambda service, silent: None,
+    ) -> None:
         self.agenda = agenda
         self.scenario = scenario
+        self.silence = silence
         self.stages: dict[str, Stage] = {}
         self._pids = itertools.count(FIRST_PID)
 
@@ -232,6 +244,7 @@ class LabMachine:
         stage = self.stage(service)
         process = LabProcess(self.agenda, service, next(self._pids))
         process.deaf = lambda: stage.deaf(self.agenda.now())
+        process.on_silence = lambda silent: self.silence(service, silent)
         return process
 
     def born(self, stage: Stage, on_ready: Callable[[], None]) -> LabProcess:

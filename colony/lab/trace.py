@@ -16,6 +16,8 @@ Of each service it says the phases that it goes through and what its supervisor 
                   │         ├─────▶ unhealthy, detached
                   └─────────┴─────▶ stopping ─▶ stopped, `by` whom it was taken down
     failed: it cannot start, and stays down          fault, missed: a simulation's, for its reader
+
+and what its supervisor cannot know: hung (it answers nobody from now on) ─▶ answering (again).
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ Kind = Literal[
     "started",
     "ready",
     "detached",
+    "hung",
+    "answering",
     "unhealthy",
     "crashed",
     "exited",
@@ -48,6 +52,11 @@ Kind = Literal[
     "fault",
     "missed",
 ]
+
+NEWS: Final[frozenset[Kind]] = frozenset(
+    {"hung", "answering", "unhealthy", "restarting", "fault", "missed"}
+)
+"""Kinds that say nothing about where in its life a service is afterwards."""
 
 EndingKind = Literal["horizon", "gave_up", "shut_down", "start_failed", "stopped"]
 
@@ -216,7 +225,7 @@ class Collector:
             if self._mine(event):
                 fold(self, event)
 
-    def note(self, at: float, service: str, kind: Kind, detail: str) -> None:
+    def note(self, at: float, service: str, kind: Kind, detail: str = "") -> None:
         """Adds an entry of a simulation's own. `at` is the clock's."""
         self._add(at, service, kind, detail=detail)
 

@@ -25,7 +25,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 import msgspec
-from anyio.abc import SocketAttribute, SocketListener, SocketStream
+from anyio.abc import SocketAttribute, SocketStream
 
 from actors import Actor, ActorDown, Event, Ignore
 from colony.network import splice
@@ -191,14 +191,12 @@ class EgressProxy(Actor):
         return None
 
     async def _serve(self, space: Namespace, sock: socket.socket) -> None:
-        async with await SocketListener.from_socket(sock) as listener:
+        async def handle(client: SocketStream) -> None:
+            async with client:
+                with contextlib.suppress(*splice.BROKEN, anyio.EndOfStream, ActorDown):
+                    await self._handle(space, client)
 
-            async def handle(client: SocketStream) -> None:
-                async with client:
-                    with contextlib.suppress(*splice.BROKEN, anyio.EndOfStream, ActorDown):
-                        await self._handle(space, client)
-
-            await listener.serve(handle)
+        await splice.let_in(sock, handle)
 
     async def _handle(self, space: Namespace, client: SocketStream) -> None:
         head = b""

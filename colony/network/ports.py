@@ -15,6 +15,7 @@ tell it again what they want. What was added by hand is forgotten then, and said
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -45,11 +46,15 @@ from colony.network import splice
 from colony.network.forms import Forward, overlap
 from colony.places import Places
 from colony.services.holder import holder_of
+from proxy.ports import let_go
 
 PORTS: Final = "ports"
 """The name of `HostPorts` in its system."""
 
 BACKLOG: Final = 128
+
+AUTOMATIC: Final = 10
+"""How many ports are tried for `auto`: one that is free on 127.0.0.1 may be taken on ::1."""
 
 
 def ports_name(colony: str) -> str:
@@ -356,6 +361,13 @@ def _as_held(standing: Standing) -> Forward:
 
 async def _listen(forward: Forward) -> list[socket.socket]:
     """Sockets at all addresses of a forward, on one port. Raises `Refused` in words."""
+    for _ in range(0 if forward.host_port else AUTOMATIC):
+        with contextlib.suppress(Refused):  # somebody has that port at another address
+            return await _listen_once(forward)
+    return await _listen_once(forward)
+
+
+async def _listen_once(forward: Forward) -> list[socket.socket]:
     made: list[socket.socket] = []
     port = forward.host_port
     try:
@@ -369,7 +381,7 @@ async def _listen(forward: Forward) -> list[socket.socket]:
             port = port or int(made[0].getsockname()[1])
     except OSError as error:
         for sock in made:
-            sock.close()
+            let_go(sock)
         raise Refused(await _why(forward, port, error)) from None
     return made
 

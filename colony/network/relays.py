@@ -57,6 +57,6 @@ class Relays:
 
     async def _serve(self, listener: Any, path: Path, dial: splice.Dial) -> None:
         try:
-            await splice.serve_listeners([listener], dial)
+            await splice.serve_listener(listener, dial)
         finally:
             path.unlink(missing_ok=True)  # noqa: ASYNC240 — a runtime directory is in memory

@@ -16,9 +16,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import anyio
-from anyio.abc import SocketListener, SocketStream, UDPSocket
+from anyio.abc import Listener, SocketStream, UDPSocket
 
 from netns.streams import stream_of
+from proxy.ports import let_go
 
 Dial = Callable[[], Awaitable[socket.socket]]
 """Gives a connected, non-blocking socket; the caller's to close. Raises `OSError`."""
@@ -32,37 +33,69 @@ UDP_IDLE: Final = 60.0
 BROKEN: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
+NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""What `accept` says when whoever connects has to wait until others have gone."""
+
+
 async def serve(listening: Sequence[socket.socket], dial: Dial) -> None:
     """Lets in whoever connects to these listening sockets, until cancelled; closes them then."""
-    listeners: list[SocketListener] = []
-    try:
-        for sock in listening:
-            listeners.append(await SocketListener.from_socket(sock))
-        await serve_listeners(listeners, dial)
-    finally:
-        with anyio.CancelScope(shield=True):
-            for listener in listeners:
-                await listener.aclose()
-        for sock in listening:
-            sock.close()
-
-
-async def serve_listeners(listeners: Sequence[SocketListener], dial: Dial) -> None:
-    """The same for listeners of anyio's."""
     limit = anyio.Semaphore(CONNECTIONS)
 
     async def handle(client: SocketStream) -> None:
-        async with limit, client:
+        async with client, limit:
             await splice(client, dial)
 
+    async with anyio.create_task_group() as tasks:
+        for sock in listening:
+            tasks.start_soon(let_in, sock, handle)
+
+
+async def serve_listener(listener: Listener[SocketStream], dial: Dial) -> None:
+    """The same for a listener of anyio's at a path."""
+    limit = anyio.Semaphore(CONNECTIONS)
+
+    async def handle(client: SocketStream) -> None:
+        async with client, limit:
+            await splice(client, dial)
+
+    async with listener:
+        await listener.serve(handle)
+
+
+async def let_in(
+    listening: socket.socket, handle: Callable[[SocketStream], Awaitable[None]]
+) -> None:
+    """Hands over whoever connects, each in a task, until cancelled; closes the socket then.
+
+    By itself, since anyio's listener for TCP, cancelled, drops whom it has accepted a moment before
+    and leaves that socket open.
+    """
+
+    async def welcome(accepted: socket.socket) -> None:
+        try:
+            client = await stream_of(accepted)
+        except ConnectionResetError:
+            return
+        await handle(client)
+
+    listening.setblocking(False)
     try:
         async with anyio.create_task_group() as tasks:
-            for listener in listeners:
-                tasks.start_soon(listener.serve, handle)
+            while True:
+                await anyio.wait_readable(listening)
+                try:
+                    accepted, _ = listening.accept()
+                except (BlockingIOError, ConnectionAbortedError):
+                    continue
+                except OSError as error:
+                    if error.errno not in NO_ROOM:
+                        raise
+                    await anyio.sleep(1.0)
+                    continue
+                accepted.setblocking(False)
+                tasks.start_soon(welcome, accepted)
     finally:
-        with anyio.CancelScope(shield=True):
-            for listener in listeners:
-                await listener.aclose()
+        let_go(listening)
 
 
 async def splice(client: SocketStream, dial: Dial) -> None:

@@ -8,10 +8,14 @@ when one was read. To wait for each in the event loop is right for a shell at it
 a flood 16 turns of the loop for 64 KiB, by which it keeps everybody else waiting. So:
 
     a piece now and then    is read in the event loop, at once
-    `MANY` in `WINDOW`      a thread gathers `SHARE` of them, or what comes until there is a pause
+    `MANY` in `WINDOW`      a thread gathers `SHARE` of them, or what comes until there is a pause;
+                            where nobody follows, it rests for `UNSEEN` after each
 
-Then the loop has one turn for each share; several floods take turns, and none holds it for longer
-than a copy takes.
+Then the loop has one turn for each share, and none holds it for longer than a copy takes. There is
+one such thread at a time: several floods take turns, the one that has waited longest first. Each
+further thread would compete with the loop for the interpreter's lock, and read nothing sooner, for
+it is one interpreter that reads. (The loop itself must not read a share: each piece may wait for
+the kernel's worker that made it, which is milliseconds on a busy machine.)
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from typing import Final
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from colony.terminals.hub import Hub
 from colony.terminals.sizes import Size
@@ -35,24 +40,27 @@ from colony.terminals.sizes import Size
 SHARE: Final = 64 * 1024
 """Bytes that are read before others have their turn."""
 
-UNSEEN: Final = 0.004
-"""Seconds of rest between two full shares of a flood that nobody sees: 16 MB/s are enough for it,
-and what others type is answered at once."""
+UNSEEN: Final = 0.008
+"""Seconds of rest between two shares of a flood that nobody follows: 8 MB/s are enough for it, and
+what others type is answered at once."""
 
 WINDOW: Final = 0.005
 MANY: Final = 12
 """So many pieces within so many seconds are a flood."""
 
-FEW: Final = 16 * 1024
+FEW: Final = 8 * 1024
 """Bytes of a gathered share with which a flood is over."""
 
-_LONGEST: Final = 0.01
+_LONGEST: Final = 0.003
 _QUIET_MS: Final = 1
 """Seconds that a share is gathered at most; milliseconds without a byte that end it sooner."""
 
 _CHUNK: Final = 16 * 1024
 _REPAINT: Final = 0.03
 """Seconds between two sizes, for a program to see both."""
+
+_gatherers: Final[RunVar[anyio.CapacityLimiter]] = RunVar("colony.terminals.gatherers")
+"""An event loop's one place for a thread that gathers."""
 
 
 class Pty:
@@ -68,7 +76,6 @@ class Pty:
             self.close()
             raise
         self._typing = anyio.Lock()
-        self._limiter = anyio.CapacityLimiter(1)
 
     def __repr__(self) -> str:
         return f"<Pty {self.path}>"
@@ -127,7 +134,7 @@ class Pty:
         """Reads until there is less; whether there may be more later."""
         while True:
             await hub.room()
-            data, over = await anyio.to_thread.run_sync(self._gather, limiter=self._limiter)
+            data, over = await anyio.to_thread.run_sync(self._gather, limiter=_gatherer())
             hub.feed(data)
             if over or len(data) < FEW:
                 return not over
@@ -168,6 +175,14 @@ class Pty:
         if master >= 0:
             anyio.notify_closing(master)
             os.close(master)
+
+
+def _gatherer() -> anyio.CapacityLimiter:
+    try:
+        return _gatherers.get()
+    except LookupError:
+        _gatherers.set(made := anyio.CapacityLimiter(1))
+        return made
 
 
 async def repaint(resize: Callable[[Size], None], hub: Hub) -> None:

@@ -80,3 +80,11 @@ def test_the_machines_clock_is_known_not_to_be() -> None:
 
     assert run(ask, virtual=False) is False
     assert run(ask, virtual=False, backend="trio") is False
+
+
+async def test_whether_there_is_an_event_loop_is_known() -> None:
+    assert backend.is_running()
+
+
+def test_whether_there_is_none_is_known() -> None:
+    assert not backend.is_running()

@@ -47,11 +47,16 @@ def family(instance: str) -> Iterator[subprocess.Popen[bytes]]:
     env = {"COLONY_INSTANCE": instance, "PATH": os.environ["PATH"]}
     process = subprocess.Popen(["sh", "-c", SHELL], env=env)
     try:
-        eventually(lambda: len(list(find(marked(instance)))) == 5)
+        eventually(lambda: sleepers(instance) == 5)
         yield process
     finally:
         kill_all_blocking(marked(instance))
         process.wait()
+
+
+def sleepers(instance: str) -> int:
+    """How many of the family have become what they stay."""
+    return sum(Path(f"/proc/{pid}/comm").read_text() == "sleep\n" for pid in find(marked(instance)))
 
 
 def environment(pid: int) -> bytes:
@@ -115,7 +120,7 @@ async def test_its_actor_starts_it_and_takes_it_down_with_a_bye() -> None:
     async with NetworkThread() as thread, System() as system:
         ref = await system.start(Guardian.spec(instance, thread, {}).options(name=GUARDIAN))
         pid = await ref.call(GuardianPid())
-        assert environment(pid) == b""
+        assert environment(pid) == f"COLONY_GUARDIAN={instance}\0".encode()
         assert pid not in list(find(marked(instance)))
         with family(instance):
             await system.stop()

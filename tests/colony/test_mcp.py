@@ -12,7 +12,8 @@ import pytest
 
 from colony.client import Client
 from colony.mcp import TEXT_MOST, TOOLS, answer, serve
-from tests.colony.api.support import SERVER, Rig, free_port, rig, unique
+from tests.colony.api.support import SERVER, Rig, rig, unique
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.real_time, pytest.mark.backends("asyncio")]
 

@@ -16,7 +16,8 @@ from mcp.types import CallToolResult, InitializeResult, TextContent
 
 from colony.mcp import TOOLS
 from colony.version import VERSION
-from tests.colony.api.support import PATIENCE, SERVER, Rig, free_port, rig, unique
+from tests.colony.api.support import PATIENCE, SERVER, Rig, rig, unique
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.real_time, pytest.mark.backends("asyncio")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +15,8 @@ COLONY = [sys.executable, "-m", "colony"]
 PROMPT = "READY> "
 TERMINAL = {"command": ["/bin/bash", "--norc", "-i"], "env": {"PS1": PROMPT}}
 SLEEPER = {"command": ["sleep", "1000"]}
+SHOWN = 10_000
+"""Bytes of what a command said that are shown if the test fails."""
 
 
 def running(shop: Shop, *options: str, **tables: Any) -> tuple[Colony, Run]:
@@ -28,7 +31,7 @@ def command(
     shop: Shop, *words: str, stdin: bytes | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """A command without a terminal."""
-    return subprocess.run(
+    done = subprocess.run(
         [*COLONY, *words],
         input=stdin,
         stdin=subprocess.DEVNULL if stdin is None else None,
@@ -38,6 +41,10 @@ def command(
         timeout=PATIENCE,
         check=False,
     )
+    # Shown by pytest if the test fails.
+    print(f"$ colony {shlex.join(words)} → {done.returncode}")
+    print(done.stdout[-SHOWN:].decode(errors="replace"), done.stderr.decode(errors="replace"))
+    return done
 
 
 def at_terminal(

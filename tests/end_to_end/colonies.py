@@ -164,6 +164,16 @@ def alive(pid: int) -> bool:
         return False
 
 
+def children(pid: int) -> list[int]:
+    """The processes whose parent is this one, while others come and go."""
+    found = []
+    for other in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            state, parent, *_ = Path(f"/proc/{other}/stat").read_text().rpartition(")")[2].split()
+            found += [other] if state != "Z" and parent == str(pid) else []
+    return found
+
+
 # -- a running `colony run` --------------------------------------------------------------------
 
 

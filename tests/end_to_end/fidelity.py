@@ -21,9 +21,10 @@ import anyio.to_thread
 import msgspec
 import tomlkit
 
+from actors import ActorDown
 from actors.testing import run
 from colony import config
-from colony.events import ServiceExited
+from colony.events import ServiceDetached, ServiceExited
 from colony.lab import faults, world
 from colony.lab.faults import Behaviour, Fixed, Scenario, What
 from colony.lab.trace import Collector, Entry, Trace
@@ -31,9 +32,11 @@ from colony.services import NotPossible, SignalService, StartService, StopServic
 from colony.services.specs import SERVICES
 from tests.colony.services.hosting import Shop, colony
 
-PATIENCE: Final = 20.0
-QUIET: Final = 0.15
-"""Seconds without news after which a real colony is taken to have nothing more to say."""
+PATIENCE: Final = 30.0
+LOOK: Final = 0.05
+LOOKS: Final = 3
+"""A real colony without news at so many looks, so many seconds apart, is taken to have nothing more
+to say. What is not its own doing, such as the death of a process, is waited for by each step."""
 
 LONG: Final = 30.0
 """Seconds that the laboratory gives a step."""
@@ -100,6 +103,9 @@ class Said(msgspec.Struct, frozen=True):
     killed: bool
 
 
+UNSEEN: Final = frozenset({"fault", "missed", "hung", "answering"})
+"""Kinds that only the laboratory knows of."""
+
 WORDLESS: Final = frozenset({"detached", "unhealthy", "failed", "gave_up"})
 """Kinds whose words name a pid, or how long something took."""
 
@@ -111,7 +117,7 @@ def told(trace: Trace) -> tuple[list[Said], dict[str, list[Said]], str]:
     Of starts that follow each other directly either may have been the first: one that is let go by
     the start of another runs a race with whom the supervisor starts next.
     """
-    whole = [entry for entry in trace.entries if entry.kind not in ("fault", "missed")]
+    whole = [entry for entry in trace.entries if entry.kind not in UNSEEN]
     tied: list[Said] = []
     for starts, group in groupby((_said(e) for e in whole if e.kind != "ready"), _starts):
         found = list(group)
@@ -219,11 +225,12 @@ class _Seen:
     async def quiet(self) -> None:
         """Waits until nothing is under way, and then a little."""
         with anyio.fail_after(PATIENCE):
-            while True:
-                count = len(self.collector.entries)
-                await anyio.sleep(QUIET)
-                if count == len(self.collector.entries) and not await self._restless():
-                    return
+            count, quiet = -1, 0
+            while quiet < LOOKS:
+                await anyio.sleep(LOOK)
+                now = len(self.collector.entries)
+                quiet = quiet + 1 if count == now and not await self._restless() else 0
+                count = now
 
     async def _restless(self) -> bool:
         """Whether something is bound to happen soon."""
@@ -254,26 +261,38 @@ async def _step_here(shop: Shop, step: Step, stack: ExitStack) -> None:
             with suppress(NotPossible):
                 await control.call(StartService(service))
         case Exits(service, code):
+            pid = await _pid(shop, service)
             with suppress(NotPossible):
                 await control.call(WriteStdin(service, f"{code}\n".encode()))
+                await _gone(shop, service, pid)
         case Daemonises(service):
+            seen = len(shop.seen(ServiceDetached, service))
             await control.call(WriteStdin(service, b"detach\n"))
+            await shop.saw(ServiceDetached, service, seen + 1)
         case Hangs(service):
             ends = len(shop.seen(ServiceExited, service))
             await control.call(SignalService(service, signal.SIGSTOP))
             await shop.saw(ServiceExited, service, ends + 1)
         case Killed(service):
-            await _kill(shop, service)
+            pid = await _pid(shop, service)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                await _gone(shop, service, pid)
         case PortStolen(service, port):
             await control.call(StopService(service))
             stack.enter_context(await shop.listener(port))
             await control.call(StartService(service))
 
 
-async def _kill(shop: Shop, service: str) -> None:
-    pid = (await shop.status(service)).pid
-    if pid is not None:
-        os.kill(pid, signal.SIGKILL)
+async def _pid(shop: Shop, service: str) -> int | None:
+    return (await shop.status(service)).pid
+
+
+async def _gone(shop: Shop, service: str, pid: int | None) -> None:
+    """Waits until the end of a service's process was noticed, if by the end of the colony."""
+    with anyio.fail_after(PATIENCE), suppress(ActorDown):
+        while await _pid(shop, service) == pid:  # noqa: ASYNC110
+            await anyio.sleep(0.005)
 
 
 def slow_to_be_ready(*services: str) -> dict[str, Behaviour]:

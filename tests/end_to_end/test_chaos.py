@@ -39,8 +39,9 @@ from colony.services import (
     WriteStdin,
 )
 from netns.sweep import find, with_variable
-from tests.colony.services.hosting import PATIENCE, Shop, colony, free_port
+from tests.colony.services.hosting import PATIENCE, Shop, colony
 from tests.end_to_end.colonies import program, root_only
+from tests.ports import free_port
 
 pytestmark = pytest.mark.real_time
 

@@ -51,7 +51,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=folder,
         check=True,
         capture_output=True,
-        timeout=PATIENCE * 4,
+        timeout=200,
     )
     return folder
 
@@ -101,6 +101,13 @@ def change(file: Path) -> None:
     file.write_text(file.read_text() + "\n// changed\n")
 
 
+async def keep_changing(file: Path) -> None:
+    """Every second: Vite may not have begun to watch the file at the first time."""
+    while True:
+        await asyncio.to_thread(change, file)
+        await asyncio.sleep(1.0)
+
+
 async def hot_reload(
     port: int, at: str, file: Path, meanwhile: Callable[[], None]
 ) -> list[dict[str, Any]]:
@@ -119,7 +126,8 @@ async def hot_reload(
             said = [await ws.receive_json()]
             await asyncio.to_thread(meanwhile)
             await asyncio.sleep(2.0)  # longer than a Caddy that reloads needs to cut it
-            await asyncio.to_thread(change, file)
+            changing = asyncio.create_task(keep_changing(file))
             while (message := await ws.receive_json())["type"] == "ping":
                 pass
+            changing.cancel()
             return [*said, message]

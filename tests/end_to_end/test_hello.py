@@ -15,6 +15,7 @@ import pytest
 
 from netns import userns
 from tests.end_to_end.colonies import (
+    PATIENCE,
     ROOT,
     Colony,
     Shop,
@@ -26,19 +27,15 @@ from tests.end_to_end.colonies import (
     page,
     root_only,
 )
+from tests.ports import free_port
 
 pytestmark = root_only
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def dig(port: int, name: str, kind: str) -> list[str]:
     """What `dig` answers, and only from that server."""
     found = subprocess.run(
-        ["dig", "@127.0.0.1", "-p", str(port), name, kind, "+short", "+tries=1", "+time=5"],
+        ["dig", "@127.0.0.1", "-p", str(port), name, kind, "+short", "+tries=3", "+time=5"],
         capture_output=True,
         text=True,
         check=True,
@@ -189,7 +186,7 @@ def test_nothing_of_a_service_reaches_the_hosts_loopback(shop: Shop) -> None:
     run = shop.run(colony)
     run.ready()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=5)
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
 def test_output_is_plain_and_prefixed_when_it_is_no_terminal(shop: Shop) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from colony.client import Address, Client, path_of
 from colony.run import ECHO
-from tests.end_to_end.colonies import Run, Shop, eventually, page, root_only
+from tests.end_to_end.colonies import Run, Shop, alive, eventually, page, root_only
 
 pytestmark = root_only
 
@@ -56,7 +55,7 @@ def test_the_host_stays_for_those_who_joined_until_it_is_told_again(shop: Shop) 
     pid = two.service_pid()
     assert two.stop(signal.SIGTERM) == 143
     assert one.wait() == 130
-    assert not os.path.exists(f"/proc/{pid}")
+    assert not alive(pid)
 
 
 def test_a_colony_that_joined_and_gives_up_says_why(shop: Shop) -> None:
@@ -173,13 +172,14 @@ def test_a_thousand_clients_follow_one_colonys_logs(shop: Shop) -> None:
 
 def test_services_and_commands_have_the_limit_of_open_files_that_the_shell_gave(shop: Shop) -> None:
     # It is given back right after the start: a shell that asks first of all may be quicker.
-    says = {"command": "sleep 0.3; ulimit -Sn; ulimit -Hn; exec sleep 1000"}
+    wait = 'until [ "$(ulimit -Sn)" = 256 ]; do sleep 0.01; done; ulimit -Sn; '
+    says = {"command": f"{wait} ulimit -Hn; exec sleep 1000"}
     one = shop.run(shop.colony({"says": says}), prefix=("prlimit", "--nofile=256:4096"))
     one.expect(r"^says \| 256$")
     one.expect(r"^says \| 4096$")
     done = client(shop).post(
         path_of("colonies", one.colonies[0].name, "exec"),
-        {"argv": ["sh", "-c", "sleep 0.3; ulimit -Sn"]},
+        {"argv": ["sh", "-c", wait]},
     )
     assert done["stdout"] == "256\n"
     limits = Path(f"/proc/{one.pid}/limits").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import anyio
 import pytest
 
 from actors import Event
@@ -11,7 +12,7 @@ from colony.api.types import Exec
 from colony.execution import execute
 from colony.host import Host
 from colony.network.audit import ConnectionAllowed, ConnectionDenied
-from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, page, root_only
+from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Colony, Shop, page, root_only
 from tests.end_to_end.hosted import add, hosted, until
 
 pytestmark = [root_only, pytest.mark.real_time]
@@ -26,15 +27,18 @@ try:
     sock.send(b"hello")
 except OSError:
     pass
-time.sleep(0.5)
+time.sleep(float(sys.argv[4]))
 """
 
 Seen = ConnectionAllowed | ConnectionDenied
 
 
-async def send(host: Host, colony: Colony, kind: str, address: str, port: int) -> None:
-    argv = (sys.executable, "-c", SEND, kind, address, str(port))
-    await execute(host.colonies[colony.name], Exec(argv=argv, timeout_ms=20000))
+async def send(
+    host: Host, colony: Colony, kind: str, address: str, port: int, lives: float = 0.0
+) -> None:
+    """A process that sends something, and lives for some seconds more."""
+    argv = (sys.executable, "-c", SEND, kind, address, str(port), str(lives))
+    await execute(host.colonies[colony.name], Exec(argv=argv))
 
 
 def listen(host: Host) -> list[Seen]:
@@ -48,12 +52,19 @@ def listen(host: Host) -> list[Seen]:
     return seen
 
 
-async def told(seen: list[Seen], colony: Colony, address: str, port: int) -> Seen:
+async def told(
+    host: Host, seen: list[Seen], colony: Colony, kind: str, address: str, port: int
+) -> Seen:
+    """What is told of a connection, whose process lives until it was: so it can be named."""
+
     def look() -> Seen | None:
         wanted = (colony.name, address, port)
         return next((e for e in seen if (e.colony, e.address, e.port) == wanted), None)
 
-    found = await until(look)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send, host, colony, kind, address, port, 600.0)
+        found = await until(look)
+        tasks.cancel_scope.cancel()
     assert found is not None
     return found
 
@@ -65,20 +76,17 @@ async def test_connections_to_neighbours_are_told_of(shop: Shop) -> None:
         two = shop.colony({"web": page("two")}, network={"network": network})
         alone = shop.colony({"web": page("alone")})
         for each in (one, two, alone):
-            await (await add(shop, host, each)).service("web").ready(20)
+            await (await add(shop, host, each)).service("web").ready(PATIENCE)
         seen = listen(host)
         address, shut = (str(host.colonies[c.name].address) for c in (two, alone))
-        await send(host, one, "tcp", address, 4001)
-        event = await told(seen, one, address, 4001)
+        event = await told(host, seen, one, "tcp", address, 4001)
         assert isinstance(event, ConnectionAllowed)
         assert (event.protocol, event.to) == ("tcp", two.name)
         assert "python" in event.process
-        await send(host, one, "tcp", shut, 4001)
-        event = await told(seen, one, shut, 4001)
+        event = await told(host, seen, one, "tcp", shut, 4001)
         assert isinstance(event, ConnectionDenied)
         assert (event.protocol, event.to) == ("tcp", alone.name)
-        await send(host, one, "udp", address, 5353)
-        event = await told(seen, one, address, 5353)
+        event = await told(host, seen, one, "udp", address, 5353)
         assert isinstance(event, ConnectionAllowed)
         assert event.protocol == "udp"
 
@@ -89,12 +97,12 @@ async def test_an_allow_list_tells_of_what_it_ends(shop: Shop) -> None:
     async with hosted(shop, EMBEDDED) as host:
         await add(shop, host, colony)
         seen = listen(host)
-        await send(host, colony, "udp", "198.51.100.7", 443)
-        assert isinstance(await told(seen, colony, "198.51.100.7", 443), ConnectionAllowed)
-        await send(host, colony, "udp", "198.51.100.7", 80)
-        event = await told(seen, colony, "198.51.100.7", 80)
+        event = await told(host, seen, colony, "udp", "198.51.100.7", 443)
+        assert isinstance(event, ConnectionAllowed)
+        event = await told(host, seen, colony, "udp", "198.51.100.7", 80)
         assert isinstance(event, ConnectionDenied)
         assert (event.protocol, event.to) == ("udp", "")
         for _ in range(3):
             await send(host, colony, "udp", "198.51.100.7", 80)
+        await told(host, seen, colony, "udp", "198.51.100.7", 81)  # after them
         assert len([e for e in seen if e.port == 80]) == 1

@@ -6,7 +6,6 @@ import functools
 import json
 import re
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
@@ -19,8 +18,9 @@ import pytest
 from colony.host import Host
 from netns.actors import NETWORK, GetNetwork, NetworkOwner
 from tests.colony.cli.support import Ran, invoke
-from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, get, page, root_only
+from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Colony, Shop, get, page, root_only
 from tests.end_to_end.hosted import add, entered, options
+from tests.ports import free_port
 
 pytestmark = [root_only, pytest.mark.real_time]
 
@@ -38,11 +38,6 @@ async def colony(shop: Shop, *words: str) -> Ran:
     return await anyio.to_thread.run_sync(call)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def rare_subnet() -> IPv4Network:
     """One that no other test, which may run beside this one, takes as well."""
     return IPv4Network((0x0A_D0_00_00 + (secrets.randbelow(1 << 12) << 8), 24))
@@ -50,7 +45,7 @@ def rare_subnet() -> IPv4Network:
 
 async def start(shop: Shop, host: Host, text: str, port: int = 4001, **network: Any) -> Colony:
     made = shop.colony({"web": page(text, port, "127.0.0.1")}, network=network)
-    await (await add(shop, host, made)).service("web").ready(20)
+    await (await add(shop, host, made)).service("web").ready(PATIENCE)
     return made
 
 
@@ -84,7 +79,7 @@ async def test_ports_and_focus(shop: Shop) -> None:
 async def test_networks_rules_and_ping(shop: Shop) -> None:
     async with serving(shop) as host:
         network = shop.name()
-        one = await start(shop, host, "one", network=network)
+        one = await start(shop, host, "one", network=network, ports=["auto:4001"])
         two = await start(shop, host, "two", network=network)
         alone = await start(shop, host, "alone")
         listed = (await colony(shop, "net", "list")).lines
@@ -96,6 +91,11 @@ async def test_networks_rules_and_ping(shop: Shop) -> None:
             one.name: [two.name],
             two.name: [one.name],
         }
+        table = (await colony(shop, "net", "inspect", network)).lines
+        assert table[0].split() == ["COLONY", "ADDRESS", "PORTS", "REACHES"]
+        row = next(line.split() for line in table if line.startswith(one.name))
+        assert re.fullmatch(r"\d+:4001/tcp", row[2])
+        assert row[3:] == [two.name]
         a, b = (host.colonies[each.name].address for each in (one, two))
         rules = (await colony(shop, "net", "rules")).lines
         assert rules[0] == f"nft table inet colony_{host.parts.instance.id}"
@@ -108,7 +108,10 @@ async def test_networks_rules_and_ping(shop: Shop) -> None:
         assert silent.out.endswith("nothing listens)\n")
         no = await colony(shop, "net", "ping", one.name, alone.name)
         assert no.status == 1
-        assert f"{one.name} does not reach {alone.name}" in no.err
+        assert (
+            f"{one.name} does not reach {alone.name}: {alone.name} lets nobody in but its own "
+            f"network; name {one.name} in its allow_from, or give both one `network`"
+        ) in no.err
         unknown = await colony(shop, "net", "inspect", "nonet")
         assert unknown.status != 0
 

@@ -21,7 +21,7 @@ pytestmark = [root_only, pytest.mark.real_time]
 ASK = """
 import sys, urllib.request, urllib.error
 try:
-    print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())
+    print(urllib.request.urlopen(sys.argv[1], timeout=25).read().decode())
 except urllib.error.HTTPError as error:
     print(error.code, error.read().decode())
 except OSError as error:

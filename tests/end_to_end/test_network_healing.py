@@ -101,7 +101,7 @@ async def test_it_is_put_back_and_no_process_restarts(shop: Shop, what: str) -> 
         other = shop.colony({"web": page("other")}, network={"network": network})
         running = await add(shop, host, made)
         await add(shop, host, other)
-        pid = (await running.service("web").ready(20)).pid
+        pid = (await running.service("web").ready(PATIENCE)).pid
         healed: list[NetworkHealed] = []
         seen = anyio.Event()
 

@@ -17,7 +17,7 @@ from colony.running import ColonyFailed
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Colony, Shop, get, page, root_only
 from tests.end_to_end.hosted import add, fetch, hosted
 from tests.end_to_end.test_network_neighbours import tries
-from tests.end_to_end.test_sudden_death import free_port
+from tests.ports import free_port
 
 pytestmark = [root_only, pytest.mark.real_time]
 
@@ -34,7 +34,7 @@ async def test_host_is_the_hosts_own_network(shop: Shop) -> None:
     other = shop.colony({"web": page("other", port)}, network={"mode": "host"})
     async with hosted(shop, EMBEDDED) as host:
         running = await add(shop, host, made)
-        await running.service("web").ready(20)
+        await running.service("web").ready(PATIENCE)
         assert await network_of(host, made) == os.readlink("/proc/self/ns/net")
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
         assert not running.isolated
@@ -45,7 +45,7 @@ async def test_host_is_the_hosts_own_network(shop: Shop) -> None:
 async def test_none_reaches_nobody_and_is_reached_by_the_door(shop: Shop) -> None:
     made = shop.colony({"web": page("shut")}, network={"mode": "none"})
     async with hosted(shop, EMBEDDED) as host:
-        await (await add(shop, host, made)).service("web").ready(20)
+        await (await add(shop, host, made)).service("web").ready(PATIENCE)
         assert (await fetch(host, made, "shut")).status == 200
         assert await tries(host, made, "192.0.2.1:80", "127.0.0.1:4001") == ["no", "connected"]
 
@@ -59,9 +59,9 @@ async def test_share_is_anothers_network(shop: Shop) -> None:
         assert f"colony {lender.name}, whose network colony {guest.name} shares, does not run" in (
             str(failed.value)
         )
-        await (await add(shop, host, lender)).service("db").ready(20)
+        await (await add(shop, host, lender)).service("db").ready(PATIENCE)
         running = await add(shop, host, guest)
-        await running.service("web").ready(20)
+        await running.service("web").ready(PATIENCE)
         assert await network_of(host, guest) == await network_of(host, lender)
         assert await tries(host, guest, "localhost:4001") == ["connected"]
         shown = f"{guest.name}-4002.colony.local"

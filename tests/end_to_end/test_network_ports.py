@@ -46,7 +46,7 @@ def free(kind: int = socket.SOCK_STREAM) -> int:
 
 async def start(shop: Shop, host: Host, text: str, port: int = 4001, **network: object) -> Colony:
     colony = shop.colony({"web": page(text, port, "127.0.0.1")}, network=network)
-    await (await add(shop, host, colony)).service("web").ready(20)
+    await (await add(shop, host, colony)).service("web").ready(PATIENCE)
     return colony
 
 
@@ -123,7 +123,7 @@ async def test_udp_is_forwarded_and_answered(shop: Shop) -> None:
             {"dns": {"command": command, "ready": {"log": "listening"}}},
             network={"ports": [f"{port}:4053/udp"]},
         )
-        await (await add(shop, host, colony)).service("dns").ready(20)
+        await (await add(shop, host, colony)).service("dns").ready(PATIENCE)
 
         def ask(text: bytes) -> bytes:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.end_to_end.colonies import EMBEDDED, Shop, answers, host, page
 from tests.end_to_end.plain import UID, as_a_user, run_as_a_user
-from tests.end_to_end.test_sudden_death import free_port
+from tests.ports import free_port
 
 FORBIDDEN = ("forbidden",)
 WHY = "this machine allows no user namespaces (user.max_user_namespaces is 0)"

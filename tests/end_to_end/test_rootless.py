@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from colony.guardian import PROGRAM as GUARDIAN
-from tests.end_to_end.colonies import Run, Shop, alive, answers, eventually, host, page
+from tests.end_to_end.colonies import Run, Shop, alive, answers, children, eventually, host, page
 from tests.end_to_end.plain import UID, as_a_user, becoming, run_as_a_user
 
 pytestmark = as_a_user
@@ -25,10 +25,9 @@ def status_of(pid: int) -> dict[str, list[str]]:
 
 
 def guardian_of(run: Run) -> int:
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if os.fsencode(GUARDIAN) in words and status_of(int(pid))["PPid"] == [str(run.pid)]:
-            return int(pid)
+    for pid in children(run.pid):
+        if os.fsencode(GUARDIAN) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return pid
     raise AssertionError("it has no guardian")
 
 
@@ -112,7 +111,7 @@ anyio.run(main)
         ("", "host", "this program has not called colony.enter() before its first thread"),
         (
             "import threading, time\n"
-            "threading.Thread(target=time.sleep, args=(1,)).start()\n"
+            "threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
             "assert not colony.enter()",
             "host",
             "this program has 2 threads already, and one alone can enter a user namespace; "
@@ -171,3 +170,22 @@ def test_doctor_explains(
     found = {each["name"]: each for each in json.loads(done.stdout)}
     for name, wanted in (("network", network), ("way out", way_out)):
         assert [found[name][key] for key in ("level", "text", "fix")] == wanted
+
+
+def test_one_name_in_two_instances_of_a_user_is_refused_with_its_owner_named(users: Shop) -> None:
+    """As for root, though their namespaces know nothing of each other."""
+    colony = users.colony({"web": page("first")})
+    first = run_as_a_user(users, colony)
+    first.ready()
+    users.note_instances()
+    (owner,) = users.instances
+    second = run_as_a_user(users, colony, options=["--separate"])
+    assert second.wait() == 1
+    (error,) = [line for line in second.err.all() if line.startswith("error:")]
+    assert f"colony-{colony.name} belongs to another instance of Colony, {owner}" in error
+    answers(first.http_port, host(colony), "first")
+    # It is free again once that has ended.
+    assert first.stop() == 130
+    third = run_as_a_user(users, colony, options=["--separate"])
+    third.ready()
+    assert third.stop() == 130

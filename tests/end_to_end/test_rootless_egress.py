@@ -11,12 +11,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netns.uplink import SLIRP
-from tests.end_to_end.colonies import Run, Shop, alive, answers, eventually, host, page
+from tests.end_to_end.colonies import Run, Shop, alive, answers, children, eventually, host, page
 from tests.end_to_end.plain import UID, as_a_user, run_as_a_user
 
 SIZE = 3_000_000
@@ -26,7 +27,7 @@ import socket, sys, time
 for target in sys.argv[1:]:
     host, _, port = target.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=5) as there:
+        with socket.create_connection((host, int(port)), timeout=20) as there:
             there.sendall(bytes({SIZE}))
             there.shutdown(socket.SHUT_WR)
             print(target, "took", there.recv(100).decode(), flush=True)
@@ -81,11 +82,9 @@ def sending(*targets: str) -> dict[str, Any]:
 
 def helper_of(run: Run) -> int:
     """The process of the way out."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with open(f"/proc/{pid}/stat") as file:
-            name, _, rest = file.read().partition(" (")[2].rpartition(") ")
-        if name == "slirp4netns" and rest.split()[1] == str(run.pid):
-            return int(pid)
+    for pid in children(run.pid):
+        if Path(f"/proc/{pid}/comm").read_text() == "slirp4netns\n":
+            return pid
     raise AssertionError("there is no slirp4netns")
 
 

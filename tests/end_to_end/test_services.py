@@ -99,10 +99,11 @@ def test_after_a_kill_of_colony_nothing_of_its_services_runs(
 
 @root_only
 def test_what_cleared_its_environment_is_found_by_its_namespace(shop: Shop) -> None:
-    script = "env -i setsid sleep 1001 & sleep 0.1; echo up; exec sleep 1000"
+    script = "env -i setsid sleep 1001 & echo up; exec sleep 1000"
     run = shop.run(shop.colony({"web": {"command": script}}), options=EMBEDDED)
     run.expect(r"web \| up")
-    web = services(run)[0]
+    eventually(lambda: len(services(run)) == 1)
+    [web] = services(run)
     place = os.stat(f"/proc/{web}/ns/net").st_ino
 
     def inside() -> list[int]:

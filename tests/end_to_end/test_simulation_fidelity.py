@@ -114,7 +114,7 @@ async def test_one_that_ignores_the_signal_to_stop() -> None:
     assert [entry.killed for entry in real.of("b") if entry.kind == "stopped"] == [True, True]
 
 
-HEALTH = {"http": "/", "interval": "200ms", "timeout": "200ms", "failures": 2}
+HEALTH = {"http": "/", "interval": "200ms", "timeout": "1500ms", "failures": 2}
 
 WEB = """
 import http.server

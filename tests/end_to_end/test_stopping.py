@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -127,11 +128,12 @@ ESCAPES = {
 def test_no_grandchild_gets_away(shop: Shop, network: str) -> None:
     """Whatever a service starts and however that hides; by environment alone where there is no
     namespace to find it by."""
-    seconds = {escape: f"sleep {77000 + n}" for n, escape in enumerate(ESCAPES)}
+    mark = secrets.randbelow(10**6) * 100
+    seconds = {escape: f"sleep {10**9 + mark + n}" for n, escape in enumerate(ESCAPES)}
     if network == "host":
         del seconds["no environment"]
     starts = "".join(ESCAPES[escape].format(sleep=seconds[escape]) for escape in seconds)
-    colony = shop.colony({"web": {"command": f"{starts} echo all started; exec sleep 77999"}})
+    colony = shop.colony({"web": {"command": f"{starts} echo all started; exec sleep 600"}})
     run = shop.run(colony, options=["--network", network, *EMBEDDED])
     run.expect("all started")
     strays = eventually(lambda: all_of(list(seconds.values())))
@@ -189,6 +191,8 @@ def test_a_signal_at_any_time_leaves_nothing(shop: Shop, milliseconds: int) -> N
     colony = shop.colony({"web": page("1")})
     run = shop.run(colony)
     eventually(lambda: at_work(run.pid))
+    time.sleep(0.02)  # between the two of which `at_work` speaks, Python itself looks the same
+    eventually(lambda: at_work(run.pid))
     time.sleep(milliseconds / 1000)
     assert run.stop() == 130
     assert "Traceback" not in run.transcript()
@@ -197,9 +201,9 @@ def test_a_signal_at_any_time_leaves_nothing(shop: Shop, milliseconds: int) -> N
 
 def at_work(pid: int) -> bool:
     """Whether Colony's own code runs. Python, starting, first ignores SIGPIPE and then takes
-    SIGINT; Colony, starting, gives SIGINT up again."""
-    handled = takes(pid, signal.SIGINT)
-    return takes(pid, signal.SIGPIPE, "SigIgn") and not handled
+    SIGINT; Colony, starting, gives SIGINT up again, and once it listens takes SIGTERM, too."""
+    gave_up = takes(pid, signal.SIGPIPE, "SigIgn") and not takes(pid, signal.SIGINT)
+    return gave_up or takes(pid, signal.SIGTERM)
 
 
 def test_a_reader_that_goes_away_ends_nothing(shop: Shop) -> None:

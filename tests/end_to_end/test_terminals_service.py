@@ -123,8 +123,8 @@ def test_a_shell_completes_its_name(shop: Shop) -> None:
 def test_ctrl_c_reaches_it_and_the_chord_does_not(shop: Shop) -> None:
     colony = with_shell(shop)
     child = attach(shop, colony)
-    child.send("sleep 1000\r")
-    child.expect_exact("sleep 1000\r\n")
+    child.send("sh -c 'echo go-$((1+1)); exec sleep 1000'\r")
+    child.expect_exact("go-2\r\n")  # now the terminal is its, and no longer the shell's
     child.send("\x03")
     child.expect_exact(PROMPT)
     child.send("echo st-$?\r")

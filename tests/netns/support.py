@@ -11,13 +11,16 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from netns import linux, names
 from netns.instance import DeadInstance, Instance
 from netns.network import Network
 from netns.reap import reap
 from netns.thread import NetworkThread
+
+PATIENCE: Final = 30.0
+"""Seconds after which a test gives up waiting; nothing is asserted about how long it took."""
 
 
 class Rig(NamedTuple):
@@ -120,9 +123,9 @@ def listen(sock: socket.socket, host: str, port: int) -> socket.socket:
 def answer(server: socket.socket, client: socket.socket, text: bytes) -> bytes:
     """Accepts the client's connection, sends `text` through it and returns what arrived."""
     server.setblocking(True)
-    server.settimeout(5)
+    server.settimeout(PATIENCE)
     client.setblocking(True)
-    client.settimeout(5)
+    client.settimeout(PATIENCE)
     with client:
         served, _ = server.accept()
         with served:
@@ -132,7 +135,7 @@ def answer(server: socket.socket, client: socket.socket, text: bytes) -> bytes:
 
 def reach(address: object, port: int, server: socket.socket, text: bytes) -> bytes:
     """What a client on the host gets from `address`, where `server` is to be found."""
-    return answer(server, socket.create_connection((str(address), port), timeout=5), text)
+    return answer(server, socket.create_connection((str(address), port), timeout=PATIENCE), text)
 
 
 def in_own_network(function: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from netns.thread import Place
-from tests.netns.support import listen, output, read, rig, unique
+from tests.netns.support import PATIENCE, listen, output, read, rig, unique
 
 pytestmark = pytest.mark.real_time
 
@@ -53,7 +53,7 @@ def world() -> Iterator[World]:
 def attempt(client: socket.socket, address: str, port: int) -> str:
     """How a connection attempt ends: "connected", or the error's text."""
     client.setblocking(True)
-    client.settimeout(5)
+    client.settimeout(PATIENCE)
     with client:
         try:
             client.connect((address, port))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from netns import host, namespace, nft, pins
 from netns.errors import NameTaken, NetnsError, PacketFilterError, StepFailed
 from netns.namespace import STEPS, Build, Namespace, Step
 from tests.netns.support import (
+    PATIENCE,
     answer,
     listen,
     open_descriptors,
@@ -153,7 +155,7 @@ async def test_a_cancelled_creation_leaves_nothing(tmp_path: Path) -> None:
     def pause(step: str, _: float) -> None:
         if step == "link":
             begun.set()
-            go.wait(5)
+            go.wait(PATIENCE)
 
     async with rig(tmp_path) as (_, instance, network):
         before = traces(instance.id, tmp_path)
@@ -161,7 +163,7 @@ async def test_a_cancelled_creation_leaves_nothing(tmp_path: Path) -> None:
         held = open_descriptors()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: network.create(name, on_step=pause))
-            await anyio.to_thread.run_sync(begun.wait, 5)
+            await anyio.to_thread.run_sync(begun.wait, PATIENCE)
             tasks.cancel_scope.cancel()
             go.set()
         colonies = f"file {tmp_path}/instances/{instance.id}/colonies"
@@ -350,8 +352,9 @@ async def test_pins_say_whose_they_are(tmp_path: Path) -> None:
         assert await thread.run(pins.read, thread, name) == pins.Pin(name, instance.id, space.inode)
         await network.destroy(space)
         assert await thread.run(pins.read, thread, name) is None
-        await thread.run(pins.reserve, name, "a1b2c3")
-        assert await thread.run(pins.read, thread, name) == pins.Pin(name, "a1b2c3", None)
+        other = secrets.token_hex(3)
+        await thread.run(pins.reserve, name, other)
+        assert await thread.run(pins.read, thread, name) == pins.Pin(name, other, None)
         await thread.run(pins.remove, name)
         await thread.run(pins.remove, name)
 

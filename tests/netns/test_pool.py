@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netns.errors import NetnsError
-from netns.pool import Address, Pool, candidates, choose_network, overlapping, ula_network
+from netns.pool import (
+    DEFAULT_POOL,
+    Address,
+    Pool,
+    candidates,
+    choose_network,
+    overlapping,
+    preferring,
+    ula_network,
+)
 
 V6 = IPv6Network("fd00:1:2::/48")
 
@@ -160,3 +169,11 @@ def test_a_ula_network_is_random_looking_and_the_same_for_the_same_seed() -> Non
     assert ula_network("a") != ula_network("b")
     assert ula_network("a").prefixlen == 48
     assert ula_network("a").subnet_of(IPv6Network("fd00::/8"))
+
+
+def test_what_was_had_before_comes_first() -> None:
+    had = ["10.204.0.2", "10.201.0.9", "10.204.1.7", "192.0.2.1", "10.204.0.3"]
+    found = list(preferring(had))
+    assert found[:3] == [network("10.204.0.0/16"), network("10.201.0.0/16"), DEFAULT_POOL]
+    assert sorted(found) == sorted(candidates())
+    assert list(preferring([])) == list(candidates())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import secrets
 import signal
 import sys
 from pathlib import Path
@@ -49,17 +50,18 @@ async def run(thread: NetworkThread, *argv: str, **options: object) -> tuple[Exi
 
 
 async def test_a_process_starts_clean_and_is_seen_to_end() -> None:
+    instance = secrets.token_hex(3)
     async with NetworkThread() as thread:
         status, text = await run(
             thread, sys.executable, "-c", REPORT, "a b", "$HOME",
-            cwd="/usr", env={"LANG": "C.UTF-8", "X": "1"}, instance="a1b2c3",
+            cwd="/usr", env={"LANG": "C.UTF-8", "X": "1"}, instance=instance,
         )  # fmt: skip
         assert status == ExitStatus(0)
         assert status.ok
         seen = json.loads(text)
         assert seen["argv"] == ["a b", "$HOME"]
         assert seen["cwd"] == "/usr"
-        assert seen["env"] == {"LANG": "C.UTF-8", "X": "1", "COLONY_INSTANCE": "a1b2c3"}
+        assert seen["env"] == {"LANG": "C.UTF-8", "X": "1", "COLONY_INSTANCE": instance}
         assert seen["pgid"] == seen["pid"]
         assert seen["sid"] == os.getsid(0)
         assert seen["net"] == os.stat("/proc/self/ns/net").st_ino

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -146,12 +147,13 @@ async def test_a_living_instances_things_are_not_touched(tmp_path: Path) -> None
 
 async def test_what_cannot_be_removed_stays_for_the_next_attempt(tmp_path: Path) -> None:
     async with NetworkThread() as thread:
-        (tmp_path / "instances" / "a1b2c3").mkdir(parents=True)
+        id = secrets.token_hex(3)
+        (tmp_path / "instances" / id).mkdir(parents=True)
         (dead,) = dead_instances(tmp_path)
         with pytest.raises(ThreadClosed):
             await reap(NetworkThread(), dead)
         (reaped,) = await reap_all(thread, tmp_path)
-        assert reaped == Reaped("a1b2c3")
+        assert reaped == Reaped(id)
     assert entries(tmp_path) == []
 
 

@@ -35,12 +35,16 @@ async def copies(thread: NetworkThread, space: Namespace) -> list[str]:
 
 async def show(runtime: Path) -> None:
     """Prints how many copies of pins a colony has: of a neighbour's made before it, and once that
-    and one made after it are gone."""
+    and one made after it are gone.
+
+    None of them is let out: that this machine forwards is written down in the /run that all its
+    other instances share, and this one has another.
+    """
     async with rig(runtime) as (thread, _, network):
-        before = await network.create(unique("n"))
-        space = await network.create(unique("s"))
+        before = await network.create(unique("n"), egress="none")
+        space = await network.create(unique("s"), egress="none")
         print(len(await copies(thread, space)))
-        after = await network.create(unique("n"))
+        after = await network.create(unique("n"), egress="none")
         await network.destroy(before)
         await network.destroy(after)
         print(len(await copies(thread, space)))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from netns import sweep
 from netns.errors import NetnsError
 from netns.process import Process, spawn
 from netns.thread import NetworkThread
-from tests.netns.support import rig, unique
+from tests.netns.support import PATIENCE, rig, unique
 
 pytestmark = pytest.mark.real_time
 
@@ -72,16 +74,18 @@ async def started(thread: NetworkThread, *argv: str, **options: object) -> Proce
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await anyio.sleep(0.01)
-    raise TimeoutError("it did not come about in ten seconds")
+    with anyio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110 — it is about other processes
+            await anyio.sleep(0.01)
 
 
 def sleepers(pids: list[int]) -> list[str]:
-    lines = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids]
-    return sorted(line[1].decode() for line in lines if line[0] == b"sleep")
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):  # what made them ends while we look
+            name, *words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            found += [words[0].decode()] if name == b"sleep" else []
+    return sorted(found)
 
 
 async def test_everybody_in_the_namespace_is_found_and_killed(tmp_path: Path) -> None:
@@ -105,7 +109,7 @@ async def test_everybody_in_the_namespace_is_found_and_killed(tmp_path: Path) ->
 
 
 async def test_the_marked_are_found_wherever_they_are() -> None:
-    instance = "f00d" + os.urandom(1).hex()
+    instance = secrets.token_hex(3)
     async with NetworkThread() as thread:
         # The one that empties its environment bears no mark: only a namespace holds it.
         marked = ESCAPE.replace("env -i setsid -f sleep 66", "")
@@ -134,7 +138,7 @@ async def test_who_forks_while_we_look_does_not_get_away(tmp_path: Path, program
 async def test_who_becomes_another_program_while_we_look_is_known_all_the_time(
     tmp_path: Path,
 ) -> None:
-    instance = "f00d" + os.urandom(1).hex()
+    instance = secrets.token_hex(3)
     async with NetworkThread() as thread:
         words = (sys.executable, "-c", EXEC_CHAIN, str(tmp_path / "again"))
         async with await started(thread, *words, instance=instance) as process:

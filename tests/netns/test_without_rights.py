@@ -43,7 +43,7 @@ def test_a_thread_that_may_not_enter_is_not_lost(mounts: str) -> None:
         capture_output=True,
         text=True,
         cwd=root,
-        timeout=30,
+        timeout=60,
     )
     refusal = "network" if mounts == "None" else "mount"
     assert ran.stdout.splitlines() == [

@@ -27,6 +27,9 @@ from tests.otp.replay import Json, difference, play
 SOURCES: Final = tuple(
     str(Path(__file__).with_name(name)) for name in ("oracle.erl", "statem_oracle.erl")
 )
+AGAIN: Final = 3
+"""How many times Erlang is asked again about a difference."""
+
 WIDTH: Final = 64
 """Scenarios that Erlang plays side by side."""
 
@@ -246,7 +249,7 @@ def ask_erlang(asked: list[Json], oracle: str = "oracle") -> list[Json]:
     if erl is None or erlc is None:
         raise NoErlang("erl and erlc are not installed (on Debian: apt-get install erlang-base)")
     with tempfile.TemporaryDirectory(prefix="colony-oracle-") as place:
-        subprocess.run([erlc, "-o", place, *SOURCES], check=True, timeout=60)
+        subprocess.run([erlc, "-o", place, *SOURCES], check=True, timeout=200)
         terms = Path(place, "scenarios")
         terms.write_text("".join(f"{erlang_term(one)}.\n" for one in asked), "utf-8")
         command = [erl, "+S", "1:1", "-noshell", "-pa", place, "-s", oracle, "main"]
@@ -320,9 +323,19 @@ def shortened(scenario: Json, backend: BackendName) -> Json:
 
 
 def differences(seed: int, commands: int, backend: BackendName) -> Iterator[Json]:
-    """The scenarios, traces included, in which ours departs from Erlang."""
+    """The scenarios, traces included, in which ours departs from Erlang.
+
+    Erlang's seconds are real, and on a busy machine two restarts may lie further apart than asked
+    for: what differs has to do so again and again, alone in its Erlang, to count.
+    """
     for scenario in ask_erlang(scenarios(seed, commands)):
-        if compare(scenario, backend) is not None:
+        if compare(scenario, backend) is None:
+            continue
+        for _ in range(AGAIN):
+            [scenario] = ask_erlang([scenario])
+            if compare(scenario, backend) is None:
+                break
+        else:
             yield scenario
 
 

@@ -32,34 +32,13 @@ from proxy.loop_thread import LoopThread
 from proxy.process import Program, find
 from proxy.reconciler import Timing
 from proxy.routes import Route, RouteTable, TcpUpstream
+from tests.ports import free_ports
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 """How long in seconds anything may take before the test gives up on it."""
 
 FAST = Timing(check=0.2)
 """Edits by others are healed sooner than by default."""
-
-
-def free_ports(count: int = 3) -> list[int]:
-    """Ports that nobody has just now, on 127.0.0.1 and ::1, for TCP and UDP."""
-    with _held_ports(count) as ports:
-        return ports
-
-
-@contextmanager
-def _held_ports(count: int) -> Iterator[list[int]]:
-    held: list[socket.socket] = []
-    try:
-        ports: list[int] = []
-        while len(ports) < count:
-            one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            held.append(one)
-            one.bind(("127.0.0.1", 0))
-            ports.append(one.getsockname()[1])
-        yield ports
-    finally:
-        for one in held:
-            one.close()
 
 
 @contextmanager
@@ -285,7 +264,7 @@ async def opened(
     kind: str, directory: Path, routes: Sequence[Route] = (), *, ports: Sequence[int] = ()
 ) -> AsyncIterator[FrontDoor]:
     """An open front door of that kind."""
-    ports = ports or free_ports()
+    ports = ports or free_ports(3)
     table = RouteTable(routes)
     if kind == "existing":
         async with strangers_caddy(directory) as stranger:

@@ -15,13 +15,13 @@ from proxy.companion import Companion, RouteNames
 from proxy.dns import AAAA, A
 from proxy.loop_thread import LoopThread
 from proxy.routes import Route, RouteTable, TcpUpstream, UnixUpstream
+from tests.ports import free_ports
 from tests.proxy.support import (
     FAST,
     PATIENCE,
     Service,
     descriptors,
     fetch,
-    free_ports,
     host,
     our_threads,
     route,
@@ -39,7 +39,7 @@ def plain(colony: str, of: Service) -> Route:
 
 @asynccontextmanager
 async def dynamic(directory: Path, table: RouteTable) -> AsyncIterator[CaddyProcess]:
-    door = CaddyProcess(directory / "caddy", ports=free_ports(), timing=FAST, routes="dynamic")
+    door = CaddyProcess(directory / "caddy", ports=free_ports(3), timing=FAST, routes="dynamic")
     async with running(door, table):
         yield door
 
@@ -117,7 +117,7 @@ async def _conversation(door: CaddyProcess, one: Service, two: Service, first: R
 
 async def test_an_old_caddy_of_ours_gets_dynamic_routes_by_itself(tmp_path: Path) -> None:
     old = (await caddy_version() or (0, 0, 0)) < (2, 7, 0)
-    door = CaddyProcess(tmp_path / "caddy", ports=free_ports(), timing=FAST)
+    door = CaddyProcess(tmp_path / "caddy", ports=free_ports(3), timing=FAST)
     async with running(door, RouteTable([])):
         assert door.dynamic is old
 

@@ -14,7 +14,8 @@ import pytest
 
 from proxy.embedded import EmbeddedProxy, dial
 from proxy.routes import Route, RouteTable, TcpUpstream, UnixUpstream, Upstream
-from tests.proxy.support import PATIENCE, descriptors, free_ports, our_threads, route
+from tests.ports import free_ports
+from tests.proxy.support import PATIENCE, descriptors, our_threads, route
 from tests.proxy.wire import OK, Stage, Wire, dialogue, get, sent_on
 
 pytestmark = pytest.mark.real_time
@@ -409,7 +410,7 @@ async def test_stopping_just_as_clients_come_leaves_nothing() -> None:
     before = descriptors()
     table = RouteTable([route("a", TcpUpstream(1))])
     for turn in range(30):
-        door = EmbeddedProxy(ports=free_ports(), dialer=dialer)
+        door = EmbeddedProxy(ports=free_ports(3), dialer=dialer)
         await door.start(table)
         clients = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(3)]
         for client in clients:
@@ -430,7 +431,7 @@ async def test_stopping_cuts_what_is_under_way() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         upstream = TcpUpstream(listener.getsockname()[1], "127.0.0.1")
-        async with EmbeddedProxy(ports=free_ports()) as door:
+        async with EmbeddedProxy(ports=free_ports(3)) as door:
             door.want(RouteTable([route("a", upstream)]))
             client = await anyio.to_thread.run_sync(ask, door.port)
             service, _ = await anyio.to_thread.run_sync(listener.accept)

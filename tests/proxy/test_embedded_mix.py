@@ -10,7 +10,8 @@ import pytest
 from proxy.embedded import EmbeddedProxy
 from proxy.loop_thread import LoopThread
 from proxy.routes import RouteTable
-from tests.proxy.support import free_ports, host, route, service
+from tests.ports import free_ports
+from tests.proxy.support import host, route, service
 
 pytestmark = pytest.mark.real_time
 
@@ -79,7 +80,7 @@ async def test_every_answer_belongs_to_its_request(seed: int) -> None:
             service("a") as a,
             service("b") as b,
             service("c") as c,
-            EmbeddedProxy(ports=free_ports()) as door,
+            EmbeddedProxy(ports=free_ports(3)) as door,
         ):
             door.want(RouteTable(route(one.name, one.upstream) for one in (a, b, c)))
             right = await client.run(all_at_once, door.port)

@@ -16,12 +16,12 @@ from proxy.errors import PortsTaken
 from proxy.loop_thread import LoopThread
 from proxy.ports import reserve
 from proxy.routes import Route, RouteTable, TcpUpstream
+from tests.ports import free_ports
 from tests.proxy.support import (
     DOORS,
     PATIENCE,
     descriptors,
     fetch,
-    free_ports,
     host,
     one_behind,
     opened,

@@ -23,12 +23,12 @@ from proxy.dnsmasq import Dnsmasq, arguments
 from proxy.errors import BinaryNotFound, PortsTaken, ProcessDied, StartFailed
 from proxy.front_door import NameServer
 from proxy.process import find
+from tests.ports import free_ports
 from tests.proxy.support import (
     alive,
     descriptors,
     environment,
     eventually,
-    free_ports,
     our_threads,
     script,
 )
@@ -75,7 +75,7 @@ QUESTIONS = [
 @real_time
 @each_server
 async def test_names_of_ours_and_no_others(kind: str) -> None:
-    async with SERVERS[kind](ports=free_ports()) as server:  # type: ignore[attr-defined]
+    async with SERVERS[kind](ports=free_ports(3)) as server:  # type: ignore[attr-defined]
         for name, record, status, data in QUESTIONS:
             found = await anyio.to_thread.run_sync(dig, server.port, name, record)
             assert (name, record, *found) == (name, record, status, data)
@@ -84,7 +84,7 @@ async def test_names_of_ours_and_no_others(kind: str) -> None:
 @real_time
 @each_server
 async def test_without_ipv6_an_aaaa_is_empty_and_no_error(kind: str) -> None:
-    server = SERVERS[kind](ports=free_ports(), zone=Zone(ipv6=""))
+    server = SERVERS[kind](ports=free_ports(3), zone=Zone(ipv6=""))
     await server.start()
     try:
         found = await anyio.to_thread.run_sync(dig, server.port, "x.colony.local", "AAAA")
@@ -121,7 +121,7 @@ async def test_no_port_left_says_which_were_tried(kind: str) -> None:
 @each_server
 async def test_nothing_is_left_and_it_starts_again_on_its_port(kind: str) -> None:
     before = descriptors()
-    server = SERVERS[kind](ports=free_ports())
+    server = SERVERS[kind](ports=free_ports(3))
     await server.start()
     with pytest.raises(RuntimeError, match="started before"):
         await server.start()
@@ -139,7 +139,7 @@ async def test_nothing_is_left_and_it_starts_again_on_its_port(kind: str) -> Non
 @real_time
 @each_server
 async def test_run_ends_with_stop(kind: str) -> None:
-    server = SERVERS[kind](ports=free_ports())
+    server = SERVERS[kind](ports=free_ports(3))
     await server.start()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.run)
@@ -179,7 +179,7 @@ async def test_names_from_the_hosts_directory_come_and_change() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         os.chmod(directory, 0o755)  # dnsmasq is no longer root when it reads
-        async with Dnsmasq(ports=free_ports(), hosts_directory=directory) as server:
+        async with Dnsmasq(ports=free_ports(3), hosts_directory=directory) as server:
             for address in ("10.200.0.2", "10.200.0.3"):
                 (directory / "web").write_text(f"{address} web.ns.colony\n")
                 await eventually(partial(is_at, server.port, "web.ns.colony", address))
@@ -191,7 +191,7 @@ def is_at(port: int, name: str, address: str) -> bool:
 
 @real_time
 async def test_its_death_is_told() -> None:
-    async with Dnsmasq(ports=free_ports(), env={"COLONY_INSTANCE": "abc"}) as server:
+    async with Dnsmasq(ports=free_ports(3), env={"COLONY_INSTANCE": "abc"}) as server:
         assert server.pid is not None
         assert environment(server.pid) == {"PATH": os.environ["PATH"], "COLONY_INSTANCE": "abc"}
         os.kill(server.pid, signal.SIGKILL)
@@ -209,7 +209,7 @@ async def test_a_dnsmasq_that_is_not_there_is_named() -> None:
 async def test_a_dnsmasq_that_does_not_start_says_why(tmp_path: Path) -> None:
     fake = script(tmp_path / "fake", "echo unknown user >&2", "exit 1")
     with pytest.raises(StartFailed, match="dnsmasq ended with exit code 1: unknown user"):
-        await Dnsmasq(ports=free_ports(), binary=fake).start()
+        await Dnsmasq(ports=free_ports(3), binary=fake).start()
     assert our_threads() == []
 
 
@@ -226,12 +226,29 @@ async def test_a_quicker_one_took_the_port(tmp_path: Path) -> None:
 
 
 @real_time
+async def test_an_interface_that_goes_away_while_it_starts_is_no_failure(tmp_path: Path) -> None:
+    """Another colony's, say: dnsmasq looks for all that there are, and ends when one is missing."""
+    [port] = free_ports(1)
+    words = "dnsmasq: failed to find list of interfaces: No such device"
+    fake = script(
+        tmp_path / "fake",
+        f'if [ "$(wc -l < {tmp_path}/seen)" -lt 3 ]; then',
+        f'echo x >> {tmp_path}/seen; echo "{words}" >&2; exit 5; fi',
+        f'exec {find("dnsmasq", "")} "$@"',
+    )
+    (tmp_path / "seen").touch()
+    async with Dnsmasq(ports=[port], binary=fake) as server:
+        assert server.port == port
+    assert (tmp_path / "seen").read_text() == "x\n" * 3
+
+
+@real_time
 async def test_cancelled_while_it_starts_nothing_is_left(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     fake = script(tmp_path / "fake", f"echo $$ > {pid_file}", "exec sleep 99")
     before = descriptors()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Dnsmasq(ports=free_ports(), binary=fake).start)
+        tasks.start_soon(Dnsmasq(ports=free_ports(3), binary=fake).start)
         await eventually(lambda: pid_file.is_file() and bool(pid_file.read_text().strip()))
         tasks.cancel_scope.cancel()
     assert not alive(int(pid_file.read_text()))
@@ -326,7 +343,7 @@ def test_what_is_an_answer(packet: bytes, is_it: bool) -> None:
 
 @real_time
 async def test_rubbish_does_not_stop_the_responder() -> None:
-    async with DnsResponder(ports=free_ports()) as server:
+    async with DnsResponder(ports=free_ports(3)) as server:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for rubbish in (b"", b"x", b"\xff" * 600, b"\0" * 12):
                 sock.sendto(rubbish, ("127.0.0.1", server.port))

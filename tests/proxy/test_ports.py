@@ -10,7 +10,8 @@ import pytest
 
 from proxy.errors import PortsTaken
 from proxy.ports import Claim, Reservation, listeners, listening, on_some_port, reason, reserve
-from tests.proxy.support import free_ports, taken_port
+from tests.ports import free_ports
+from tests.proxy.support import PATIENCE, taken_port
 
 
 def test_a_name_is_claimed_by_one_at_a_time() -> None:
@@ -36,6 +37,19 @@ def test_a_reserved_port_is_nobody_elses() -> None:
         with pytest.raises(OSError, match="in use"):
             reserve(port)
     reserve(port).release()
+
+
+def test_a_port_is_free_although_a_process_that_starts_has_a_copy_of_its_socket() -> None:
+    [port] = free_ports(1)
+    reservation = reserve(port)
+    copies = [sock.dup() for sock in reservation.sockets]  # as between fork and exec
+    reservation.unbind()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    socket.create_server(("127.0.0.1", port)).close()
+    reservation.release()
+    for copy in copies:
+        copy.close()
 
 
 def test_tcp_and_udp_are_reserved_together() -> None:

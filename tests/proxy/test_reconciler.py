@@ -12,7 +12,8 @@ from proxy.caddy_config import SERVER_PATH, Json
 from proxy.errors import CaddyError
 from proxy.reconciler import Clock, Reconciler, Timing
 from proxy.routes import RouteTable, TcpUpstream
-from tests.proxy.support import PATIENCE, free_ports, route, strangers_caddy
+from tests.ports import free_ports
+from tests.proxy.support import PATIENCE, route, strangers_caddy
 
 TIMING = Timing(quiet=0.03, patience=0.1, check=5.0, retry=0.1, retry_max=2.0)
 

@@ -16,7 +16,8 @@ import anyio.to_thread
 
 from proxy.embedded import EmbeddedProxy
 from proxy.routes import RouteTable, TcpUpstream
-from tests.proxy.support import PATIENCE, descriptors, free_ports, host, our_threads, route
+from tests.ports import free_ports
+from tests.proxy.support import PATIENCE, descriptors, host, our_threads, route
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 
@@ -93,12 +94,16 @@ class Stage:
 
     def __init__(self, door: EmbeddedProxy, listeners: dict[str, socket.socket]) -> None:
         self.door = door
+        self.open: dict[str, Wire] = {}
         self._listeners = listeners
         self._open = ExitStack()
 
-    def client(self, *, window: int = 0) -> Wire:
-        """A connection to the front door; `window` makes its receive buffer that small."""
+    def client(self, *, window: int = 0, address: str = "127.0.0.1") -> Wire:
+        """A connection to the front door, from that address; `window` makes its receive buffer
+        that small.
+        """
         sock = socket.socket()
+        sock.bind((address, 0))
         self._open.enter_context(closing(sock))
         if window:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
@@ -146,7 +151,7 @@ async def dialogue(script: Callable[[Stage], None], **options: Any) -> None:
     for name, listener in listeners.items():
         listener.settimeout(PATIENCE)
         routes.append(route(name, TcpUpstream(listener.getsockname()[1], "127.0.0.1")))
-    door = EmbeddedProxy(ports=free_ports(), **options)
+    door = EmbeddedProxy(ports=free_ports(3), **options)
     await door.start(RouteTable(routes))
     stage = Stage(door, listeners)
 

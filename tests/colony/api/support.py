@@ -22,6 +22,7 @@ from colony.host import Host, Options
 from colony.modes import Wishes
 from colony.paths import SOCKET
 from colony.running import RunningColony
+from tests.ports import free_port
 
 T = TypeVar("T")
 
@@ -33,11 +34,6 @@ SERVER = [sys.executable, "-I", "-m", "http.server", "--bind", "127.0.0.1"]
 
 PATIENCE = 30.0
 """Seconds after which a test gives up waiting; nothing is asserted about how long it took."""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def unique(prefix: str = "t") -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from colony.api.sockets import claim
 from tests.colony.api.support import toml, unique
 
 pytestmark = pytest.mark.real_time
@@ -58,3 +59,15 @@ def test_the_server_is_loaded_after_the_first_service_and_not_by_the_loop(
         check=True,
     )
     assert json.loads(done.stdout) == {"before": False, "in the main thread": [False]}
+
+
+def test_a_released_socket_leaves_no_file_although_a_process_that_starts_has_a_copy(
+    tmp_path: Path,
+) -> None:
+    claimed = claim(tmp_path / "colony.sock")
+    assert claimed is not None
+    copy = claimed.sock.dup()  # as between fork and exec
+    claimed.sock.close()  # as the server does
+    claimed.release()
+    copy.close()
+    assert list(tmp_path.iterdir()) == []

@@ -15,11 +15,11 @@ from colony.api.sockets import claim
 from colony.client import Address, Client, Problem, Unreachable, path_of
 from colony.host import Host, Options
 from colony.paths import SOCKET
+from proxy.ports import let_go
 from tests.colony.api.support import (
     SERVER,
     WISHES,
     Rig,
-    free_port,
     is_alive,
     is_free,
     rig,
@@ -27,6 +27,7 @@ from tests.colony.api.support import (
     unique,
     until,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.real_time
 
@@ -77,7 +78,7 @@ def test_a_socket_that_nobody_answers_at_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / SOCKET
     dead = claim(path)
     assert dead is not None
-    dead.sock.close()  # as a kill leaves it
+    let_go(dead.sock)  # as a kill leaves it
     claimed = claim(path)
     assert claimed is not None
     dead.release()  # must not take away what is another's now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +54,8 @@ def invoke(
         **(env or {}),
     }
     result = CliRunner().invoke(colony, list(words), env=told, input=stdin, prog_name="colony")
+    # Shown by pytest if the test fails.
+    print(f"$ colony {shlex.join(words)} → {result.exit_code}\n{result.stdout}{result.stderr}")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from colony.client import path_of
-from tests.colony.api.support import SERVER, Rig, free_port, is_alive, rig, unique, until
+from tests.colony.api.support import SERVER, Rig, is_alive, rig, unique, until
 from tests.colony.cli.support import Ran, Shell, invoke
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.real_time, pytest.mark.backends("asyncio")]
 
@@ -375,7 +376,6 @@ async def test_completion_knows_the_living_names(tmp_path: Path) -> None:
             (f"ps {name[:4]}", [name]),
             (f"exec {name[:4]}", [name]),
             (f"port-forward {name[:4]}", [name]),
-            ("nope w", []),
         ]:
             found = await shell(env={**env, "COMP_WORDS": f"colony -C {shell.folder} {words}"})
             assert found.out.split() == [f"plain,{each}" for each in answer]

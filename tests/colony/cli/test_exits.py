@@ -15,8 +15,9 @@ import pytest
 
 from colony.daemon import LOG
 from colony.exits import MEANINGS, Exit
-from tests.colony.api.support import PATIENCE, free_port, toml, unique
+from tests.colony.api.support import PATIENCE, toml, unique
 from tests.colony.cli.support import CLEAN, invoke
+from tests.ports import free_port
 
 pytestmark = pytest.mark.real_time
 

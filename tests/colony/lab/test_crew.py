@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from colony.lab.crew import Crew, JobFailed
+from colony.lab.crew import Crew, JobFailed, Way, way
 
 
 def squared(number: int) -> int:
@@ -66,12 +67,24 @@ def test_its_processes_end_with_the_block() -> None:
     until_gone([pid])
 
 
+def test_a_fork_is_for_those_who_are_alone() -> None:
+    """Within a thread of its own, so that there are two."""
+    ways: list[Way] = []
+    other = threading.Thread(target=lambda: ways.append(way()))
+    other.start()
+    other.join()
+    assert ways == ["spawn"]
+
+
 PROGRAM = """
-import sys, time
-from colony.lab.crew import Crew
+import sys, threading, time
+from colony.lab.crew import Crew, way
 from tests.colony.lab.test_crew import own_pid, lasting
 
 if __name__ == "__main__":
+    if sys.argv[1] == "spawn":
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    assert way() == sys.argv[1], way()
     with Crew(own_pid, 1) as pids, Crew(lasting, 2) as crew:
         print(*[pid for _, pid in pids.results([1])], flush=True)
         for _, pid in crew.results([0, 0]):
@@ -85,14 +98,17 @@ def lasting(seconds: int) -> int:
     return os.getpid()
 
 
+@pytest.mark.parametrize("how", ["fork", "spawn"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_its_processes_end_with_their_owner(number: signal.Signals, tmp_path: Path) -> None:
+def test_its_processes_end_with_their_owner(
+    number: signal.Signals, how: Way, tmp_path: Path
+) -> None:
     """At Ctrl-C, which goes to all of them, and without a word of theirs; and at a kill."""
     program = tmp_path / "owner.py"
     program.write_text(PROGRAM)
     root = Path(__file__).parents[3]
     owner = subprocess.Popen(
-        [sys.executable, str(program)],
+        [sys.executable, str(program), how],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(root)},

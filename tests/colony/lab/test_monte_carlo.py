@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from colony.lab.crew import JobFailed
+from colony.lab.crew import JobFailed, way
 from colony.lab.faults import Scenario
 from colony.lab.monte_carlo import (
+    ALONE,
     Player,
     Sample,
     ServiceSample,
@@ -31,7 +32,7 @@ def test_a_run_has_the_seed_of_its_number() -> None:
 
 
 def test_the_number_of_processes_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("colony.lab.monte_carlo.ALONE", 0.0)
+    monkeypatch.setitem(ALONE, way(), 0.0)
     of = {
         workers: monte_carlo(config(), Scenario(seed=3), 60, play=by_chance, workers=workers)
         for workers in (1, 2, 3)
@@ -41,7 +42,7 @@ def test_the_number_of_processes_changes_nothing(monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_player_serves_many_policies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("colony.lab.monte_carlo.ALONE", 0.0)
+    monkeypatch.setitem(ALONE, way(), 0.0)
     with Player(by_chance, workers=2) as player:
         first = player.samples(config(), Scenario(seed=3), 20)
         crew = player._crew
@@ -51,7 +52,7 @@ def test_one_player_serves_many_policies(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_progress_is_told_up_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("colony.lab.monte_carlo.ALONE", 0.0)
+    monkeypatch.setitem(ALONE, way(), 0.0)
     for workers in (1, 2):
         told: list[int] = []
         monte_carlo(config(), Scenario(), 30, play=by_chance, workers=workers, progress=told.append)

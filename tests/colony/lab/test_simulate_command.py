@@ -253,6 +253,8 @@ def test_a_hang_that_nobody_would_notice_is_told(folder: Path) -> None:
         ran = simulate(folder, "--hang", "web@5s", "--for", "1m", "--timeline", "none")
         assert (blind in ran.out) == told
         assert ("first limit at 0:" in ran.out) == (not told)
+        unnoticed = ran.lines[2].split("  ")[-1].strip()
+        assert unnoticed == ("55 s" if told else "40.1 s")
 
 
 @pytest.mark.parametrize(

@@ -145,12 +145,14 @@ async def test_a_stream_that_breaks_off_is_lost_after_its_last_line(tmp_path: Pa
 async def test_what_is_asked_for_is_given_up_with_its_reader(tmp_path: Path) -> None:
     """By cancelling a request, by the end of a flow's block, and by leaving a flow alone."""
     gone: list[int] = []
-    more = anyio.Event()
+    more, asked = anyio.Event(), anyio.Event()
 
     async def serve(stream: SocketStream, request: bytes) -> None:
         nonlocal more
         if b"/logs" in request:
             await stream.send(HEAD + chunk(line(1)))
+        else:
+            asked.set()
         with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await stream.receive()
         gone.append(1)
@@ -161,9 +163,16 @@ async def test_what_is_asked_for_is_given_up_with_its_reader(tmp_path: Path) -> 
         while len(gone) < count:
             await more.wait()
 
+    async def ask_and_leave(wire: Wire) -> None:
+        nonlocal asked
+        asked = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wire.ask, "get_colony", {"colony": "c"}, t.Colony)
+            await asked.wait()
+            tasks.cancel_scope.cancel()
+
     async with wired(tmp_path, serve) as wire:
-        with anyio.move_on_after(0.05):
-            await wire.ask("get_colony", {"colony": "c"}, t.Colony)
+        await ask_and_leave(wire)
         await until_gone(1)
         async with Flow(lambda: wire.lines("c", t.LogQuery(follow=True))) as flow:
             await anext(flow)
@@ -171,8 +180,7 @@ async def test_what_is_asked_for_is_given_up_with_its_reader(tmp_path: Path) -> 
         async for _ in Flow(lambda: wire.lines("c", t.LogQuery(follow=True))):
             break
         gc.collect()
-        with anyio.move_on_after(0.05):  # the next request sees to it
-            await wire.ask("get_colony", {"colony": "c"}, t.Colony)
+        await ask_and_leave(wire)  # the next request sees to it
         await until_gone(4)
 
 

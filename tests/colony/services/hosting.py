@@ -14,8 +14,8 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -54,14 +54,6 @@ PYTHON: Final = [sys.executable, "-I", "-S", "-u"]
 def python(code: str) -> list[str]:
     """The command of a service that is a few lines of Python."""
     return [*PYTHON, "-c", code]
-
-
-def free_port() -> int:
-    """A port that is free on the host now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 SERVER: Final = """
@@ -118,9 +110,22 @@ class Shop:
     async def status(self, service: str) -> ServiceStatus:
         return await self.board.call(GetService(service))
 
+    @contextmanager
+    def _patience(self, what: str) -> Iterator[None]:
+        """A limit; whoever meets it learns what was waited for, and what there was instead."""
+        try:
+            with anyio.fail_after(PATIENCE):
+                yield
+        except TimeoutError as error:
+            lines = self.logs.page(self.config.name, (), Filter(count=20)).lines
+            last = [f"{line.service} | {line.data.decode(errors='replace')}" for line in lines]
+            seen = [*map(repr, self.events[-20:]), *last]
+            error.add_note("\n  ".join([f"no {what}; the last events and lines:", *seen]))
+            raise
+
     async def until(self, service: str, *states: str, life: int = 0) -> ServiceStatus:
         """Waits until a service is in one of the states, in this life or a later one."""
-        with anyio.fail_after(PATIENCE):
+        with self._patience(f"{service} that is {' or '.join(states)} in life {life} or later"):
             while True:
                 more = self._more
                 status = await self.status(service)
@@ -139,7 +144,7 @@ class Shop:
 
     async def saw(self, kind: type[E], service: str = "", count: int = 1) -> E:
         """Waits for the `count`-th event of a kind."""
-        with anyio.fail_after(PATIENCE):
+        with self._patience(f"{kind.__name__} of {service or 'any'}, number {count}"):
             while len(self.seen(kind, service)) < count:
                 await self._more.wait()
         return self.seen(kind, service)[count - 1]
@@ -156,7 +161,7 @@ class Shop:
 
     async def wrote(self, service: str, text: bytes) -> LogLine:
         """Waits for a line that contains a text."""
-        with anyio.fail_after(PATIENCE):
+        with self._patience(f"line of {service} with {text!r}"):
             while True:
                 for line in await self.lines(service):
                     if text in line.data:

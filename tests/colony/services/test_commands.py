@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from colony.services import GetUsage, NotPossible, SignalService, StopService, WriteStdin
-from tests.colony.services.hosting import colony, eventually, python, sleeper
+from tests.colony.services.hosting import PATIENCE, colony, eventually, python, sleeper
 
 pytestmark = pytest.mark.real_time
 
@@ -67,8 +67,9 @@ async def test_cpu_and_memory_are_those_of_the_service_and_its_children() -> Non
         first = await shop.board.call(GetUsage())
         assert first["idle"].processes == 1
         assert 0 < first["idle"].memory < 100_000_000
-        await anyio.sleep(0.3)
-        usage = await shop.board.call(GetUsage())
+        with anyio.fail_after(PATIENCE):
+            while not (usage := await shop.board.call(GetUsage()))["busy"].cpu:  # noqa: ASYNC110
+                await anyio.sleep(0.1)
         assert usage["idle"].cpu is not None
         assert usage["busy"].cpu is not None
         assert usage["idle"].cpu < usage["busy"].cpu

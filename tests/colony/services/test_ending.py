@@ -25,12 +25,12 @@ from tests.colony.services.hosting import (
     SERVER,
     colony,
     eventually,
-    free_port,
     python,
     server,
     sleeper,
 )
 from tests.end_to_end.colonies import root_only
+from tests.ports import free_port
 
 pytestmark = pytest.mark.real_time
 
@@ -131,10 +131,14 @@ _LIVES = {"a": 1, "b": 2, "c": 2}
 async def test_no_life_begins_before_all_of_the_last_one_has_ended() -> None:
     port = free_port()
     stray = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {SERVER!r}])\n"
-    code = stray + "import time, os\ntime.sleep(0.3); os._exit(1)"
+    wait = "import time, os\nwhile not os.path.exists('end'): time.sleep(0.01)\n"
+    code = f"{stray}{wait}os.remove('end'); os._exit(1)"
     async with colony(
         {"web": {"command": python(code), "port": port}}, supervision={"intensity": 2}
     ) as shop:
+        for life in (1, 2, 3):
+            await shop.saw(ServiceReady, "web", life)
+            await anyio.Path(shop.config.workspace, "end").touch()
         await shop.top.stopped()
         assert [event.code for event in shop.seen(ServiceExited)] == [1, 1, 1]
         assert shop.seen(ServiceFailed) == []
@@ -153,7 +157,7 @@ async def test_a_service_that_makes_itself_a_daemon_is_looked_after_by_its_liste
         [detached] = shop.seen(ServiceDetached)
         assert status.pid == detached.pid
         assert shop.seen(ServiceExited) == []
-        assert shop.processes() == [status.pid]
+        await eventually(lambda: shop.processes() == [status.pid])  # once those between have gone
         await shop.wrote("web", b"listening")
         os.kill(detached.pid, signal.SIGKILL)
         again = await shop.until("web", "detached", life=2)

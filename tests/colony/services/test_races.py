@@ -14,7 +14,8 @@ import pytest
 from actors.events import Restarting
 from colony.events import ServiceExited, ServiceStarted, ServiceStopped
 from colony.services import RestartService, StartService, StopService
-from tests.colony.services.hosting import colony, free_port, python, server, sleeper
+from tests.colony.services.hosting import colony, python, server, sleeper
+from tests.ports import free_port
 
 pytestmark = pytest.mark.real_time
 

@@ -17,7 +17,8 @@ from colony.events import (
     ServiceWaiting,
 )
 from colony.services import GetServices, StopService, UnknownService, WaitUntil
-from tests.colony.services.hosting import colony, free_port, python, server, sleeper
+from tests.colony.services.hosting import colony, python, server, sleeper
+from tests.ports import free_port
 
 pytestmark = pytest.mark.real_time
 

@@ -233,7 +233,7 @@ async def test_a_flooding_service_waits_for_the_viewer_who_types(tmp_path: Path)
         attached = await opening.attach(colony, "web")
         await attached.write(b"\r")
         seen, last = bytearray(), b"%09d\n" % count
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(4 * PATIENCE):
             while not seen.endswith(last):
                 item = await attached.take()
                 seen += item if isinstance(item, bytes) else b""
