@@ -4,7 +4,7 @@
                    │
                    └─ for the block: if the colony's start fails, everything is taken back
 
-A colony without the table needs nothing of it. Setup commands of a cloned repository run only with
+A colony without the table needs nothing of it. Setup commands of a workspace of ours run only with
 a consent that was given before, by `colony new`: an instance has nobody to ask.
 """
 

@@ -89,6 +89,16 @@ def test_new_does_not_run_a_strangers_setup_unasked(cli: Cli, tmp_path: Path) ->
     assert (cli.home / "workspaces/app/ran").exists()
 
 
+def test_a_worktrees_setup_is_asked_about_once_for_its_repository(cli: Cli, tmp_path: Path) -> None:
+    text = '[colony.environment]\nsetup = "touch ran"\n[services.web]\ncommand = "x"\n'
+    source = repository(tmp_path / "app", {"colony.toml": text})
+    refused = cli("new", str(source))
+    assert (refused.returncode, "have not been allowed: touch ran" in refused.stderr) == (1, True)
+    for name, *yes in (("one", "--yes"), ("two",)):
+        assert cli("new", str(source), "--name", name, *yes).returncode == 0
+        assert (cli.home / "workspaces" / name / "ran").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_new_that_is_cancelled_takes_everything_back(
     cli: Cli, tmp_path: Path, number: signal.Signals
