@@ -376,7 +376,6 @@ async def test_completion_knows_the_living_names(tmp_path: Path) -> None:
             (f"ps {name[:4]}", [name]),
             (f"exec {name[:4]}", [name]),
             (f"port-forward {name[:4]}", [name]),
-            ("nope w", []),
         ]:
             found = await shell(env={**env, "COMP_WORDS": f"colony -C {shell.folder} {words}"})
             assert found.out.split() == [f"plain,{each}" for each in answer]
