@@ -178,7 +178,9 @@ def test_dnsmasqs_arguments() -> None:
 async def test_names_from_the_hosts_directory_come_and_change() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        os.chmod(directory, 0o755)  # dnsmasq is no longer root when it reads
+        (directory / "web").touch()
+        for path, mode in ((directory, 0o755), (directory / "web", 0o644)):
+            path.chmod(mode)  # whatever the umask: dnsmasq is no longer root when it reads
         async with Dnsmasq(ports=free_ports(3), hosts_directory=directory) as server:
             for address in ("10.200.0.2", "10.200.0.3"):
                 (directory / "web").write_text(f"{address} web.ns.colony\n")
