@@ -32,6 +32,7 @@ from colony.exits import Exit
 from colony.host import ColonyFailed, Host, HostFailed, Options, RunningColony, explain
 from colony.lanes import Lane, Table, providing, same_terminal, wanted
 from colony.modes import Impossible
+from colony.preparing import NOT_PROVIDED
 from colony.sdk.errors import ColonyError
 from colony.signals import ending
 from colony.tree import colony_of
@@ -252,6 +253,8 @@ class Run:
                     self.colonies.append(await self.host.add(config, keep=self.keep))
                 except ColonyFailed as error:
                     self._complain(str(error))
+                    if error.code == NOT_PROVIDED:
+                        self.failed, self.status = False, Exit.NOT_PROVIDED
                     for line in error.last_lines:
                         self._message(f"  | {line}")
                     if error.help:

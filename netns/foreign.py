@@ -29,9 +29,12 @@ class ForeignDrop(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Who it is and what to do, in one line."""
-        where = f"chain {self.chain} of table {self.family} {self.table}"
         told = "drops what colonies send out (not what comes in)"
-        return f"{where} {told}; to let it pass: {self.remedy}"
+        return f"{self.where} {told}; to let it pass: {self.remedy}"
+
+    @property
+    def where(self) -> str:
+        return f"chain {self.chain} of table {self.family} {self.table}"
 
 
 def dropping(
