@@ -99,6 +99,13 @@ class Commands(click.Group):
         except click.UsageError as error:
             raise _unknown(context, args, error) from None
 
+    def shell_complete(
+        self, context: click.Context, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """After a word that is no command there is nothing to complete."""
+        words = [*context._protected_args, *context.args]
+        return [] if words else super().shell_complete(context, incomplete)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
             with formatter.section(section):

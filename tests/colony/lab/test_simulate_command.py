@@ -148,7 +148,7 @@ def test_all_mistakes_of_flags_and_script_are_shown_at_once(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--for", "never"), "Invalid value for '--for'"),
+        (("--for", "never"), "invalid value for '--for'"),
         (("--zoom", "5s"), "must be two times, as 1m..2m30s"),
         (("--zoom", "5s..1s"), "must be two times, as 1m..2m30s"),
         (("--script", "nowhere.toml"), "there is no such file"),
