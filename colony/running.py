@@ -30,7 +30,7 @@ from actors.restarts import RESTARTED
 from colony import tree
 from colony.api.types import Colony as ColonyView
 from colony.config import Config
-from colony.events import ProvisionStep, ServiceExited
+from colony.events import ProvisionStep, ServiceExited, ServiceReady
 from colony.journal import JOURNAL, Journal, LastLines
 from colony.sdk.errors import (
     ColonyFailed,
@@ -96,7 +96,8 @@ class RunningColony(Colony):
         """The service on whose account it gave up."""
         self.address: str | None = None
         self.timings: dict[str, float] = {}
-        """Milliseconds that the steps of making its network took."""
+        """Milliseconds that the steps of making its network took, and each service's process until
+        it was ready for the first time."""
         self.statuses = {each.service: each for each in first_statuses(config, urls)}
 
     def __repr__(self) -> str:
@@ -132,6 +133,23 @@ class RunningColony(Colony):
         if self.stopping or self.culprit:
             return "stopping"
         return "starting" if self._ref is None else "running"
+
+    @property
+    def fate(self) -> str:
+        """What became of it, in words, once it has ended."""
+        if self.succession is not None:
+            return f"{self.name} is being restarted"
+        if self.exit_code is not None:
+            return f"{self.name} has ended: {self.reason}"
+        if self.state == "stopped":
+            return f"{self.name} was stopped"
+        verb = "gave up" if self.culprit else "has ended"
+        return f"{self.name} {verb}: {self.reason}"
+
+    @property
+    def not_again(self) -> str:
+        """What became of it, when it was to be started again and could not be."""
+        return f"{self.name} could not be started again"
 
     @property
     def host(self) -> Host:
@@ -180,6 +198,8 @@ class RunningColony(Colony):
         if isinstance(event, NamespaceMade):
             self.address = event.address
             self.timings = dict(event.steps)
+        elif isinstance(event, ServiceReady):
+            self.timings.setdefault(f"{event.service} ready", event.seconds * 1000)
         elif isinstance(event, kernel.LimitReached) and event.supervisor == self._services:
             self.culprit = event.child
             self.reason = (

@@ -15,7 +15,7 @@ from typing import Final
 
 from netns import files, hostwide, messages, names, nft, permits, ruleset
 from netns.errors import NetnsError, PacketFilterError
-from netns.instance import Instance
+from netns.instance import Instance, hidden_of_others
 from netns.messages import IPNetwork
 from netns.netlink import Netlink, Route, exists
 from netns.nfnetlink import Packets
@@ -126,7 +126,7 @@ class Host:
         self.netlink = Netlink()
         self.log: PacketLog | None = None
         self.settings = Settings()
-        self.views = Views(instance.pins, instance.own)
+        self.views = Views(instance.pins, instance.own, lambda: hidden_of_others(instance.own))
         self._nft: nft.Nft | None = None
         self._packets: Packets | None = None
         self._forwards = False
@@ -274,6 +274,14 @@ class Host:
         if self._packets is not None:
             elements = ruleset.keep_in(self.instance.id, *self._addresses(address))
             self._packets.apply("keeping the colony in", *elements)
+
+    def forward_again(self) -> bool:
+        """Sets the host's forwarding again where somebody has taken it; whether that was so."""
+        if not self._forwards or self.settings.read("ipv4/ip_forward") == "1":
+            return False
+        self._forwards = False
+        self._forward()
+        return True
 
     def permit(self, peers: frozenset[Permit], allowed: frozenset[Permit]) -> None:
         """These may pass from colony to colony, and out of the machine, and no others. Raises

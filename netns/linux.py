@@ -17,6 +17,7 @@ CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWNET: Final = 0x40000000
 
+MS_RDONLY: Final = 0x1
 MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 1 << 18
@@ -79,6 +80,16 @@ def bind_mount(source: str, target: str) -> None:
     _check(
         _libc.mount(os.fsencode(source), os.fsencode(target), b"none", MS_BIND, None),
         f"bind-mounting {source}",
+        target,
+    )
+
+
+def cover(target: str) -> None:
+    """Puts an empty directory that nobody can write over the one at `target`."""
+    options = ctypes.c_char_p(b"mode=000,size=4k,nr_inodes=1")
+    _check(
+        _libc.mount(b"none", os.fsencode(target), b"tmpfs", MS_RDONLY, options),
+        "covering a directory",
         target,
     )
 

@@ -107,8 +107,11 @@ class Namespace:
     redirect
         Whether a server on the colony's 127.0.0.1 is reached by its address from outside; False
         where the kernel has no packet filter.
+    covered
+        The directories of other instances that it does not see.
     detours
-        The ports that are reached at another one, and that one; see `lead`.
+        The TCP ports that are reached at another one, and that one; see `lead`. `udp_detours` the
+        same for UDP; None where there never was one.
     steps
         The milliseconds of each step.
     """
@@ -118,6 +121,7 @@ class Namespace:
         "_net",
         "address",
         "colony",
+        "covered",
         "detours",
         "egress",
         "files",
@@ -130,6 +134,7 @@ class Namespace:
         "mtu",
         "redirect",
         "steps",
+        "udp_detours",
     )
 
     def __init__(self, plan: Plan, instance: str, files: Path, ipv6: bool) -> None:
@@ -145,7 +150,9 @@ class Namespace:
         self.inode = 0
         self.link = ""
         self.redirect = False
+        self.covered: frozenset[str] = frozenset()
         self.detours: dict[int, int] = {}
+        self.udp_detours: dict[int, int] | None = None
         self.steps: dict[str, float] = {}
         self._net: int | None = None
         self._mnt: int | None = None
@@ -284,6 +291,9 @@ def _drop_namespace(b: Build) -> None:
 
 def pin(b: Build) -> None:
     directory = b.host.instance.pins
+    if userns.entered() and (other := b.host.instance.other_with(b.plan.colony)):
+        # Their pins are in mount namespaces that do not know of each other; their files do.
+        raise pins.taken_by(b.plan.colony, other)
     try:
         pins.reserve(b.plan.colony, b.instance, directory)
     except FileExistsError:
@@ -397,6 +407,7 @@ def redirect(b: Build) -> None:
 
 def _make_view(b: Build) -> None:
     b.space._mnt = b.host.views.make(b.thread, b.space.files)
+    b.space.covered = b.host.views.covered
 
 
 def _drop_view(b: Build) -> None:
@@ -460,16 +471,31 @@ def create(thread: NetworkThread, host: Host, plan: Plan, on_step: OnStep | None
     return space
 
 
-def lead(thread: NetworkThread, space: Namespace, port: int, other: int | None) -> None:
-    """What arrives for a TCP port of the colony goes to this other one on 127.0.0.1; None: to
-    itself again. On the network thread. Raises `PacketFilterError`."""
+def lead(
+    thread: NetworkThread,
+    space: Namespace,
+    port: int,
+    other: int | None,
+    protocol: ruleset.Transport = "tcp",
+) -> None:
+    """What arrives for a port of the colony goes to this other one on 127.0.0.1; None: to itself
+    again. On the network thread. Raises `PacketFilterError`."""
+    if protocol == "udp":
+        known = {} if space.udp_detours is None else space.udp_detours
+        first = () if space.udp_detours is not None else ruleset.udp_detours()
+    else:
+        known, first = space.detours, ()
     with thread.inside(Place(space.place.net)), Packets() as packets:
         if other is None:
-            packets.apply(f"ending the detour of port {port}", ruleset.delete_detour(port))
-            space.detours.pop(port, None)
+            change = ruleset.delete_detour(port, protocol)
+            packets.apply(f"ending the detour of {protocol} port {port}", *first, change)
+            known.pop(port, None)
         else:
-            packets.apply(f"leading port {port} to {other}", ruleset.add_detour(port, other))
-            space.detours[port] = other
+            change = ruleset.add_detour(port, other, protocol)
+            packets.apply(f"leading {protocol} port {port} to {other}", *first, change)
+            known[port] = other
+    if protocol == "udp":
+        space.udp_detours = known
 
 
 def undo(build: Build, steps: tuple[Step, ...] = STEPS, *, spare: str = "") -> list[Exception]:

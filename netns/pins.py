@@ -152,15 +152,21 @@ def name_taken(
     if owner == instance:
         text = f"this instance ({instance}) has a namespace {name} already"
     elif owner:
-        text = (
-            f"the namespace {name} belongs to another instance of Colony, {owner}; "
-            "stop that colony or give this one another name"
-        )
+        return taken_by(colony, owner)
     else:
         text = (
             f"the namespace {name} exists and is not Colony's; remove it (ip netns delete {name}) "
             "or give the colony another name"
         )
+    return NameTaken(text, owner)
+
+
+def taken_by(colony: str, owner: str) -> NameTaken:
+    """The error for a name that another instance has."""
+    text = (
+        f"the namespace {names.namespace_name(colony)} belongs to another instance of Colony, "
+        f"{owner}; stop that colony or give this one another name"
+    )
     return NameTaken(text, owner)
 
 

@@ -209,7 +209,10 @@ class Pool:
         """
         number = int(address) - int(self.v4.network_address)
         if not self._usable(number):
-            raise NetnsError(f"address {address} is not a colony's address in the pool {self.v4}")
+            raise NetnsError(
+                f"address {address} is not a colony's address in the pool {self.v4}, which has "
+                f"{self.v4[_FIRST]} to {self.v4[-2]}"
+            )
         owner = self._names.get(number)
         if owner in self._held and owner != colony:
             raise NetnsError(

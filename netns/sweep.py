@@ -42,6 +42,10 @@ _ENV_START, _ENV_END = 47, 48
 _NEVER: Final = b"never"  # the place of one that there will not be
 
 
+Census = frozenset[tuple[int, int]]
+"""Who was there at one moment: see `census`."""
+
+
 class Killed(msgspec.Struct, frozen=True):
     """A process that was killed: its number and its command's name."""
 
@@ -150,15 +154,30 @@ def numbers() -> Iterator[int]:
     return (pid for pid in reversed(listed) if pid != me)
 
 
+def census() -> Census:
+    """Everybody but this process: each one's number, and the inode of its place in /proc.
+
+    The inode tells a process from another one that gets its number later, and costs nothing, as
+    the listing has it. It may change while the process lives, when the kernel is short of memory;
+    so that somebody is in an earlier census proves that he was there, and the contrary nothing.
+    """
+    me = os.getpid()
+    with os.scandir("/proc") as entries:
+        listed = [(int(entry.name), entry.inode()) for entry in entries if entry.name.isdigit()]
+    return frozenset(entry for entry in listed if entry[0] != me)
+
+
 def _find_newest(belongs: Belongs) -> Iterator[int]:
     """`find` among the latest numbers that the kernel gave out."""
-    me, last = os.getpid(), _last_pid()
+    me, last = os.getpid(), last_pid()
     for pid in range(last, max(last - _NEWEST, 0), -1):
         if pid != me and belongs(pid):
             yield pid
 
 
-def _last_pid() -> int:
+def last_pid() -> int:
+    """The number that the kernel gave out last, to a process or to a thread: if it is the same at
+    two moments, nobody was born in between."""
     with open("/proc/loadavg") as file:
         return int(file.read().split()[-1])
 
@@ -206,10 +225,10 @@ def kill_all_blocking(belongs: Belongs, timeout: float = 5.0) -> list[Killed]:
 
 def _chase(belongs: Belongs, killed: dict[int, Killed]) -> list[int]:
     """Looks for who forks faster than all processes can be looked at."""
-    last = _last_pid()
+    last = last_pid()
     for _ in range(_PAUSES):
         time.sleep(_PAUSE)
-        if _last_pid() != last:
+        if last_pid() != last:
             break
     else:
         return []

@@ -1,5 +1,5 @@
 """A colony's view of the file system: the host's, but for its own /etc/hosts and resolv.conf, and
-without the sockets that lead into the instance.
+without the sockets that lead into this instance or another one.
 
 Law: a view is copied from a mould, which is the host's view without the pins: a view that had
 copies of all pins would keep every other colony's namespace alive.
@@ -17,12 +17,12 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from netns import linux, pins
-from netns.thread import NetworkThread
+from netns.thread import Located, NetworkThread
 
 FILES: Final = ("hosts", "resolv.conf")
 """Of /etc, that are a colony's own."""
@@ -39,22 +39,36 @@ class Views:
         Of the pins.
     hidden
         A directory in whose place each view has that of the colony's files.
+    others
+        Gives further directories in whose place a view has an empty one: those of other instances.
+        They come and go, so that a view lacks what is newer than its mould until `cover_new`.
     """
 
     __slots__ = (
         "_born",
         "_changes",
+        "_covered",
         "_directory",
         "_doubled",
+        "_known",
         "_mould",
+        "_others",
         "_stale",
         "_watched",
         "hidden",
     )
 
-    def __init__(self, directory: str, hidden: Path) -> None:
+    def __init__(
+        self,
+        directory: str,
+        hidden: Path,
+        others: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
         self._directory = directory
         self.hidden = hidden
+        self._others = others
+        self._covered: frozenset[str] = frozenset()
+        self._known: tuple[float, frozenset[str]] = (0.0, frozenset())
         self._mould: int | None = None
         self._watched: int | None = None
         self._changes = select.poll()
@@ -93,6 +107,26 @@ class Views:
         finally:
             thread.go_home(mounts=True)
 
+    @property
+    def covered(self) -> frozenset[str]:
+        """What a view that is made now does not see of other instances."""
+        return self._covered
+
+    def cover_new(
+        self, thread: NetworkThread, where: Located, covered: frozenset[str]
+    ) -> frozenset[str]:
+        """Covers in a view what has come since; all that is covered then. Looked for no more often
+        than moulds are renewed."""
+        at, known = self._known
+        if time.monotonic() > at + RENEWED:
+            known = self._others()
+            self._known = (time.monotonic(), known)
+        if known <= covered:
+            return covered
+        with thread.inside(where):
+            _cover(known - covered)
+        return covered | known
+
     def drop_if_stale(self) -> None:
         """Lets go of a mould that no longer is like the host: it would keep what was unmounted."""
         self._look()
@@ -120,6 +154,8 @@ class Views:
             # whatever is pinned later is mounted beneath it in here, too.
             self._doubled = pins.are_doubled(self._directory)
             pins.forget_copies(self._directory)
+            self._covered = self._others()
+            _cover(self._covered)
             self._mould = os.open(linux.MOUNT_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         finally:
             thread.go_home(mounts=True)
@@ -133,3 +169,9 @@ class Views:
     def _changed(self) -> bool:
         """Whether the host's mounts have changed since this was asked last."""
         return self._watched is not None and bool(self._changes.poll(0))
+
+
+def _cover(directories: Iterable[str]) -> None:
+    for directory in directories:
+        with contextlib.suppress(OSError):  # gone meanwhile
+            linux.cover(directory)

@@ -99,8 +99,14 @@ def logs(
     deadline = None if timeout is None else time.monotonic() + timeout
     met = False
     for line in followed(session, path, query, deadline):
-        out.as_line(line) if as_json else show(line)
-        if stop is not None and stop.search(line["text"]):
+        note = line["stream"] == "note"
+        if as_json:
+            out.as_line(line)
+        elif note:
+            out.message(f"· {line['text']}")
+        else:
+            show(line)
+        if stop is not None and not note and stop.search(line["text"]):
             met = True
             break
     if stop is not None and not met:

@@ -158,7 +158,7 @@ def _told(failed: ProvisionFailed, keep: bool, source: str) -> Failed:
     if keep:
         again = f"go on: colony new {source} --name {failed.colony} --resume"
         help = f"{help}; {again}" if help else again
-    return Failed(Exit.FAILED, str(failed), help)
+    return Failed(Exit.NOT_PROVIDED, str(failed), help)
 
 
 # -- rm --------------------------------------------------------------------------------------------
