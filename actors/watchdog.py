@@ -6,7 +6,7 @@ The watchdog is a thread that sends the loop a heartbeat; when one is not answer
 `HandlerBlocked` as soon as the loop runs again. It costs the actors nothing: what they are doing
 is read off the stack, not noted down by them. Nor does it wake a loop that has nothing to do: it
 sees that by the stack, too, and looks at one that never has less and less often. So what blocks
-after a long quiet is sure to be found out if it does for `LONGEST` times its patience and once more.
+after a long quiet is found out for sure only after `LONGEST` times its patience, and once more.
 
 The clock is the machine's, for a loop that stands still has no other.
 """
