@@ -214,6 +214,8 @@ async def test_logs_until_a_line_comes_or_time_is_over(tmp_path: Path) -> None:
         assert (ran.status, "no line matched 'never' in 0.2 s" in ran.err) == (124, True)
         assert (await shell("logs", "--until", "(")).status == 2
         assert (await shell("logs", "--until", "x", "--timeout", "soon")).status == 2
+        vain = await shell("logs", "--timeout", "1s")
+        assert (vain.status, vain.out) == (2, "")
 
 
 # -- acting ----------------------------------------------------------------------------------------
