@@ -21,12 +21,13 @@ say otherwise:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from colony.config import Config, Service
-from colony.config.interpolation import merged, resolved
+from colony.config.interpolation import Unset, arguments, expand, merged, resolved
 
 HOSTS: Final = ".colony.local"
 
@@ -54,6 +55,31 @@ def service_environment(
         told[f"COLONY_URL_{variable_name(name)}"] = url
     inherited = {name: value for name, value in system.items() if name not in PRIVATE}
     return {**inherited, **told}
+
+
+def unset_variables(
+    system: Mapping[str, str], config: Config
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What services would fail for if they were started now: the path in the file, and why.
+
+    Reads the files of `env_file`; one that is not there is taken as empty.
+    """
+    urls = {service.name: "" for service in config.services.values() if service.port is not None}
+    for service in config.services.values():
+        env = service_environment(system, config, service, urls)
+        with suppress(OSError, ValueError):
+            env |= read_env_files(service.env_file)
+        at = ("services", service.name)
+        for name, value in config.environment(service).items():
+            try:
+                env[name] = expand(value, env, name)
+            except Unset as unset:
+                own = name in service.env
+                yield ((*at, "env", name) if own else ("colony", "env", name)), str(unset)
+        try:
+            arguments(service.argv, env)
+        except Unset as unset:
+            yield (*at, "command"), str(unset)
 
 
 def colony_environment(

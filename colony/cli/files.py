@@ -33,10 +33,10 @@ def validate(session: Session, file: Path | None, fix: bool, as_json: bool) -> N
         _validate_json(path)
         return
     loaded = load(session, path)
+    _show(session, _unset_variables(loaded, path))
     problems = _missing_runtimes(loaded, path)
     if problems:
-        text = configuration.render(problems, color=session.colour(sys.stderr))
-        click.echo(text, err=True, color=True)
+        _show(session, problems)
         sys.exit(Exit.WRONG)
     count = len(loaded.services)
     services = f"{count} service{'s' if count != 1 else ''}"
@@ -65,7 +65,7 @@ def _validate_json(path: Path) -> None:
     try:
         loaded = configuration.load(path)
         missing = _missing_runtimes(loaded, path)
-        problems = (*loaded.warnings, *missing)
+        problems = (*loaded.warnings, *_unset_variables(loaded, path), *missing)
         status = Exit.WRONG if missing else Exit.OK
     except configuration.ConfigError as error:
         problems, status = error.problems, Exit.WRONG
@@ -84,6 +84,25 @@ def _missing_runtimes(
 
     home, text = home_directory().absolute(), path.read_text("utf-8")
     return anyio.run(missing_runtimes, loaded, text, str(path), home, os.environ)
+
+
+def _unset_variables(loaded: configuration.Config, path: Path) -> tuple[configuration.Problem, ...]:
+    """Warnings, no errors: Colony may be started with other variables than this command."""
+    from colony.config.positions import scan
+    from colony.config.sheet import Sheet
+    from colony.environment import unset_variables
+
+    sheet = Sheet(str(path), scan(path.read_text("utf-8")))
+    for key, why in dict.fromkeys(unset_variables(os.environ, loaded)):
+        message, _, help = why.partition(": ")
+        sheet.report(message, key, help=help, severity="warning")
+    return tuple(sheet.problems)
+
+
+def _show(session: Session, problems: tuple[configuration.Problem, ...]) -> None:
+    if problems:
+        text = configuration.render(problems, color=session.colour(sys.stderr))
+        click.echo(text, err=True, color=True)
 
 
 def load(session: Session, path: Path, *, warn: bool = True) -> configuration.Config:

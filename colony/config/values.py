@@ -296,15 +296,17 @@ def choice(
     """
     known = {**{word: word for word in allowed}, **(aliases or {})}
     listing = ", ".join(allowed)
+    others = f" (or {', '.join(aliases)})" if aliases else ""
 
     def read(value: object) -> str:
         if not isinstance(value, str):
-            raise Refused(f"must be one of {listing}: got {described(value)}")
+            raise Refused(f"must be one of {listing}{others}: got {described(value)}")
         if value in (later or {}):
             raise Refused(f"cannot be {quoted(value)} yet: {listing}", (later or {})[value])
         if value not in known:
             raise Refused(
-                f"must be one of {listing}: got {quoted(value)}", meant(value, list(known))
+                f"must be one of {listing}{others}: got {quoted(value)}",
+                meant(value, list(known)),
             )
         return known[value]
 

@@ -182,14 +182,16 @@ def test_the_repr_has_the_names_of_variables_and_not_their_values() -> None:
         ),
         (
             'restart = "alwys"',
-            "`restart` in [services.web] must be one of permanent, transient, temporary: "
+            "`restart` in [services.web] must be one of permanent, transient, temporary "
+            "(or always, on-failure, never): "
             'got "alwys"',
             "did you mean `always`?",
             '"alwys"',
         ),
         (
             "restart = true",
-            "`restart` in [services.web] must be one of permanent, transient, temporary: "
+            "`restart` in [services.web] must be one of permanent, transient, temporary "
+            "(or always, on-failure, never): "
             "got the boolean true",
             "",
             "true",

@@ -114,6 +114,27 @@ def test_a_wrong_file_under_json_comes_with_every_problem(tmp_path: Path, comman
     assert (validated.status, validated.json["problems"]) == (2, problems)
 
 
+def test_validate_warns_of_variables_that_are_not_set(tmp_path: Path) -> None:
+    file = tmp_path / "colony.toml"
+    (tmp_path / "more.env").write_text("KNOWN=1\n")
+    file.write_text(
+        '[colony]\nname = "x"\nenv = { Z = "${NO_SUCH_1}", Y = "${NO_SUCH_2:-two}" }\n'
+        '[services.a]\nport = 4001\ncommand = ["sleep", "${NO_SUCH_3}"]\nenv_file = "more.env"\n'
+        'env = { A = "${NO_SUCH_4}", B = "${Y}${KNOWN}${HOME}${PORT}${COLONY_URL_A}" }\n'
+        '[services.b]\ncommand = "echo ${NO_SUCH_5}"\n'
+    )
+    ran = invoke("-f", str(file), "validate", "--json", runtime=tmp_path / "run")
+    assert (ran.status, ran.json["valid"]) == (0, True)
+    assert [(each["severity"], each["key"], each["message"]) for each in ran.json["problems"]] == [
+        ("warning", key, f"{name} needs the variable NO_SUCH_{number}, which is not set")
+        for key, name, number in (
+            ("colony.env.Z", "Z", 1),
+            ("services.a.env.A", "A", 4),
+            ("services.a.command", "command", 3),
+        )
+    ]
+
+
 def test_a_group_alone_shows_what_it_has(tmp_path: Path) -> None:
     ran = invoke("net", runtime=tmp_path)
     assert (ran.status, ran.out) == (2, "")
