@@ -1,21 +1,20 @@
 """The embedded front door: the same hosts and pages as Caddy's, without Caddy.
 
-    host loop (asyncio or trio)              its own thread, an asyncio loop
+    host loop (asyncio or trio)              its own thread, a `WireLoop`
       start ───────────────────────────────► listening sockets on 127.0.0.1 and ::1
       want(table) ─── one reference ───────► looked at for every request head
       stop ────────────────────────────────► everything cut, closed and joined
 
 There is nothing to reload and nothing to reconcile: a route holds from the next request on. How the
-connections work is in `splice`.
+connections work is in `splice` and `wires`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import anyio
 
@@ -26,7 +25,6 @@ from proxy.routes import EMPTY, RouteTable, TcpUpstream, UnixUpstream, Upstream
 from proxy.splice import Dialer, Door
 from proxy.wires import WireLoop
 
-_LOST: Final = frozenset({errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE})
 _THREAD: Final = "colony-front-door"
 
 
@@ -176,7 +174,6 @@ class EmbeddedProxy(Lifetime):
 
     async def _listen(self, sockets: Sequence[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_but_lost_connections)
         self._door.now = loop.time()
         self._sweeping = loop.create_task(self._door.sweep(self._sweep_seconds()))
         for sock in sockets:
@@ -190,10 +187,3 @@ class EmbeddedProxy(Lifetime):
         await self._door.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
-
-
-def _but_lost_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """asyncio reports a peer that went just as its end was to be told; that is no error of ours."""
-    error = context.get("exception")
-    if not isinstance(error, OSError) or error.errno not in _LOST:
-        loop.default_exception_handler(context)

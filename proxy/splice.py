@@ -190,12 +190,12 @@ class Known:
                 self.requests.clear()
             self.requests[raw] = asked
 
-    def keep_answer(self, raw: bytes, head: ResponseHead, method: bytes) -> None:
-        """Keeps what this head said, unless that was owed to the request's method."""
-        if len(raw) == head.end <= _KEPT_MAX and method != b"HEAD":
+    def keep_answer(self, data: bytes, head: ResponseHead, method: bytes) -> None:
+        """Keeps what the head of a last answer said, unless that was owed to the method."""
+        if head.end <= _KEPT_MAX and head.status >= 200 and method != b"HEAD":
             if len(self.answers) >= _KEPT:
                 self.answers.clear()
-            self.answers[raw] = head
+            self.answers[data[: head.end]] = head
 
 
 class State(Enum):
@@ -222,6 +222,7 @@ class Client:
         "_eof",
         "_full",
         "_held",
+        "_known",
         "_request",
         "_route",
         "_service",
@@ -246,6 +247,7 @@ class Client:
         self._service_eof = False
         self._upstream_full = False
         self._body = Body(0)
+        self._known = door.known.requests.get
         self._service: Service | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._request: RequestHead
@@ -309,7 +311,7 @@ class Client:
 
     def _asks_again(self, data: bytes) -> bool:
         """Sends a request on, if it is known where to and we are connected there already."""
-        asked, service = self._door.known.requests.get(data), self._service
+        asked, service = self._known(data), self._service
         if (
             asked is None
             or service is None
@@ -433,8 +435,13 @@ class Client:
     def write_last(self, data: bytes) -> None:
         """The response is complete with this."""
         self._transport.write(data)
-        if self._state is WAIT:
+        if self._state is not WAIT:
+            return
+        if self._held or self._eof:
             self._next()
+        else:
+            self._state = HEAD
+            self._since = self._door.now
 
     def tunnel(self, service: Service) -> None:
         """The service switched protocols. What the client sent since goes through as it is."""
@@ -550,6 +557,7 @@ class Service:
         "_client",
         "_door",
         "_held",
+        "_known",
         "_request",
         "_tunnel",
         "answered",
@@ -568,6 +576,7 @@ class Service:
         self._client: Client | None = client
         self._held = b""
         self._body: Body | None = None
+        self._known = door.known.answers.get
         self._tunnel = False
         self._request: RequestHead
         self.transport = Wire(this_loop(), sock, self)
@@ -608,8 +617,8 @@ class Service:
             self.transport.abort()
         elif self._body is not None:
             self._pass_body(client, self._body, data, 0)
-        else:
-            self._read_head(client, self._held + data if self._held else data)
+        elif self._held or not self._answers_again(client, data):
+            self._read_head(client, self._held + data)
 
     def eof_received(self) -> bool:
         return self._client is not None and self._client.service_eof()
@@ -630,16 +639,28 @@ class Service:
 
     # the response
 
+    def _answers_again(self, client: Client, data: bytes) -> bool:
+        """Passes on what is a whole response and begins with a head that is known."""
+        end = data.find(b"\r\n\r\n") + 4
+        head = self._known(data[:end])
+        if head is None or len(data) != end + head.body or self._request.method == b"HEAD":
+            return False
+        self.answered = True
+        self.awaited = False
+        client.write_last(data)
+        return True
+
     def _read_head(self, client: Client, data: bytes) -> None:
         method = self._request.method
-        head = self._answer_head(data, method)
+        head = read_response(data, method)
         while head is not None and head.status < 200 and head.interim:
             client.write(data[: head.end])
             data = data[head.end :]
-            head = self._answer_head(data, method)
+            head = read_response(data, method)
         if head is None:
             self._held = data
             return
+        self._door.known.keep_answer(data, head, method)
         self._held = b""
         self.answered = True
         if head.body >= 0 and len(data) == head.end + head.body and head.status != 101:
@@ -651,16 +672,6 @@ class Service:
             client.tunnel(self)
         else:
             self._pass_body(client, Body(head.body), data, head.end)
-
-    def _answer_head(self, data: bytes, method: bytes) -> ResponseHead | None:
-        known = self._door.known
-        raw = data[: data.find(b"\r\n\r\n") + 4]
-        head = known.answers.get(raw)
-        if head is None or method == b"HEAD":
-            head = read_response(data, method)
-            if head is not None:
-                known.keep_answer(raw, head, method)
-        return head
 
     def _pass_body(self, client: Client, body: Body, data: bytes, start: int) -> None:
         try:

@@ -45,14 +45,12 @@ AWAKE: Final = 60e-6
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 
-_NOT_READ: Final = ~READ  # an error or the end of both directions is for whoever looks
-_NOT_WRITE: Final = ~WRITE
-
 _AT_ONCE: Final = 128
 _CHUNK: Final = 64 * 1024  # from twice that on, malloc maps and unmaps each piece
 _HIGH, _LOW = 64 * 1024, 16 * 1024
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _FEWEST, _MOST = 4, 128
+_IN_A_ROW: Final = 8
 
 
 class Alertness:
@@ -62,14 +60,18 @@ class Alertness:
     once; in vain again, the next 8, and so on up to 128. So an idle loop sleeps, and so does one
     whose services take a millisecond: one wait in 129 costs it `AWAKE`. Never on one processor,
     where nothing can happen while we look.
+
+    After 8 in a row one sleeps in any case: who looks again and again gives up the interpreter for
+    less time than another thread needs to take it, and that one would wait for it 5 ms each time.
     """
 
-    __slots__ = ("_asleep", "_many", "_next")
+    __slots__ = ("_asleep", "_many", "_next", "_row")
 
     def __init__(self, processors: int) -> None:
         self._many = processors > 1
         self._asleep = 0
         self._next = _FEWEST
+        self._row = 0
 
     def __repr__(self) -> str:
         return f"<Alertness {'awake' if self.wanted else f'asleep for {self._asleep}'}>"
@@ -86,9 +88,13 @@ class Alertness:
     def answered(self) -> None:
         """A wait was spent awake, and something came."""
         self._next = _FEWEST
+        self._row += 1
+        if self._row == _IN_A_ROW:
+            self._asleep, self._row = 1, 0
 
     def in_vain(self) -> None:
         """A wait was spent awake, and nothing came."""
+        self._row = 0
         self._asleep = self._next
         self._next = min(2 * self._next, _MOST)
 
@@ -319,36 +325,41 @@ class Wire:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._lose(None)
 
-    # what the kernel says
+    # what the kernel says; an error or the end of both directions is for whoever looks
 
     def _serve(self, events: int) -> None:
-        try:
-            if events & _NOT_WRITE and self._watched & READ:
-                self._read()
-            if events & _NOT_READ and self._unsent:
+        if events != WRITE and self._watched & READ:
+            try:
+                data = self._recv(_CHUNK)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._lose(error)
+                return
+            try:
+                if data:
+                    self._ear.data_received(data)
+                else:
+                    self._other_ends()
+            except Exception as error:
+                self._ear_failed(error)
+        if events != READ and self._unsent:
+            try:
                 self._flush()
-        except Exception as error:
-            self._loop.call_exception_handler(
-                {"message": "a front door's connection failed", "exception": error}
-            )
-            self._lose(error)
+            except Exception as error:
+                self._ear_failed(error)
 
-    def _read(self) -> None:
-        try:
-            data = self._recv(_CHUNK)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lose(error)
-            return
-        if data:
-            self._ear.data_received(data)
-            return
+    def _other_ends(self) -> None:
         self._deaf = True
         if self._ear.eof_received():
             self._watch()
         else:
             self.close()
+
+    def _ear_failed(self, error: Exception) -> None:
+        message = "a front door's connection failed"
+        self._loop.call_exception_handler({"message": message, "exception": error})
+        self._lose(error)
 
     def _flush(self) -> None:
         try:

@@ -253,8 +253,8 @@ def waits(alertness: Alertness, count: int, answered: bool) -> str:
     return spent
 
 
-def test_as_long_as_something_comes_every_wait_is_spent_awake() -> None:
-    assert waits(Alertness(2), 50, answered=True) == "a" * 50
+def test_as_long_as_something_comes_all_waits_but_every_ninth_are_spent_awake() -> None:
+    assert waits(Alertness(2), 45, answered=True) == "aaaaaaaas" * 5
 
 
 def test_in_vain_it_is_tried_less_and_less() -> None:
