@@ -249,10 +249,12 @@ class Cell:
 
     @property
     def path(self) -> str:
+        """Where it is in the tree, as "shop/services/web"."""
         return self.slot.path
 
     @property
     def incarnation(self) -> int:
+        """Which life of its slot it is, 1 for the first."""
         return self.slot.incarnation
 
     @property

@@ -5,7 +5,9 @@ The watchdog is a thread that sends the loop a heartbeat; when one is not answer
 `patience` it looks at the stack of the loop's thread, finds the cell in it, and publishes one
 `HandlerBlocked` as soon as the loop runs again. It costs the actors nothing: what they are doing
 is read off the stack, not noted down by them. Nor does it wake a loop that has nothing to do: it
-sees that by the stack, too.
+sees that by the stack, too, and looks at one that never has less and less often. So what blocks
+after a long quiet is sure to be found out if it does for `LONGEST` times its patience and once
+more.
 
 The clock is the machine's, for a loop that stands still has no other.
 """
@@ -17,7 +19,7 @@ import threading
 import time
 import traceback
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.backend import is_waiting
 from actors.cell import Cell
@@ -25,6 +27,13 @@ from actors.events import HandlerBlocked
 
 if TYPE_CHECKING:
     from actors.system import System
+
+
+LONGEST: Final = 4.0
+"""How many times its patience it pauses at most between two looks at a loop that has nothing to do;
+otherwise half its patience."""
+
+_SLACKENS: Final = 1.25
 
 
 class Watchdog:
@@ -52,9 +61,12 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(self._patience / 2):
+        pause = shortest = self._patience / 2
+        while not self._over.wait(pause):
             if is_waiting(self._frame()):
+                pause = min(pause * _SLACKENS, self._patience * LONGEST)
                 continue
+            pause = shortest
             self._beat.clear()
             if self._over.is_set():  # the beat that is cleared may have been the last one
                 return

@@ -23,7 +23,7 @@ from typing import Final
 import _ratio
 import anyio
 from _containers import GOALS, Others
-from network_create import BARE, ByCommands, run
+from network_create import BARE, OWN, ByCommands, run
 
 from netns.capability import probe
 from netns.errors import NetnsError
@@ -85,7 +85,7 @@ class Bench:
 
     async def creation(self, existing: int) -> None:
         """Creates and removes one, with so many others there."""
-        others = [await self.network.create(f"filler-{n}") for n in range(existing)]
+        others = [await self.network.create(f"filler-{OWN}-{n}") for n in range(existing)]
         names = ["colony", "limit", *(["ip", "unshare", *self.others] if existing == 0 else [])]
         for name in _ratio.turns(names, self.rounds):
             await self._one(name, existing)
@@ -95,7 +95,7 @@ class Bench:
     async def _one(self, name: str, existing: int) -> None:
         if name == "colony":
             with self.samples.timed(f"complete {existing}"):
-                space: Namespace = await self.network.create("bench")
+                space: Namespace = await self.network.create(f"bench-{OWN}")
             self.samples[f"bare {existing}"].append(sum(space.steps[step] for step in BARE))
             await self.network.destroy(space)
         elif name == "limit":
@@ -114,7 +114,7 @@ class Bench:
 
     async def memory(self, count: int) -> None:
         before = kernel_memory()
-        spaces = [await self.network.create(f"memory-{n}") for n in range(count)]
+        spaces = [await self.network.create(f"memory-{OWN}-{n}") for n in range(count)]
         self.samples["memory"].append((kernel_memory() - before) / count)
         await self.network.destroy(*spaces)
 
@@ -124,7 +124,7 @@ class Bench:
         services: list[Process] = []
         with self.samples.timed("crowd create", scale=1.0):
             for number in range(count):
-                spaces.append(await self.network.create(f"crowd-{number}"))
+                spaces.append(await self.network.create(f"crowd-{OWN}-{number}"))
         with self.samples.timed("crowd start", scale=1.0):
             for space in spaces:
                 services.append(await spawn(self.thread, [self.page], namespace=space))
@@ -161,7 +161,7 @@ async def collect(
         async with NetworkThread() as thread:
             network = await Network.open(thread, instance)
             bench = Bench(thread, network, Path(folder), others, rounds)
-            await network.destroy(await network.create("warm-up"))
+            await network.destroy(await network.create(f"warm-up-{OWN}"))
             for existing in sizes:
                 await bench.creation(existing)
             await bench.memory(sizes[-1] * 2 // 5)

@@ -11,6 +11,7 @@ is made under an instance of its own and removed.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,9 @@ from netns.instance import Instance
 from netns.namespace import Namespace
 from netns.network import Network
 from netns.thread import NetworkThread
+
+OWN: Final = os.getpid()
+"""In the names of what is made: another run of this, or a dead one, has others."""
 
 BARE: Final = ("namespace", "pin", "link", "host side", "inside", "routes")
 
@@ -49,7 +53,7 @@ class ByCommands:
 
     def __init__(self) -> None:
         number = next(_numbers)
-        self.name, self.link = f"bench-{number}", f"bench{number}"
+        self.name, self.link = f"bench-{OWN}-{number}", f"b{OWN}n{number}"
         self.address = f"198.18.{number >> 6}.{(number & 63) * 4 + 2}"
         self.gateway = f"198.18.{number >> 6}.{(number & 63) * 4 + 1}"
 
@@ -90,7 +94,7 @@ class ByCommands:
 
 
 async def measure(network: Network, existing: int, rounds: int, samples: _ratio.Samples) -> None:
-    fillers = [await network.create(f"filler-{number}") for number in range(existing)]
+    fillers = [await network.create(f"filler-{OWN}-{number}") for number in range(existing)]
     contestants: dict[str, Callable[[ByCommands], None]] = {
         "ip bare": ByCommands.bare,
         "ip complete": ByCommands.complete,
@@ -111,7 +115,7 @@ async def measure(network: Network, existing: int, rounds: int, samples: _ratio.
 
 async def measure_ours(network: Network, existing: int, samples: _ratio.Samples) -> None:
     with samples.timed(f"complete {existing}"):
-        space: Namespace = await network.create("bench")
+        space: Namespace = await network.create(f"bench-{OWN}")
     samples[f"bare {existing}"].append(sum(space.steps[step] for step in BARE))
     with samples.timed(f"destroy {existing}"):
         await network.destroy(space)
@@ -123,7 +127,7 @@ async def collect(crowd: Iterable[int], rounds: int) -> _ratio.Samples:
     with tempfile.TemporaryDirectory() as runtime, Instance.claim(runtime) as instance:
         async with NetworkThread() as thread:
             network = await Network.open(thread, instance)
-            await network.destroy(await network.create("warm-up"))
+            await network.destroy(await network.create(f"warm-up-{OWN}"))
             for existing in crowd:
                 await measure(network, existing, rounds, samples)
             await network.close()

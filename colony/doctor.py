@@ -64,12 +64,26 @@ def _way_out() -> Finding:
     from netns import capability
 
     if capability.missing_rights() is None:
-        return Finding("way out", "ok", "the host's own")
+        return _past_firewalls()
     programs = ways_out()
     reason, remedy = why_no_way_out(programs, may_open_tun())
     if not reason:
         return Finding("way out", "ok", f"rootless colonies go out by {programs[0]}")
     return Finding("way out", "note", f"rootless colonies have none: {reason}", remedy)
+
+
+def _past_firewalls() -> Finding:
+    """As root colonies go out by the host, unless others' packet rules end that."""
+    from netns import foreign
+    from netns.host import routed
+    from netns.pool import choose_network
+
+    drops = foreign.look(str(choose_network(routed())))
+    if not drops:
+        return Finding("way out", "ok", "the host's own")
+    chains = ", ".join(drop.where for drop in drops)
+    text = f"{chains} drops what colonies send out (not what comes in)"
+    return Finding("way out", "note", text, " && ".join(drop.remedy for drop in drops))
 
 
 def _caddy() -> Finding:

@@ -15,6 +15,7 @@ class Exit(IntEnum):
     UNREACHABLE = 4
     NOT_FOUND = 5
     CONFLICT = 6
+    NOT_PROVIDED = 7
     REFUSED = 8
     TIMEOUT = 124
     HANGUP = 129
@@ -29,6 +30,7 @@ MEANINGS: Final = {
     Exit.UNREACHABLE: "no instance answers, or it went away",
     Exit.NOT_FOUND: "there is no such colony, service or template",
     Exit.CONFLICT: "it does not fit what is there",
+    Exit.NOT_PROVIDED: "what a colony needs could not be provided; all is as it was before",
     Exit.REFUSED: "the right or a feature of the machine is missing",
     Exit.TIMEOUT: "--timeout has passed",
     Exit.HANGUP: "ended by SIGHUP: its terminal was closed",
@@ -41,6 +43,7 @@ BY_CODE: Final = {
     "invalid": Exit.WRONG,
     "not_found": Exit.NOT_FOUND,
     "conflict": Exit.CONFLICT,
+    "not_provided": Exit.NOT_PROVIDED,
     "unauthorized": Exit.REFUSED,
     "forbidden": Exit.REFUSED,
     "misdirected": Exit.REFUSED,

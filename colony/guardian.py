@@ -5,8 +5,8 @@ services are children of init then, hold their ports, and write into pipes that 
 guardian hangs on a pipe whose other end only Colony has; see `guardian_program`. What even that
 misses (namespaces, packet rules) the next start reaps.
 
-It is not the instance's own in the sense of a sweep: its environment is empty, it stands on the
-host's network, in a session of its own, and ignores what a terminal sends.
+It is not the instance's own in the sense of a sweep: its environment has none of the marks, it
+stands on the host's network, in a session of its own, and ignores what a terminal sends.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class Guardian(Actor):
             process = await spawn(
                 self.thread,
                 [sys.executable, "-I", "-S", str(PROGRAM), self.instance],
-                env={},
+                # Not empty: every sweep would look at that twice, to see whether it stays so.
+                env={"COLONY_GUARDIAN": self.instance},
                 cwd="/",
                 stdin=read,
                 session=True,

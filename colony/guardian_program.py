@@ -13,7 +13,8 @@ stands in one of its namespaces, is killed, until there is none.
 
 Whoever could fork meanwhile is stopped first: all that are found are sent SIGSTOP, again and again
 until no new one turns up, and then SIGKILL. Who does nothing but fork and end is gone before a scan
-of all comes to it: as long as the machine makes new processes, the newest are looked at.
+of all comes to it: as long as the machine makes new processes, those since the scan began are
+looked at, until nobody at all was born meanwhile.
 """
 
 import os
@@ -25,11 +26,15 @@ PATIENCE = 10.0
 """Seconds after which it gives up on those that are left: in uninterruptible sleep, say."""
 
 PAUSE = 0.001
-"""Seconds in which a chain that does nothing but fork is sure to have forked."""
 
 NEWEST = 16
 CHASES = 400
 """How many of the latest process numbers are looked at, and how often at most."""
+
+MARGIN = 64
+"""A number is given out before its process can be seen. So many births at most lie in between."""
+
+MANY = 4096
 
 
 def belongs(pid: str, mark: bytes, inodes: set[int]) -> bool:
@@ -71,21 +76,29 @@ def last_pid() -> int:
         return int(file.read().split()[-1])
 
 
-def chase(mark: bytes, inodes: set[int]) -> bool:
-    """Looks among the newest processes; whether it met one that belongs, which is stopped now."""
-    mine, before = os.getpid(), last_pid()
+def met_since(first: int, mark: bytes, inodes: set[int]) -> bool:
+    """Looks at the numbers given out since the first; whether one belongs, which is stopped now."""
+    mine, last = os.getpid(), last_pid()
+    if not 0 <= last - first < MANY:  # they began anew at 1
+        first = last - MANY
+    for number in range(last, max(first, 1) - 1, -1):
+        pid = str(number)
+        if number != mine and belongs(pid, mark, inodes):
+            signal_one(pid, signal.SIGSTOP, mark, inodes)
+            return True
+    return False
+
+
+def chase(born: int, mark: bytes, inodes: set[int]) -> bool:
+    """Looks at those born since a scan that met nobody began; whether it met one that belongs."""
     for _ in range(CHASES):
+        if met_since(last_pid() - NEWEST, mark, inodes):
+            return True
         last = last_pid()
-        for number in range(last, max(last - NEWEST, 0), -1):
-            pid = str(number)
-            if number != mine and belongs(pid, mark, inodes):
-                signal_one(pid, signal.SIGSTOP, mark, inodes)
-                return True
-        if last == before:
-            time.sleep(PAUSE)
-            if last_pid() == before:
-                return False
-        before = last
+        if met_since(born - MARGIN, mark, inodes):
+            return True
+        if last_pid() == last:
+            return False
     return False
 
 
@@ -96,13 +109,14 @@ def sweep(mark: bytes, inodes: set[int]) -> None:
     empty = 0
     while empty < 2 and time.monotonic() < deadline:
         stopped: set[str] = set()
+        born = last_pid()
         while new := found(mark, inodes) - stopped:
             for pid in new:
                 signal_one(pid, signal.SIGSTOP, mark, inodes)
             stopped |= new
         for pid in stopped:
             signal_one(pid, signal.SIGKILL, mark, inodes)
-        empty = 0 if stopped or chase(mark, inodes) else empty + 1
+        empty = 0 if stopped or chase(born, mark, inodes) else empty + 1
         time.sleep(PAUSE)
 
 

@@ -136,8 +136,10 @@ class Join:
     def _lines_of(self, name: str) -> Stream:
         several = len(self.configs) > 1
         query = {"colony": name, "colour": self.colour, "several": several}
-        if self.debug:  # not else: an older instance that runs does not know it
+        if self.debug:  # not else: an older instance that runs does not know them
             query["debug"] = True
+            # Those of the instance once, whatever the number of colonies.
+            query["instance"] = name == self.configs[0].name
         return self.client.stream("/api/console", query)
 
     def _turn(self) -> None:
@@ -312,8 +314,8 @@ class Join:
                 self._tell(self._refused(error))
                 return
             if before or self.leave:
-                runs = "runs already; " if before else ""
-                text = f"· {config.name} {runs}following it (Ctrl-C leaves it running)"
+                runs = "runs already" if before else "has been started"
+                text = f"· {config.name} {runs}; following it (Ctrl-C leaves it running)"
                 self._tell(functools.partial(self._say, text))
             else:
                 self.added.append(config.name)
@@ -337,6 +339,8 @@ class Join:
             self._complain(str(error))
             if isinstance(error, Problem):
                 self.status = BY_CODE.get(error.code, Exit.FAILED)
+                for line in error.data.get("last_lines", ()):
+                    self._warn(f"  | {line}")
                 if error.help:
                     self._warn(f"  = help: {error.help}")
             self._leave_others()

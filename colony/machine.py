@@ -14,12 +14,25 @@ from netns.uplink import TUN, usable
 
 def ways_out() -> tuple[str, ...]:
     """The programs by which rootless colonies could go out. Blocks for some milliseconds."""
-    pasta = ""
-    if shutil.which("pasta") is not None:
-        with suppress(OSError, subprocess.SubprocessError):
-            done = subprocess.run(["pasta", "--version"], capture_output=True, text=True, timeout=5)
-            pasta = done.stdout
+    pasta = "" if shutil.which("pasta") is None else _version_of("pasta")
     return usable(shutil.which("slirp4netns") is not None, pasta)
+
+
+def _version_of(program: str) -> str:
+    """What it says of its version to a terminal: the pasta of Debian 13 ends without having written
+    it to anything else."""
+    screen, terminal = os.openpty()
+    try:
+        with suppress(OSError, subprocess.SubprocessError):
+            told = [program, "--version"]
+            subprocess.run(told, stdout=terminal, stderr=subprocess.DEVNULL, timeout=5)
+        os.set_blocking(screen, False)
+        with suppress(BlockingIOError):
+            return os.read(screen, 4096).decode(errors="replace")
+        return ""
+    finally:
+        os.close(terminal)
+        os.close(screen)
 
 
 def may_open_tun() -> bool:

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final, NamedTuple
+from urllib.parse import quote
 
 from colony.client import Client, ClientError, Problem, path_of
 from colony.version import VERSION
@@ -125,11 +126,33 @@ def _http_get(client: Client, given: dict[str, Any]) -> Any:
 
 
 def _send(client: Client, given: dict[str, Any]) -> Any:
-    return client.post(_service(given) + "/stdin", {"text": given["text"]})
+    if "service" in given:
+        return client.post(_service(given) + "/stdin", {"text": given["text"]})
+    name = _terminal(client, given) or client.post(_terminals(given), {})["name"]
+    text = given["text"].replace("\r\n", "\n").replace("\n", "\r")  # as the Enter key sends it
+    return client.post(f"{_terminals(given)}/{name}/input", {"text": text})
 
 
-def _tree(client: Client, given: dict[str, Any]) -> Any:
-    return client.get(path_of("colonies", given["colony"], "tree"))
+def _snapshot(client: Client, given: dict[str, Any]) -> Any:
+    name = _terminal(client, given)
+    if name is None:
+        raise Failure("there is no terminal; terminal_send starts one", [])
+    screen = client.get(f"{_terminals(given)}/{name}/screen")
+    text = "\n".join(screen["lines"]).rstrip("\n")
+    cursor = {"row": screen["cursor_row"], "column": screen["cursor_column"]}
+    return {"terminal": name, "text": text, "cursor": cursor, "title": screen["title"]}
+
+
+def _terminal(client: Client, given: dict[str, Any]) -> str | None:
+    """The terminal that is meant, as it stands in a path: the named one, else the first."""
+    if "terminal" in given:
+        return quote(str(given["terminal"]), safe="")
+    found = [each["name"] for each in client.get(_terminals(given)) if not each["service"]]
+    return quote(found[0], safe="") if found else None
+
+
+def _terminals(given: dict[str, Any]) -> str:
+    return path_of("colonies", given["colony"], "terminals")
 
 
 def _doctor(client: Client, given: dict[str, Any]) -> Any:
@@ -154,6 +177,7 @@ def _last_lines(client: Client, given: dict[str, Any]) -> list[str]:
 
 _COLONY: Final = {"colony": {"type": "string", "description": "The colony's name"}}
 _OF: Final = _COLONY | {"service": {"type": "string", "description": "The service's name"}}
+_TERMINAL: Final = {"terminal": {"type": "string", "description": "Which one. Default: the first"}}
 _TIME: Final = {"timeout_s": {"type": "number", "minimum": 0, "maximum": 3600}}
 
 TOOLS: Final[dict[str, Tool]] = {
@@ -221,15 +245,20 @@ TOOLS: Final[dict[str, Tool]] = {
         ("colony", "service"),
         _http_get,
     ),
-    "service_send": Tool(
-        "Write text to a service's standard input. A line needs its line end.",
-        _OF | {"text": {"type": "string"}},
-        ("colony", "service", "text"),
+    "terminal_send": Tool(
+        "Type into the colony's terminal, which is started if need be: a line end is Enter, "
+        "\\u0003 is Ctrl-C. With `service`, write to its standard input instead. Then look with "
+        "terminal_snapshot or service_logs.",
+        _OF | _TERMINAL | {"text": {"type": "string"}},
+        ("colony", "text"),
         _send,
         reads=False,
     ),
-    "supervision_tree": Tool(
-        "The supervision tree of a colony, with restarts.", _COLONY, ("colony",), _tree
+    "terminal_snapshot": Tool(
+        "What the colony's terminal shows now, as lines of text, and where its cursor is.",
+        _COLONY | _TERMINAL,
+        ("colony",),
+        _snapshot,
     ),
     "doctor": Tool(
         "Check this machine when colonies do not start or URLs do not answer: kernel, Caddy, "

@@ -4,7 +4,7 @@
                    │
                    └─ for the block: if the colony's start fails, everything is taken back
 
-A colony without the table needs nothing of it. Setup commands of a cloned repository run only with
+A colony without the table needs nothing of it. Setup commands of a workspace of ours run only with
 a consent that was given before, by `colony new`: an instance has nobody to ask.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import anyio.to_thread
 
@@ -29,6 +30,9 @@ from colony.provision import (
     workspace_stages,
 )
 from colony.running import ColonyFailed
+
+NOT_PROVIDED: Final = "not_provided"
+"""The `code` of a `ColonyFailed` where its environment could not be provided."""
 
 
 @asynccontextmanager
@@ -72,9 +76,12 @@ async def prepared(
             yield {**environ, **work.added}
     except ProvisionFailed as failed:
         cause = failed.cause
-        raise ColonyFailed(str(failed), help=cause.help, last_lines=cause.last_lines) from failed
+        raise ColonyFailed(
+            str(failed), help=cause.help, last_lines=cause.last_lines, code=NOT_PROVIDED
+        ) from failed
     except Busy as busy:
-        raise ColonyFailed(str(busy), help="wait until it is done") from None
+        help = "wait until it is done"
+        raise ColonyFailed(str(busy), help=help, code=NOT_PROVIDED) from None
 
 
 async def taken_back(home: Path) -> list[str]:

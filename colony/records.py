@@ -171,6 +171,10 @@ class Run(msgspec.Struct, frozen=True):
         names = (record.data.get("service") for record in self.records)
         return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
 
+    def of(self, service: str) -> list[Record]:
+        """What was written of one of its services."""
+        return [record for record in self.records if record.data.get("service") == service]
+
     def crashes(self) -> Iterator[Record]:
         """The ends of services that were no good ones."""
         for record in self.records:

@@ -33,6 +33,7 @@ from colony.exits import Exit
 from colony.host import ColonyFailed, Host, HostFailed, Options, RunningColony, explain
 from colony.lanes import Lane, Table, providing, same_terminal, wanted
 from colony.modes import Impossible
+from colony.preparing import NOT_PROVIDED
 from colony.sdk.errors import ColonyError
 from colony.signals import ending
 from colony.tree import colony_of
@@ -49,6 +50,10 @@ TICK: Final = 1.0
 
 ECHO: Final = 0.3
 """Seconds within which a second signal is taken for an echo of the first."""
+
+GATHER: Final = 0.01
+"""Seconds in which what is to be written gathers: fewer than anybody sees, and a thread is woken
+once for all that happens at once, when a service that crashed is started again for instance."""
 
 SHOWN_LINES: Final = 10
 """Last lines of a failing service that are shown."""
@@ -94,6 +99,7 @@ class Screen:
         while True:
             with anyio.move_on_after(float("inf") if self.table is None else TICK):
                 await self._more.wait()
+                await anyio.sleep(GATHER)
             self._more = anyio.Event()
             await self.flush()
 
@@ -253,6 +259,8 @@ class Run:
                     self.colonies.append(await self.host.add(config, keep=self.keep))
                 except ColonyFailed as error:
                     self._complain(str(error))
+                    if error.code == NOT_PROVIDED:
+                        self.failed, self.status = False, Exit.NOT_PROVIDED
                     for line in error.last_lines:
                         self._message(f"  | {line}")
                     if error.help:

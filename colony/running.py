@@ -16,9 +16,7 @@ import anyio
 from anyio.abc import SocketStream
 
 from actors import (
-    Crashed,
     Event,
-    FailedToStart,
     Reason,
     Ref,
     Shutdown,
@@ -30,7 +28,7 @@ from actors.restarts import RESTARTED
 from colony import tree
 from colony.api.types import Colony as ColonyView
 from colony.config import Config
-from colony.events import ProvisionStep, ServiceExited
+from colony.events import ProvisionStep, ServiceExited, ServiceReady
 from colony.journal import JOURNAL, Journal, LastLines
 from colony.sdk.errors import (
     ColonyFailed,
@@ -43,11 +41,11 @@ from colony.sdk.errors import (
 from colony.sdk.face import ENDED, Colony, Service
 from colony.services.board import carried_over
 from colony.services.specs import first_statuses
-from colony.services.status import ServiceStatus, after
+from colony.services.status import ServiceStatus, after, explain
 from netns.actors import NamespaceMade
 from netns.streams import stream_of
 
-__all__ = ["ColonyFailed", "RunningColony", "RunningService", "ServiceFailed"]
+__all__ = ["ColonyFailed", "RunningColony", "RunningService", "ServiceFailed", "explain"]
 
 if TYPE_CHECKING:
     from actors import System
@@ -96,7 +94,8 @@ class RunningColony(Colony):
         """The service on whose account it gave up."""
         self.address: str | None = None
         self.timings: dict[str, float] = {}
-        """Milliseconds that the steps of making its network took."""
+        """Milliseconds that the steps of making its network took, and each service's process until
+        it was ready for the first time."""
         self.statuses = {each.service: each for each in first_statuses(config, urls)}
 
     def __repr__(self) -> str:
@@ -132,6 +131,23 @@ class RunningColony(Colony):
         if self.stopping or self.culprit:
             return "stopping"
         return "starting" if self._ref is None else "running"
+
+    @property
+    def fate(self) -> str:
+        """What became of it, in words, once it has ended."""
+        if self.succession is not None:
+            return f"{self.name} is being restarted"
+        if self.exit_code is not None:
+            return f"{self.name} has ended: {self.reason}"
+        if self.state == "stopped":
+            return f"{self.name} was stopped"
+        verb = "gave up" if self.culprit else "has ended"
+        return f"{self.name} {verb}: {self.reason}"
+
+    @property
+    def not_again(self) -> str:
+        """What became of it, when it was to be started again and could not be."""
+        return f"{self.name} could not be started again"
 
     @property
     def host(self) -> Host:
@@ -180,6 +196,8 @@ class RunningColony(Colony):
         if isinstance(event, NamespaceMade):
             self.address = event.address
             self.timings = dict(event.steps)
+        elif isinstance(event, ServiceReady):
+            self.timings.setdefault(f"{event.service} ready", event.seconds * 1000)
         elif isinstance(event, kernel.LimitReached) and event.supervisor == self._services:
             self.culprit = event.child
             self.reason = (
@@ -344,10 +362,3 @@ def kernel_reason(ref: Ref[Supervisor]) -> Reason:
     from actors.ref import slot_of
 
     return slot_of(ref).down or Shutdown()
-
-
-def explain(reason: Reason) -> str:
-    """An exit reason in words for a user: the root of a chain of failed starts, no class names."""
-    while isinstance(reason, Shutdown) and isinstance(reason.term, FailedToStart):
-        reason = reason.term.reason
-    return str(reason.error) if isinstance(reason, Crashed) else str(reason)

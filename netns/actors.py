@@ -312,12 +312,12 @@ class NetworkOwner(Actor):
     async def _heal(self, network: Network) -> None:
         publish, now = self.ctx.system.publish, self.ctx.now
         try:
-            healed = await network.heal_rules()
+            healed = await network.heal_host()
         except NetnsError as error:
             publish(NetworkSick(at=now, colony="", reason=str(error)))
         else:
             if healed:
-                publish(NetworkHealed(at=now, colony="", repaired=("the host's packet rules",)))
+                publish(NetworkHealed(at=now, colony="", repaired=tuple(healed)))
 
     async def _reap(self) -> None:
         for dead in await self.thread.run(dead_instances, self.runtime):
@@ -466,7 +466,8 @@ class NamespaceOwner(Actor):
                 wake.set()
 
         leave = self.ctx.system.events.listen(note)
-        due = self.ctx.now + healing.LOOK_AGAIN
+        pause = healing.LOOK_AGAIN
+        due = self.ctx.now + pause
         try:
             while space.is_open:
                 with anyio.move_on_after(due - self.ctx.now):
@@ -474,23 +475,26 @@ class NamespaceOwner(Actor):
                 wake = anyio.Event()
                 # The kernel tells of what is on the host.
                 thorough = self.ctx.now >= due
-                if thorough:
-                    due = self.ctx.now + healing.LOOK_AGAIN
-                await self._heal(space, thorough)
+                whole = await self._heal(space, thorough)
+                if thorough or not whole:
+                    pause = healing.slackened(pause) if whole else healing.LOOK_AGAIN
+                    due = self.ctx.now + pause
         finally:
             leave()
 
-    async def _heal(self, space: Namespace, thorough: bool) -> None:
+    async def _heal(self, space: Namespace, thorough: bool) -> bool:
+        """Whether nothing was amiss."""
         publish, now, colony = self.ctx.system.publish, self.ctx.now, self.colony
         try:
             repaired = await (await self._network()).heal(space, thorough=thorough)
         except (NetnsError, OSError) as error:
             publish(NetworkSick(at=now, colony=colony, reason=str(error)))
+            return False
         except ActorDown:
-            return  # the network has no owner: the next look is after it has one
-        else:
-            if repaired:
-                publish(NetworkHealed(at=now, colony=colony, repaired=tuple(repaired)))
+            return False  # the network has no owner: the next look is after it has one
+        if repaired:
+            publish(NetworkHealed(at=now, colony=colony, repaired=tuple(repaired)))
+        return not repaired
 
     async def _network(self) -> Network:
         """The instance's network. Its owner may be between two lives just now: then the next one's.

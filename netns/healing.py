@@ -10,6 +10,7 @@
     the hosts file's text          the text, written where the colony sees it
     the host's table, a rule of    the table, with everybody who was in its sets
     it, an element of a set
+    the host's forwarding          the setting, as long as colonies go out by it
 
 Law: looking changes nothing, and what is whole is not touched. Everything here is what creation
 does, step by step; a namespace itself cannot be deleted while it is held open, so no process ever
@@ -42,7 +43,11 @@ from netns.nfnetlink import Packets
 from netns.thread import NetworkThread
 
 LOOK_AGAIN: Final = 5.0
-"""Seconds between two looks when the kernel tells nothing."""
+SELDOM: Final = 30.0
+"""Seconds between two looks when the kernel tells nothing: at first, and once nothing has been
+amiss for long. An instance of many colonies that nobody disturbs would be busy with looking."""
+
+_SLACKENS: Final = 1.5
 
 GATHERING: Final = 0.05
 """Seconds after something was told: what goes together is looked at together."""
@@ -60,6 +65,7 @@ _IFLA_IFNAME: Final = 3
 _ROUTE_SIZE: Final = 12
 _PROTOCOL_AT: Final = 5
 _RTA_DST: Final = 1
+_RTA_PRIORITY: Final = 6
 _NFT_SIZE: Final = 4
 _NFTA_TABLE: Final = 1
 _HEADER: Final = struct.Struct("=IHHII")
@@ -90,11 +96,12 @@ class Disturbances:
     """Hears of an instance's links, routes and packet rules that go where its maker stands, which
     is on the network thread; its maker's to close. What others lose is passed over."""
 
-    __slots__ = ("_prefix", "_sockets", "_table")
+    __slots__ = ("_metric", "_prefix", "_sockets", "_table")
 
     def __init__(self, instance: str) -> None:
         self._prefix = names.link_prefix(instance)
         self._table = names.table_name(instance)
+        self._metric = struct.pack("=I", names.instance_number(instance))
         route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         rules = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
         self._sockets = (route, rules)
@@ -151,11 +158,17 @@ class Disturbances:
             if link.startswith(self._prefix):
                 gone.links.add(link)
         elif kind == RTM_DELROUTE and body[_PROTOCOL_AT] == names.ROUTE_PROTOCOL:
-            address = dict(netlink.attributes(body[_ROUTE_SIZE:])).get(_RTA_DST, b"")
-            if len(address) == 4:
+            parts = dict(netlink.attributes(body[_ROUTE_SIZE:]))
+            address = parts.get(_RTA_DST, b"")
+            if len(address) == 4 and parts.get(_RTA_PRIORITY) == self._metric:
                 gone.addresses.add(str(IPv4Address(address)))
         elif kind in _NFT_GONE and _text(body[_NFT_SIZE:], _NFTA_TABLE) == self._table:
             gone.rules = True
+
+
+def slackened(pause: float) -> float:
+    """Seconds until the next look after one, `pause` seconds on, that found nothing amiss."""
+    return min(pause * _SLACKENS, SELDOM)
 
 
 def _text(attributes: bytes, kind: int) -> str:
@@ -193,6 +206,7 @@ def heal(
         repaired.append("the colony's own packet rules")
     if rewrite_hosts(thread, space, space.hosts):
         repaired.append("the hosts file")
+    space.covered = host.views.cover_new(thread, space, space.covered)
     return repaired
 
 
@@ -220,17 +234,30 @@ def _redirect_again(build: Build) -> bool:
     """Makes the namespace's own table anew if anything of it is missing."""
     space = build.space
     with build.inside(), Packets() as packets:
-        rules = packets.count_rules(names.INNER_TABLE, ruleset.INNER_CHAIN)
-        if rules == ruleset.INNER_RULES and ruleset.inner_detours(packets) == space.detours:
+        if _is_whole(space, packets):
             return False
-        table = names.INNER_TABLE
+        table, udp = names.INNER_TABLE, space.udp_detours
         packets.apply(
             f"putting the packet rules of {space.name} back",
             *(nfnetlink.add_table(table), nfnetlink.delete_table(table)),
             *ruleset.inner_table(),
             *(ruleset.add_detour(port, other) for port, other in space.detours.items()),
+            *(() if udp is None else ruleset.udp_detours()),
+            *(ruleset.add_detour(port, other, "udp") for port, other in (udp or {}).items()),
         )
         return True
+
+
+def _is_whole(space: Namespace, packets: Packets) -> bool:
+    """Whether the namespace's own table has all its rules and detours."""
+    rules, udp = ruleset.INNER_RULES, space.udp_detours
+    if udp is not None:
+        rules += 1
+    return (
+        packets.count_rules(names.INNER_TABLE, ruleset.INNER_CHAIN) == rules
+        and ruleset.inner_detours(packets) == space.detours
+        and (udp is None or ruleset.inner_detours(packets, "udp") == udp)
+    )
 
 
 def _is_pinned(space: Namespace, directory: str) -> bool:

@@ -139,6 +139,15 @@ def let_go(instance: str, path: Path = RECORD) -> list[str]:
     return restored
 
 
+def holders(path: Path = RECORD) -> set[str]:
+    """The lock files of all that hold something of the machine's; read without waiting."""
+    try:
+        record = _decoder.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return set()
+    return {lock for held in record.values() for lock in held.by.values()}
+
+
 def _restore(thing: str, held: Held) -> bool:
     if held.new is None:  # the pins' directory
         return held.old is None and _remove_pin_directory(thing)

@@ -7,12 +7,13 @@ no process id is ever compared.
     {runtime}/instances/registry        locked for a moment by whoever claims, lists or reaps
     {runtime}/instances/{id}/lock       locked by the instance for its lifetime
     {runtime}/instances/{id}/own/       what no colony may see: sockets that lead into the instance
-    {runtime}/instances/{id}/colonies/  the files of its colonies
+    {runtime}/instances/{id}/colonies/  the files of its colonies, rootless or before kernel 5.2
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -20,8 +21,12 @@ from typing import Final
 
 from netns import hostwide, linux, locks, names, userns
 
+RUNTIMES: Final = ("/run/colony", "/run/user/*/colony")
+"""Where instances' runtime directories usually are."""
+
 _REGISTRY: Final = "registry"
 _OWN: Final = "own"
+_COLONIES: Final = "colonies"
 _ATTEMPTS: Final = 100
 
 
@@ -99,7 +104,16 @@ class Instance:
 
     def files_of(self, colony: str) -> Path:
         """The directory of a colony's files; not made by asking."""
-        return self.directory / "colonies" / names.check_colony(colony)
+        return self.directory / _COLONIES / names.check_colony(colony)
+
+    def other_with(self, colony: str) -> str | None:
+        """The id of another living instance in this runtime directory that has a colony of this
+        name; None if none has."""
+        for other in self.directory.parent.iterdir():
+            mine = other == self.directory
+            if not mine and (other / _COLONIES / colony).is_dir() and locks.is_held(other / "lock"):
+                return other.name
+        return None
 
     def release(self) -> None:
         """Gives the identity up and removes its directory. Releasing twice is no error."""
@@ -161,6 +175,18 @@ def dead_instances(runtime: str | os.PathLike[str]) -> list[DeadInstance]:
 def is_living(runtime: str | os.PathLike[str], id: str) -> bool:
     """Whether the instance lives, as far as this runtime directory knows."""
     return locks.is_held(_instances(runtime) / names.check_instance(id) / "lock")
+
+
+def hidden_of_others(own: Path) -> frozenset[str]:
+    """What other instances let no colony see, as far as they can be known of: those beside the one
+    that `own` belongs to, those in the usual runtime directories, and all that hold something of
+    the machine's. The living and the dead: a look is all that it takes."""
+    beside = own.parent.parent
+    found = {str(path) for path in beside.glob(f"*/{_OWN}")}
+    for runtime in RUNTIMES:
+        found |= set(glob.glob(f"{runtime}/instances/*/{_OWN}"))
+    found |= {f"{os.path.dirname(lock)}/{_OWN}" for lock in hostwide.holders()}
+    return frozenset(path for path in found if path != str(own) and os.path.isdir(path))
 
 
 def _pins_below(directory: Path) -> str:

@@ -17,6 +17,7 @@ CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWNET: Final = 0x40000000
 
+MS_RDONLY: Final = 0x1
 MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 1 << 18
@@ -33,11 +34,17 @@ CAP_NET_RAW: Final = 13
 CAP_SYS_ADMIN: Final = 21
 
 # The same numbers on every machine of 64 bits.
+_OPEN_TREE: Final = 428
+_MOVE_MOUNT: Final = 429
 _FSOPEN: Final = 430
 _FSCONFIG: Final = 431
 _FSMOUNT: Final = 432
+_SET_STRING: Final = 1
 _CREATE: Final = 6
 _CLOEXEC: Final = 1
+_HERE: Final = -100  # AT_FDCWD
+_CLONE: Final = 1
+_OF_DESCRIPTOR: Final = 4
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_RAISE: Final = 2
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
@@ -83,6 +90,16 @@ def bind_mount(source: str, target: str) -> None:
     )
 
 
+def cover(target: str) -> None:
+    """Puts an empty directory that nobody can write over the one at `target`."""
+    options = ctypes.c_char_p(b"mode=000,size=4k,nr_inodes=1")
+    _check(
+        _libc.mount(b"none", os.fsencode(target), b"tmpfs", MS_RDONLY, options),
+        "covering a directory",
+        target,
+    )
+
+
 def set_propagation(target: str, flags: int) -> None:
     """Changes how mounts below `target` spread: `MS_SHARED`, `MS_SLAVE` or `MS_PRIVATE`, with
     `MS_REC` or not."""
@@ -101,15 +118,40 @@ def unmount(target: str, *, detach: bool = False) -> None:
 
 def own_procfs() -> int:
     """A procfs that is mounted nowhere, as a descriptor for `dir_fd`; the caller's to close."""
-    context = _libc.syscall(_FSOPEN, b"proc", _CLOEXEC)
-    _check(min(context, 0), "opening a procfs")
+    return _mounted_nowhere("proc", {})
+
+
+def own_tmpfs(size: str) -> int:
+    """The same of an empty tmpfs, as large as `size` ("64m"); gone with its last reference."""
+    return _mounted_nowhere("tmpfs", {"mode": "0755", "size": size})
+
+
+def _mounted_nowhere(kind: str, options: dict[str, str]) -> int:
+    context = _libc.syscall(_FSOPEN, kind.encode(), _CLOEXEC)
+    _check(min(context, 0), f"opening a {kind}")
     try:
-        _check(_libc.syscall(_FSCONFIG, context, _CREATE, None, None, 0), "making a procfs")
+        for key, value in options.items():
+            given = _libc.syscall(_FSCONFIG, context, _SET_STRING, key.encode(), value.encode(), 0)
+            _check(given, f"giving a {kind} its {key}")
+        _check(_libc.syscall(_FSCONFIG, context, _CREATE, None, None, 0), f"making a {kind}")
         mounted: int = _libc.syscall(_FSMOUNT, context, _CLOEXEC, 0)
-        _check(min(mounted, 0), "mounting a procfs")
+        _check(min(mounted, 0), f"mounting a {kind}")
         return mounted
     finally:
         os.close(context)
+
+
+def attach(mount: int, target: str) -> None:
+    """Mounts what is mounted nowhere, given by its descriptor."""
+    moved = _libc.syscall(_MOVE_MOUNT, mount, b"", _HERE, os.fsencode(target), _OF_DESCRIPTOR)
+    _check(moved, "attaching a mount", target)
+
+
+def copy_of_mount(path: str) -> int:
+    """A copy of the mount at `path`, mounted nowhere; the caller's to close."""
+    copy: int = _libc.syscall(_OPEN_TREE, _HERE, os.fsencode(path), _CLONE | os.O_CLOEXEC)
+    _check(min(copy, 0), "copying a mount", path)
+    return copy
 
 
 def effective_capabilities() -> int:

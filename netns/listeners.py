@@ -79,12 +79,14 @@ class Listener(msgspec.Struct, frozen=True, order=True):
         return f"{host}:{self.port}/{self.protocol}"
 
 
-def out_of_reach(listeners: Iterable[Listener]) -> dict[int, tuple[IPAddress, ...]]:
-    """The TCP ports that nobody at 127.0.0.1 answers for, with the addresses of those who do: what
-    a redirect to 127.0.0.1 does not reach."""
+def out_of_reach(
+    listeners: Iterable[Listener], protocol: str = "tcp"
+) -> dict[int, tuple[IPAddress, ...]]:
+    """The ports that nobody at 127.0.0.1 answers for, with the addresses of those who do: what a
+    redirect to 127.0.0.1 does not reach."""
     where: dict[int, list[Listener]] = {}
     for listener in listeners:
-        if listener.protocol == "tcp":
+        if listener.protocol == protocol:
             where.setdefault(listener.port, []).append(listener)
     return {
         port: tuple(sorted({each.address for each in found}, key=str))

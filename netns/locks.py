@@ -1,8 +1,13 @@
 """Lock files: a lock held for a lifetime, and a lock held for a moment.
 
-Law: `flock`, because the kernel lets go of it however its holder dies, and because it belongs to
-the open file and so excludes two holders in one process as well. A lock file that is removed may be
-locked by one who opened it before: `locked` looks again after it has the lock.
+Law: locks that belong to the open file, because the kernel lets go of them however their holder
+dies, and because they exclude two holders in one process as well. A lock file that is removed may
+be locked by one who opened it before: `locked` looks again after it has the lock.
+
+Whether somebody lives is asked without taking his lock (`F_OFD_GETLK`). With `flock` one can only
+try to have it, and whoever comes at that moment to reap a dead one finds it held. It is taken as
+well, and tried on a file without our mark, since a Colony of before, which has that one only, may
+run on the same machine.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +25,8 @@ from netns.errors import NetnsError
 
 _PATIENCE: Final = 5.0  # seconds; such a lock is held for microseconds
 _PAUSE: Final = 0.002
+_MARK: Final = b"2"
+_FLOCK: Final = "hhqqi4x"  # type, whence, start, length, pid
 
 
 def hold(path: Path) -> int | None:
@@ -26,9 +34,14 @@ def hold(path: Path) -> int | None:
     fd = _open(path)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
+        os.pwrite(fd, _MARK, 0)
     except BlockingIOError:
         os.close(fd)
         return None
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -39,12 +52,22 @@ def is_held(path: str | os.PathLike[str]) -> bool:
     except FileNotFoundError:
         return False
     try:
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK))
+        if int(struct.unpack(_FLOCK, answer)[0]) != fcntl.F_UNLCK:
+            return True
+        if os.pread(fd, 1, 0) == _MARK:
+            return False
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
         os.close(fd)
     return False
+
+
+def _request(kind: int) -> bytes:
+    """A lock of the whole file, as the kernel's `struct flock` says it."""
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)
 
 
 @contextlib.contextmanager

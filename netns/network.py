@@ -242,15 +242,19 @@ class Network:
 
         return await self._thread.run(look)
 
-    async def heal_rules(self) -> bool:
-        """Puts the host's table of rules back if it is not whole; whether it was not."""
+    async def heal_host(self) -> list[str]:
+        """Puts back what is missing of what all colonies share: the host's table of rules, if it is
+        not whole, and its forwarding; says what, in words."""
 
-        def look() -> bool:
+        def look() -> list[str]:
             self._host.views.drop_if_stale()
-            if self._host.rules_are_whole():
-                return False
-            self._host.restore_rules()
-            return True
+            repaired: list[str] = []
+            if not self._host.rules_are_whole():
+                self._host.restore_rules()
+                repaired.append("the host's packet rules")
+            if self._host.forward_again():
+                repaired.append("the host's setting net.ipv4.ip_forward")
+            return repaired
 
         return await self._thread.run(look)
 
@@ -276,7 +280,11 @@ class Network:
 
     async def foreign_drops(self) -> tuple[ForeignDrop, ...]:
         """Others' packet rules on this host that end the colonies' way out."""
-        return await self._thread.run(foreign.look)
+
+        def look() -> tuple[ForeignDrop, ...]:
+            return foreign.look(str(self.pool.v4), ipv6=self._host.forwards_ipv6())
+
+        return await self._thread.run(look)
 
     async def nameservers(self) -> tuple[IPAddress, ...]:
         """The name servers that colonies ask, as far as they are addresses."""

@@ -117,10 +117,10 @@ def add_port_map(table: str, name: str) -> Message:
     return _NEWSET, _CREATE, body + attribute(13, struct.pack("=BBIBBI", 0, 4, 2, 1, 4, 2))
 
 
-def add_rule(table: str, chain: str, *expressions: Expression) -> Message:
-    """A rule behind the others."""
+def add_rule(table: str, chain: str, *expressions: Expression, first: bool = False) -> Message:
+    """A rule behind the others, or before them."""
     body = attribute(1, table) + attribute(2, chain) + _nest(4, *expressions)
-    return _NEWRULE, _CREATE | _APPEND, body
+    return _NEWRULE, _CREATE if first else _CREATE | _APPEND, body
 
 
 def add_element(table: str, name: str, key: bytes, value: bytes | None = None) -> Message:

@@ -13,6 +13,9 @@ one (`listeners`) makes a port of its own on 127.0.0.1 that leads there, and say
 
     prerouting   … tcp port in `detours`                    →  dnat to 127.0.0.1, that port
 
+The same for UDP, `udp_detours`, is made when the first one is wanted: hardly anybody ever does, and
+each colony would pay for it.
+
 On the host, table `inet colony_{instance}`; `vc{instance}*` are the host ends of its veth pairs,
 `nat4` and `nat6` the addresses of its colonies that may reach out:
 
@@ -34,9 +37,10 @@ colonies have no egress. Between the host and a colony nothing is forwarded, so 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from socket import IPPROTO_TCP, IPPROTO_UDP
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from netns import names, nfnetlink, packet_log
 
@@ -63,7 +67,10 @@ _ALLOWED: Final = "allowed"
 _DENIED: Final = "denied"
 HOST_CHAINS: Final = (_ALLOWED, _DENIED, *_HOST_HOOKS)
 
-_DETOURS: Final = "detours"
+Transport = Literal["tcp", "udp"]
+
+_DETOURS: Final[Mapping[Transport, str]] = {"tcp": "detours", "udp": "udp_detours"}
+_PROTOCOLS: Final[Mapping[Transport, int]] = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP}
 _HERE: Final = bytes((127, 0, 0, 1))
 
 _ACCEPT: Final[Expression] = {"accept": None}
@@ -105,39 +112,61 @@ _TO_LOCAL: Final = _match({"fib": {"result": "type", "flags": ["daddr"]}}, "loca
 def inner_table() -> tuple[nfnetlink.Message, ...]:
     """The table inside a namespace: what arrives for it goes to 127.0.0.1."""
     table, chain = names.INNER_TABLE, INNER_CHAIN
-    arrives = (*nfnetlink.comes_by(names.INNER_INTERFACE), *nfnetlink.is_for_us())
-    tcp, udp = nfnetlink.is_protocol(IPPROTO_TCP), nfnetlink.is_protocol(IPPROTO_UDP)
-    other = (*nfnetlink.by_map(_DETOURS), *nfnetlink.lead_to(_HERE, port=True))
     return (
         nfnetlink.add_table(table),
         nfnetlink.add_nat_chain(table, chain, -100),
-        nfnetlink.add_port_map(table, _DETOURS),
-        nfnetlink.add_rule(table, chain, *arrives, *tcp, *other),
+        nfnetlink.add_port_map(table, _DETOURS["tcp"]),
+        nfnetlink.add_rule(table, chain, *_arrives("tcp"), *_by_detour("tcp")),
         *(
-            nfnetlink.add_rule(table, chain, *arrives, *kind, *nfnetlink.lead_to(_HERE))
-            for kind in (tcp, udp)
+            nfnetlink.add_rule(table, chain, *_arrives(each), *nfnetlink.lead_to(_HERE))
+            for each in _PROTOCOLS
         ),
     )
 
 
 INNER_RULES: Final = 3
-"""How many rules `inner_table` has."""
+"""How many rules `inner_table` has; one more with `udp_detours`."""
 
 
-def add_detour(port: int, other: int) -> nfnetlink.Message:
+@functools.cache
+def udp_detours() -> tuple[nfnetlink.Message, ...]:
+    """What makes detours of UDP possible. Inside a namespace that has none of it."""
+    table = names.INNER_TABLE
+    rule = (*_arrives("udp"), *_by_detour("udp"))
+    return (
+        nfnetlink.add_port_map(table, _DETOURS["udp"]),
+        nfnetlink.add_rule(table, INNER_CHAIN, *rule, first=True),
+    )
+
+
+def _arrives(protocol: Transport) -> tuple[nfnetlink.Expression, ...]:
+    from_outside = nfnetlink.comes_by(names.INNER_INTERFACE)
+    return (
+        *from_outside,
+        *nfnetlink.is_for_us(),
+        *nfnetlink.is_protocol(_PROTOCOLS[protocol]),
+    )
+
+
+def _by_detour(protocol: Transport) -> tuple[nfnetlink.Expression, ...]:
+    return (*nfnetlink.by_map(_DETOURS[protocol]), *nfnetlink.lead_to(_HERE, port=True))
+
+
+def add_detour(port: int, other: int, protocol: Transport = "tcp") -> nfnetlink.Message:
     """A port that is reached at another one on 127.0.0.1. Inside a namespace."""
     key, value = port.to_bytes(2, "big"), other.to_bytes(2, "big")
-    return nfnetlink.add_element(names.INNER_TABLE, _DETOURS, key, value)
+    return nfnetlink.add_element(names.INNER_TABLE, _DETOURS[protocol], key, value)
 
 
-def delete_detour(port: int) -> nfnetlink.Message:
+def delete_detour(port: int, protocol: Transport = "tcp") -> nfnetlink.Message:
     """Takes it back."""
-    return nfnetlink.delete_element(names.INNER_TABLE, _DETOURS, port.to_bytes(2, "big"))
+    key = port.to_bytes(2, "big")
+    return nfnetlink.delete_element(names.INNER_TABLE, _DETOURS[protocol], key)
 
 
-def inner_detours(packets: nfnetlink.Packets) -> dict[int, int]:
+def inner_detours(packets: nfnetlink.Packets, protocol: Transport = "tcp") -> dict[int, int]:
     """The detours that are there."""
-    found = packets.elements(names.INNER_TABLE, _DETOURS)
+    found = packets.elements(names.INNER_TABLE, _DETOURS[protocol])
     return {int.from_bytes(key, "big"): int.from_bytes(other, "big") for key, other in found}
 
 

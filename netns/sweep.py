@@ -7,18 +7,21 @@ descriptor first, looked at again, and only then signalled.
 Who forks while we look. A process is signalled on sight, not after the scan, and its group is
 killed as a whole, which the kernel does atomically against fork. A chain of processes, each ending
 as soon as it has a child, is gone by the time a scan of all comes to it; so, as long as the machine
-makes new processes after an empty scan, the newest few are looked at, microseconds after their
-birth.
+makes new processes, those since an empty scan began are looked at, the newest microseconds after
+their birth. That nobody is left is known, however busy the machine is, once nobody at all was born
+while we looked at all of these: who lives then was there when the scan began, or is one of them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import anyio
@@ -29,17 +32,25 @@ from netns.errors import NetnsError
 
 Belongs = Callable[[int], bool]
 
-_PAUSE: Final = 0.001  # seconds in which a chain that does nothing but fork is sure to have forked
-_PAUSES: Final = 2
-_CHASES: Final = 100
+_CHASES: Final = 200
 _NEWEST: Final = 16
+_MARGIN: Final = 64
+"""A number is given out before its process can be seen. So many births at most lie in between."""
+
+_MANY: Final = 4096
 _GRACE: Final = 0.25  # seconds for the killed of one scan to vanish before the next one
-_LOOKS: Final = 20
-_LOOK_AGAIN: Final = 0.0005  # seconds
+_LOOK_AGAIN: Final = (0.0005,) * 20 + (0.0025,) * 20
+"""Seconds between two looks at a process that becomes another one: on a busy machine it may have to
+wait for a processor in the midst of that."""
 
 # Fields of /proc/PID/stat after the command's closing parenthesis (proc_pid_stat(5)).
-_ENV_START, _ENV_END = 47, 48
+_STATE, _ENV_START, _ENV_END = 0, 47, 48
+_AT_WORK: Final = (b"R", b"D")
 _NEVER: Final = b"never"  # the place of one that there will not be
+
+
+Census = frozenset[tuple[int, int]]
+"""Who was there at one moment: see `census`."""
 
 
 class Killed(msgspec.Struct, frozen=True):
@@ -85,38 +96,41 @@ def environment_of(pid: int) -> list[bytes]:
     """The environment that a process was started with; empty for one that may not be looked at.
 
     One that is just becoming another program has none for a moment, and is looked at again: it is
-    in a storm of forks that a sweep has to see everybody. Blocks for some milliseconds at most.
+    in a storm of forks that a sweep has to see everybody. Blocks for some
+    hundredths of a second at most.
     """
     empty_at = b""
-    for _ in range(_LOOKS):
+    for pause in _LOOK_AGAIN:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 text = file.read()
             if text:
                 return text.split(b"\0")
-            before, empty_at = empty_at, _place_of_nothing(pid)
+            before = empty_at
+            empty_at, at_work = _place_of_nothing(pid)
         except OSError:
             return []
-        if empty_at and empty_at in (before, _NEVER):
+        if empty_at == _NEVER or (empty_at and empty_at == before and not at_work):
             return []
-        time.sleep(_LOOK_AGAIN)
+        time.sleep(pause)
     return []
 
 
-def _place_of_nothing(pid: int) -> bytes:
-    """Where an environment lies that is empty; b"" for one in the making, which has no place yet.
+def _place_of_nothing(pid: int) -> tuple[bytes, bool]:
+    """Where an environment lies that is empty, b"" for one in the making, which has no place yet;
+    and whether the process is at work.
 
-    For an instant one in the making looks empty as well, but never twice at the same place, as each
-    program's stack begins at another.
+    For an instant one in the making looks empty as well. It never does at the same place again, as
+    each program's stack begins at another; but at work it may have to wait in that instant.
     """
     try:
         os.readlink(f"/proc/{pid}/exe")
     except FileNotFoundError:  # a thread of the kernel's, or one that has ended
-        return _NEVER
+        return _NEVER, False
     with open(f"/proc/{pid}/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     start, end = fields[_ENV_START], fields[_ENV_END]
-    return start if start == end != b"0" else b""
+    return (start if start == end != b"0" else b""), fields[_STATE] in _AT_WORK
 
 
 def marked(instance: str) -> Belongs:
@@ -150,17 +164,41 @@ def numbers() -> Iterator[int]:
     return (pid for pid in reversed(listed) if pid != me)
 
 
-def _find_newest(belongs: Belongs) -> Iterator[int]:
-    """`find` among the latest numbers that the kernel gave out."""
-    me, last = os.getpid(), _last_pid()
-    for pid in range(last, max(last - _NEWEST, 0), -1):
+def census() -> Census:
+    """Everybody but this process: each one's number, and the inode of its place in /proc.
+
+    The inode tells a process from another one that gets its number later, and costs nothing, as
+    the listing has it. It may change while the process lives, when the kernel is short of memory;
+    so that somebody is in an earlier census proves that he was there, and the contrary nothing.
+    """
+    me = os.getpid()
+    with os.scandir("/proc") as entries:
+        listed = [(int(entry.name), entry.inode()) for entry in entries if entry.name.isdigit()]
+    return frozenset(entry for entry in listed if entry[0] != me)
+
+
+def _find_since(first: int, belongs: Belongs) -> Iterator[int]:
+    """`find` among the numbers that the kernel has given out from `first` on, the latest first."""
+    me, last = os.getpid(), last_pid()
+    if not 0 <= last - first < _MANY:  # they began anew at 1
+        first = last - _MANY
+    for pid in range(last, max(first, 1) - 1, -1):
         if pid != me and belongs(pid):
             yield pid
 
 
-def _last_pid() -> int:
+def last_pid() -> int:
+    """The number that the kernel gave out last, to a process or to a thread: if it is the same at
+    two moments, nobody was born in between."""
     with open("/proc/loadavg") as file:
         return int(file.read().split()[-1])
+
+
+@functools.cache
+def hears_of_births() -> bool:
+    """Whether `last_pid` is the kernel's own word: in a container that file may be a daemon's
+    (lxcfs), and some seconds old."""
+    return os.stat("/proc/loadavg").st_dev == os.stat("/proc").st_dev
 
 
 def processes_in(inode: int) -> list[int]:
@@ -197,26 +235,28 @@ def kill_all_blocking(belongs: Belongs, timeout: float = 5.0) -> list[Killed]:
     deadline = time.monotonic() + timeout
     # Named first: of a group that is killed as a whole the scan would meet only some.
     killed = {pid: Killed(pid, _command(pid)) for pid in find(belongs)}
-    while met := _kill_on_sight(find, belongs, killed) or _chase(belongs, killed):
+    while met := _scan(belongs, killed):
         if time.monotonic() > deadline and (left := [pid for pid in met if belongs(pid)]):
             words = ", ".join(f"{pid} ({killed[pid].command})" for pid in left)
             raise NetnsError(f"still running {timeout:g} seconds after SIGKILL: {words}")
     return list(killed.values())
 
 
-def _chase(belongs: Belongs, killed: dict[int, Killed]) -> list[int]:
-    """Looks for who forks faster than all processes can be looked at."""
-    last = _last_pid()
-    for _ in range(_PAUSES):
-        time.sleep(_PAUSE)
-        if _last_pid() != last:
-            break
-    else:
-        return []
+def _scan(belongs: Belongs, killed: dict[int, Killed]) -> list[int]:
+    """Looks at all processes, and at those that are born meanwhile; returns whom it met."""
+    born = last_pid()
+    if met := _kill_on_sight(find, belongs, killed):
+        return met
     for _ in range(_CHASES):
-        if met := _kill_on_sight(_find_newest, belongs, killed):
+        newest = partial(_find_since, last_pid() - _NEWEST)
+        if met := _kill_on_sight(newest, belongs, killed):
             return met
-    return []
+        last = last_pid()
+        if met := _kill_on_sight(partial(_find_since, born - _MARGIN), belongs, killed):
+            return met
+        if last_pid() == last:
+            return []
+    return []  # others never rest: a chain would have been met by now
 
 
 def _kill_on_sight(

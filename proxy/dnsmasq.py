@@ -20,7 +20,7 @@ from typing import Final
 import anyio
 
 from proxy.dns import Zone, is_answer, query
-from proxy.errors import ProcessDied
+from proxy.errors import ProcessDied, StartFailed
 from proxy.front_door import Lifetime
 from proxy.ports import DNS_PORTS, Reservation, on_some_port, preferring
 from proxy.process import Program, find
@@ -28,6 +28,11 @@ from proxy.routes import SUFFIXES
 
 _HINT: Final = "install it (`apt install dnsmasq-base`), or use the embedded DNS server"
 _START_SECONDS: Final = 10.0
+_INTERFACES: Final = "failed to find list of interfaces"
+"""What it says, and ends, when a network interface goes away while it looks for those that there
+are: on a machine where colonies come and go that happens."""
+
+_ATTEMPTS: Final = 20
 _ASK_AGAIN_SECONDS: Final = 0.005
 _NETWORK_TROUBLE: Final = 2
 """dnsmasq's exit code for an address that it cannot have."""
@@ -148,6 +153,17 @@ class Dnsmasq(Lifetime):
     async def _start_here(self, path: str, port: Reservation) -> bool:
         """Whether it now answers there; False if somebody else took the port."""
         port.unbind()
+        for attempt in range(1, _ATTEMPTS + 1):
+            error = await self._start_once(path, port)
+            if error is None:
+                return True
+            if error.status == _NETWORK_TROUBLE and "in use" in error.tail:
+                return False
+            if _INTERFACES not in error.tail or attempt == _ATTEMPTS:
+                raise error
+        return False
+
+    async def _start_once(self, path: str, port: Reservation) -> StartFailed | None:
         program = self._program = await Program.start(
             "dnsmasq",
             [path, *arguments(port.port, self.zone, self._hosts_directory)],
@@ -155,12 +171,9 @@ class Dnsmasq(Lifetime):
             cwd=Path("/"),
         )
         if await program.ready(partial(_until_answer, port.port), _START_SECONDS):
-            return True
+            return None
         self._program = None
-        error = await program.start_failed()
-        if error.status == _NETWORK_TROUBLE and "in use" in error.tail:
-            return False
-        raise error
+        return await program.start_failed()
 
 
 async def _until_answer(port: int) -> None:

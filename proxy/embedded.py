@@ -24,6 +24,7 @@ from proxy.loop_thread import LoopThread
 from proxy.ports import HTTP_PORTS, Reservation, on_some_port, preferring
 from proxy.routes import EMPTY, RouteTable, TcpUpstream, UnixUpstream, Upstream
 from proxy.splice import Dialer, Door
+from proxy.wires import WireLoop
 
 _LOST: Final = frozenset({errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE})
 _THREAD: Final = "colony-front-door"
@@ -97,7 +98,7 @@ class EmbeddedProxy(Lifetime):
         self.addresses: tuple[str, ...] = ()
         self._ports = tuple(ports)
         self._door = Door(dialer, self)
-        self._thread = LoopThread(_THREAD)
+        self._thread = LoopThread(_THREAD, WireLoop)
         self._sockets: list[socket.socket] = []
         self._sweeping: asyncio.Task[None] | None = None
         self._held: Reservation | None = None
@@ -123,7 +124,7 @@ class EmbeddedProxy(Lifetime):
         if self.port:
             raise RuntimeError("this front door was started before: stop it first")
         self._door.table = table
-        self._thread, self._stopped = LoopThread(_THREAD), anyio.Event()
+        self._thread, self._stopped = LoopThread(_THREAD, WireLoop), anyio.Event()
         try:
             await self._thread.start()
             self._held = await on_some_port("the front door", self._ports, self._listen_here)

@@ -32,10 +32,16 @@ Ts = TypeVarTuple("Ts")
 
 
 class LoopThread:
-    """Owner of the thread. Started once, closed once; `close` before `start` is no error."""
+    """Owner of the thread. Started once, closed once; `close` before `start` is no error.
 
-    def __init__(self, name: str) -> None:
+    `new_loop` makes its loop. Default: what asyncio makes by default.
+    """
+
+    def __init__(
+        self, name: str, new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+    ) -> None:
         self.name = name
+        self._new_loop = new_loop
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -57,13 +63,17 @@ class LoopThread:
         def submit(job: Callable[[], None]) -> None:
             self._thread = threading.Thread(
                 target=self._context.run,
-                args=(asyncio.run, self._main(job)),
+                args=(self._run, job),
                 name=self.name,
                 daemon=True,
             )
             self._thread.start()
 
         await backend.in_thread(submit, _nothing)
+
+    def _run(self, ready: Callable[[], None]) -> None:
+        with asyncio.Runner(loop_factory=self._new_loop) as runner:
+            runner.run(self._main(ready))
 
     async def _main(self, ready: Callable[[], None]) -> None:
         self._stop = asyncio.Event()

@@ -25,8 +25,12 @@ A client's connection is in one state:
     any ──page──► ENDING   the answer is out; what still comes is read and dropped, for closing on
                            unread bytes resets the connection and takes the answer with it
 
-Everything runs in one asyncio loop; backpressure is that of its transports: a full side pauses the
-reading of the other.
+Whoever asks often asks in the same words, and many answers begin alike. So what one head said is
+kept for a second, by its very bytes (`Known`), and the next one like it is neither parsed nor
+looked up: with the same bytes, from the same address, by the same table, it means the same.
+
+Everything runs in one `WireLoop`; backpressure is that of its wires: a full side pauses the reading
+of the other.
 """
 
 from __future__ import annotations
@@ -35,10 +39,11 @@ import asyncio
 import contextlib
 import logging
 import socket
-import struct
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Protocol, cast
+
+import msgspec
 
 from proxy import pages
 from proxy.http1 import (
@@ -47,15 +52,18 @@ from proxy.http1 import (
     BadRequest,
     Body,
     RequestHead,
+    ResponseHead,
     read_request,
     read_response,
 )
 from proxy.routes import EMPTY, Route, RouteTable, Upstream, is_ours, normal_host
+from proxy.wires import Wire, WireLoop
 
 _log = logging.getLogger(__name__)
 
 _ACCEPTED_AT_ONCE = 64
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_KEPT = 256
+_KEPT_MAX = 4096
 
 
 class Dialer(Protocol):
@@ -91,19 +99,19 @@ class Door:
         self.port = 0
         self.dialer = dialer
         self.limits = limits
+        self.known = Known()
         self.now = 0.0  # the loop's time at the last sweep: precise enough
         self.clients: set[Client] = set()
         self.services: set[Service] = set()
         self._listening: list[socket.socket] = []
-        self._welcoming: set[asyncio.Task[None]] = set()
 
     def listen(self, sock: socket.socket) -> None:
         """Takes the connections of a socket that listens, which stays its owner's."""
-        asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+        this_loop().add_reader(sock, self._accept, sock)
         self._listening.append(sock)
 
     def _accept(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        loop = this_loop()
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
                 connection, address = sock.accept()
@@ -115,23 +123,18 @@ class Door:
                 loop.call_later(1.0, self._accept_again, sock)
                 return
             connection.setblocking(False)
-            task = loop.create_task(self._welcome(connection, str(address[0]).encode()))
-            self._welcoming.add(task)
-            task.add_done_callback(self._welcoming.discard)
+            self.clients.add(Client(self, loop, connection, str(address[0]).encode()))
 
     def _accept_again(self, sock: socket.socket) -> None:
         if sock in self._listening:
-            asyncio.get_running_loop().add_reader(sock, self._accept, sock)
-
-    async def _welcome(self, connection: socket.socket, address: bytes) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: Client(self, address), connection)
+            this_loop().add_reader(sock, self._accept, sock)
 
     async def sweep(self, every: float) -> None:
         """Ends connections whose time is up. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             self.now = loop.time()
+            self.known.forget()
             for client in tuple(self.clients):
                 client.check_time()
             await asyncio.sleep(every)
@@ -141,13 +144,58 @@ class Door:
         for sock in self._listening:
             asyncio.get_running_loop().remove_reader(sock)
         self._listening.clear()
-        await asyncio.gather(*self._welcoming, return_exceptions=True)
         while self.clients or self.services:
             for client in self.clients:
                 client.abort()
             for service in self.services:
                 service.abort()
             await asyncio.sleep(0)
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """What a request without a body came to: from whom, by which table, where to, in what words."""
+
+    head: RequestHead
+    client: bytes
+    table: RouteTable
+    route: Route
+    sent: bytes
+
+
+class Known:
+    """What the heads of the last moments said, by their bytes; they hold cookies and the like, so
+    whoever has one calls `forget` every second or so.
+
+    At most `_KEPT` of each kind, and none longer than `_KEPT_MAX` bytes.
+    """
+
+    __slots__ = ("answers", "requests")
+
+    def __init__(self) -> None:
+        self.requests: dict[bytes, Asked] = {}
+        self.answers: dict[bytes, ResponseHead] = {}
+
+    def __repr__(self) -> str:
+        return f"<Known {len(self.requests)} requests, {len(self.answers)} answers>"
+
+    def forget(self) -> None:
+        self.requests.clear()
+        self.answers.clear()
+
+    def keep_request(self, asked: Asked) -> None:
+        """Keeps it if its head was sent on as it came, apart from the fields added."""
+        raw = asked.head.raw
+        if len(raw) == asked.head.end <= _KEPT_MAX and not asked.head.body:
+            if len(self.requests) >= _KEPT:
+                self.requests.clear()
+            self.requests[raw] = asked
+
+    def keep_answer(self, raw: bytes, head: ResponseHead, method: bytes) -> None:
+        """Keeps what this head said, unless that was owed to the request's method."""
+        if len(raw) == head.end <= _KEPT_MAX and method != b"HEAD":
+            if len(self.answers) >= _KEPT:
+                self.answers.clear()
+            self.answers[raw] = head
 
 
 class State(Enum):
@@ -160,7 +208,10 @@ class State(Enum):
     ENDING = auto()
 
 
-class Client(asyncio.Protocol):
+HEAD, WAIT, BODY, TUNNEL, ENDING = State  # looked up by the enum, each costs a hundred times this
+
+
+class Client:
     """The browser's side of a connection; owns the service's side and the dialling."""
 
     __slots__ = (
@@ -177,14 +228,17 @@ class Client(asyncio.Protocol):
         "_service_eof",
         "_since",
         "_state",
+        "_table",
         "_transport",
         "_upstream_full",
     )
 
-    def __init__(self, door: Door, address: bytes) -> None:
+    def __init__(
+        self, door: Door, loop: WireLoop, connection: socket.socket, address: bytes
+    ) -> None:
         self._door = door
         self._address = address
-        self._state = State.HEAD
+        self._state = HEAD
         self._held = b""
         self._since = door.now
         self._eof = False
@@ -196,40 +250,36 @@ class Client(asyncio.Protocol):
         self._dialling: asyncio.Task[None] | None = None
         self._request: RequestHead
         self._route: Route
-        self._transport: asyncio.Transport
+        self._table: RouteTable  # that the route is of
+        self._transport = Wire(loop, connection, self)
 
     def __repr__(self) -> str:
         return f"<Client {self._state.name} held={len(self._held)} {self._service!r}>"
 
-    # asyncio calls these
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._door.clients.add(self)
+    # its wire calls these
 
     def data_received(self, data: bytes) -> None:
-        match self._state:
-            case State.HEAD:
-                self._read_head(self._held + data if self._held else data)
-            case State.BODY:
-                self._send_body(data)
-            case State.TUNNEL:
-                assert self._service is not None
-                self._service.transport.write(data)
-            case State.WAIT:
-                self._hold(self._held + data)
-            case State.ENDING:
-                pass
+        state = self._state
+        if state is HEAD:
+            if self._held or not self._asks_again(data):
+                self._read_head(self._held + data)
+        elif state is BODY:
+            self._send_body(data)
+        elif state is TUNNEL:
+            assert self._service is not None
+            self._service.transport.write(data)
+        elif state is WAIT:
+            self._hold(self._held + data)
 
     def eof_received(self) -> bool:
         """Passes the client's end on. True: our own side stays open, for the answer."""
         self._eof = True
         service = self._service
-        if self._state in (State.HEAD, State.ENDING):
+        if self._state in (HEAD, ENDING):
             return False
-        if self._state is State.TUNNEL and self._service_eof:
+        if self._state is TUNNEL and self._service_eof:
             return False
-        if self._state is State.BODY and service is not None and not service.awaited:
+        if self._state is BODY and service is not None and not service.awaited:
             return False  # answered before its body was sent, which now never comes
         if service is not None and not self._held:
             _end(service.transport)
@@ -247,7 +297,7 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._door.clients.discard(self)
-        self._state = State.ENDING
+        self._state = ENDING
         if self._dialling is not None:
             self._dialling.cancel()
             self._dialling = None
@@ -256,6 +306,22 @@ class Client(asyncio.Protocol):
             service.drop(flush=exc is None)
 
     # one exchange after the other
+
+    def _asks_again(self, data: bytes) -> bool:
+        """Sends a request on, if it is known where to and we are connected there already."""
+        asked, service = self._door.known.requests.get(data), self._service
+        if (
+            asked is None
+            or service is None
+            or asked.table is not self._door.table
+            or asked.client != self._address
+            or service.upstream != asked.route.upstream
+        ):
+            return False
+        self._request, self._route = asked.head, asked.route
+        self._state = WAIT
+        service.ask(asked.head, asked.sent)
+        return True
 
     def _read_head(self, data: bytes) -> None:
         try:
@@ -269,24 +335,23 @@ class Client(asyncio.Protocol):
             self._held = data
             return
         self._request = head
-        no_body = head.method == b"HEAD"
         rest = data[head.end :] if head.end < len(data) else b""
         host = head.host.decode("latin-1")
-        route = self._door.table.find(host)
-        if route is None:
-            self._answer(self._no_route(normal_host(host)), head_only=no_body)
-        elif not route.up:
-            self._answer(pages.service_down(route.colony, route.service), head_only=no_body)
-        else:
+        self._table = self._door.table
+        route = self._table.find(host)
+        if route is not None and route.up:
             self._route = route
             self._to_service(rest)
+        else:
+            page = self._no_route(host) if route is None else _down(route)
+            self._answer(page, head_only=head.method == b"HEAD")
 
     def _no_route(self, host: str) -> pages.Page:
-        door = self._door
+        door, host = self._door, normal_host(host)
         return pages.not_found(door.table, door.port) if is_ours(host) else pages.foreign()
 
     def _to_service(self, rest: bytes) -> None:
-        self._state = State.WAIT
+        self._state = WAIT
         service = self._service
         if service is not None and service.upstream == self._route.upstream:
             self._held = b""
@@ -299,14 +364,10 @@ class Client(asyncio.Protocol):
         self._dialling = asyncio.get_running_loop().create_task(self._dial())
 
     async def _dial(self) -> None:
-        loop = asyncio.get_running_loop()
         upstream = self._route.upstream
         try:
             async with asyncio.timeout(self._door.limits.dial_seconds):
                 sock = await self._door.dialer(upstream)
-                _, service = await loop.create_connection(
-                    lambda: Service(self._door, self, upstream), sock=sock
-                )
         except Exception as error:
             if not isinstance(error, OSError):
                 _log.warning("dialling %s failed", upstream.dial, exc_info=error)
@@ -314,7 +375,7 @@ class Client(asyncio.Protocol):
             self._service_is_down()
             return
         self._dialling = None
-        self._service = service
+        service = self._service = Service(self._door, self, upstream, sock)
         self._upstream_full = False
         if self._full:
             service.transport.pause_reading()
@@ -323,11 +384,12 @@ class Client(asyncio.Protocol):
         self._send_head(service, rest)
 
     def _send_head(self, service: Service, rest: bytes) -> None:
-        head = self._request
-        service.expect(head)
-        service.transport.write(head.forwarded(self._address))
+        head, address = self._request, self._address
+        sent = head.forwarded(address)
+        self._door.known.keep_request(Asked(head, address, self._table, self._route, sent))
+        service.ask(head, sent)
         if head.body:
-            self._state = State.BODY
+            self._state = BODY
             self._body = Body(head.body)
             if rest:
                 self._send_body(rest)
@@ -346,7 +408,7 @@ class Client(asyncio.Protocol):
             return
         service.transport.write(data if end == len(data) else data[:end])
         if self._body.done:
-            self._state = State.WAIT
+            self._state = WAIT
             if end < len(data):
                 self._hold(data[end:])
             if not service.awaited:
@@ -354,10 +416,10 @@ class Client(asyncio.Protocol):
 
     def _next(self) -> None:
         """The exchange is over: on to what was held back, or wait for the next head."""
-        self._state = State.HEAD
+        self._state = HEAD
         self._since = self._door.now
-        held, self._held = self._held, b""
-        if held:
+        if self._held:
+            held, self._held = self._held, b""
             self._update_reading()
             self._read_head(held)
         elif self._eof:
@@ -368,13 +430,15 @@ class Client(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         self._transport.write(data)
 
-    def response_complete(self) -> None:
-        if self._state is State.WAIT:
+    def write_last(self, data: bytes) -> None:
+        """The response is complete with this."""
+        self._transport.write(data)
+        if self._state is WAIT:
             self._next()
 
     def tunnel(self, service: Service) -> None:
         """The service switched protocols. What the client sent since goes through as it is."""
-        self._state = State.TUNNEL
+        self._state = TUNNEL
         held, self._held = self._held, b""
         if held:
             service.transport.write(held)
@@ -386,7 +450,7 @@ class Client(asyncio.Protocol):
 
     def service_eof(self) -> bool:
         """The service ended its side. True: in a tunnel the other direction goes on."""
-        if self._state is not State.TUNNEL or self._eof:
+        if self._state is not TUNNEL or self._eof:
             return False
         self._service_eof = True
         _end(self._transport)
@@ -394,10 +458,10 @@ class Client(asyncio.Protocol):
 
     def service_lost(self, service: Service, exc: Exception | None) -> None:
         self._service = None
-        in_exchange = self._state in (State.WAIT, State.BODY) and service.awaited
+        in_exchange = self._state in (WAIT, BODY) and service.awaited
         if in_exchange and not service.answered and service.exchanges == 1:
             self._service_is_down()
-        elif exc is not None and self._state is not State.HEAD:
+        elif exc is not None and self._state is not HEAD:
             self._reset()
         else:
             # Also a service that closed an old connection just as a request came: the client knows
@@ -407,8 +471,7 @@ class Client(asyncio.Protocol):
     # ending
 
     def _service_is_down(self) -> None:
-        page = pages.service_down(self._route.colony, self._route.service)
-        self._answer(page, head_only=self._request.method == b"HEAD")
+        self._answer(_down(self._route), head_only=self._request.method == b"HEAD")
 
     def _end_badly(self, reason: str) -> None:
         if self._service is not None and self._service.answered:
@@ -428,7 +491,7 @@ class Client(asyncio.Protocol):
 
     def _finish(self) -> None:
         """What is written still goes out; what is read from here on is dropped."""
-        self._state = State.ENDING
+        self._state = ENDING
         self._held = b""
         self._since = self._door.now
         if self._eof:
@@ -440,20 +503,18 @@ class Client(asyncio.Protocol):
 
     def _reset(self) -> None:
         """Breaks off so that the client sees it: half an answer must not look like a whole one."""
-        sock = self._transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._transport.abort()
+        self._transport.reset()
 
     def check_time(self) -> None:
         limits, age = self._door.limits, self._door.now - self._since
         if self._transport.get_write_buffer_size():
             self._since = self._door.now  # it still takes what we have for it
-        elif self._state is State.ENDING and age > limits.linger_seconds:
+        elif self._state is ENDING and age > limits.linger_seconds:
             self._transport.abort()
-        elif self._state is State.HEAD and self._held and age > limits.head_seconds:
+        elif self._state is HEAD and self._held and age > limits.head_seconds:
             reason = f"the request's head took longer than {limits.head_seconds:g} seconds"
             self._answer(pages.bad_request(HTTPStatus.REQUEST_TIMEOUT, reason), head_only=False)
-        elif self._state is State.HEAD and age > limits.idle_seconds:
+        elif self._state is HEAD and age > limits.idle_seconds:
             self._transport.close()
 
     def abort(self) -> None:
@@ -466,13 +527,13 @@ class Client(asyncio.Protocol):
         self._update_reading()
 
     def _update_reading(self) -> None:
-        if self._upstream_full or (self._held and self._state is not State.HEAD):
+        if self._upstream_full or (self._held and self._state is not HEAD):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
 
 
-class Service(asyncio.Protocol):
+class Service:
     """The connection to a service, for as long as its client has requests for it.
 
     awaited
@@ -498,9 +559,7 @@ class Service(asyncio.Protocol):
         "upstream",
     )
 
-    transport: asyncio.Transport
-
-    def __init__(self, door: Door, client: Client, upstream: Upstream) -> None:
+    def __init__(self, door: Door, client: Client, upstream: Upstream, sock: socket.socket) -> None:
         self.upstream = upstream
         self.awaited = False
         self.answered = False
@@ -511,16 +570,19 @@ class Service(asyncio.Protocol):
         self._body: Body | None = None
         self._tunnel = False
         self._request: RequestHead
+        self.transport = Wire(this_loop(), sock, self)
+        door.services.add(self)
 
     def __repr__(self) -> str:
         return f"<Service {self.upstream.dial} exchanges={self.exchanges} awaited={self.awaited}>"
 
-    def expect(self, request: RequestHead) -> None:
-        """A request is about to be sent: the next response is to it."""
+    def ask(self, request: RequestHead, sent: bytes) -> None:
+        """Sends a request's head, in these words: the next response is to it."""
         self._request = request
         self.awaited = True
         self.answered = False
         self.exchanges += 1
+        self.transport.write(sent)
 
     def drop(self, *, flush: bool) -> None:
         """Its client is done with it. `flush`: what was written still goes out."""
@@ -533,11 +595,7 @@ class Service(asyncio.Protocol):
     def abort(self) -> None:
         self.transport.abort()
 
-    # asyncio calls these
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self._door.services.add(self)
+    # its wire calls these
 
     def data_received(self, data: bytes) -> None:
         client = self._client
@@ -573,45 +631,66 @@ class Service(asyncio.Protocol):
     # the response
 
     def _read_head(self, client: Client, data: bytes) -> None:
-        head = read_response(data, self._request.method)
-        while head is not None and head.interim:
+        method = self._request.method
+        head = self._answer_head(data, method)
+        while head is not None and head.status < 200 and head.interim:
             client.write(data[: head.end])
             data = data[head.end :]
-            head = read_response(data, self._request.method)
+            head = self._answer_head(data, method)
         if head is None:
             self._held = data
             return
         self._held = b""
         self.answered = True
-        if head.status == 101 and self._request.upgrade:
+        if head.body >= 0 and len(data) == head.end + head.body and head.status != 101:
+            self.awaited = False
+            client.write_last(data)
+        elif head.status == 101 and self._request.upgrade:
             self._tunnel = True
             client.write(data)
             client.tunnel(self)
-        elif head.body >= 0 and len(data) == head.end + head.body:
-            client.write(data)
-            self.awaited = False
-            client.response_complete()
         else:
             self._pass_body(client, Body(head.body), data, head.end)
+
+    def _answer_head(self, data: bytes, method: bytes) -> ResponseHead | None:
+        known = self._door.known
+        raw = data[: data.find(b"\r\n\r\n") + 4]
+        head = known.answers.get(raw)
+        if head is None or method == b"HEAD":
+            head = read_response(data, method)
+            if head is not None:
+                known.keep_answer(raw, head, method)
+        return head
 
     def _pass_body(self, client: Client, body: Body, data: bytes, start: int) -> None:
         try:
             end = body.feed(data, start)
         except BadChunk:
             body, end = Body(UNTIL_CLOSE), len(data)
-        client.write(data if end == len(data) else data[:end])
+        part = data if end == len(data) else data[:end]
         if not body.done:
             self._body = body
+            client.write(part)
             return
         self._body = None
         self.awaited = False
         if end < len(data):
+            client.write(part)
             self.transport.abort()  # more than was announced: where would the next one begin?
         else:
-            client.response_complete()
+            client.write_last(part)
 
 
-def _end(transport: asyncio.Transport) -> None:
+def this_loop() -> WireLoop:
+    """The loop of the front door's thread."""
+    return cast(WireLoop, asyncio.get_running_loop())
+
+
+def _down(route: Route) -> pages.Page:
+    return pages.service_down(route.colony, route.service)
+
+
+def _end(transport: Wire) -> None:
     """Says that no more will be written. That a peer has gone already, its reader will say."""
     with contextlib.suppress(OSError):
         transport.write_eof()

@@ -45,10 +45,11 @@ apt_install() {
         unit_exists "$unit" || idle_units="$idle_units $unit"
     done
     # One unreachable repository of the user's own fails the update, and may not matter to us.
-    quietly as_root apt-get -qq update || warn "apt: the lists could not all be updated; going on"
+    quietly as_root apt-get -qq -o Acquire::Retries=5 update || warn "apt: the lists could not all be updated; going on"
     installed=0
     quietly as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get -qq -y install --no-install-recommends "$@" </dev/null || installed=$?
+        apt-get -qq -y -o Acquire::Retries=5 install --no-install-recommends "$@" </dev/null ||
+        installed=$?
     # Also after a failure: half of the packages may be there.
     for unit in $idle_units; do
         keep_idle "$unit"

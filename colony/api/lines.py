@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import anyio.to_thread
@@ -82,6 +82,15 @@ class Place:
         return missed
 
 
+def parted(lines: Iterable[LogLine], at: float) -> tuple[list[LogLine], list[LogLine]]:
+    """What one life of a colony wrote until it ended at a time, and what the next one wrote."""
+    before: list[LogLine] = []
+    later: list[LogLine] = []
+    for line in lines:
+        (before if line.at <= at else later).append(line)
+    return before, later
+
+
 # -- what is asked ---------------------------------------------------------------------------------
 
 
@@ -143,6 +152,20 @@ def as_text(colony: str, lines: Iterable[LogLine], missed: dict[str, int]) -> by
     remark = f"… {lost} lines dropped\n".encode() if lost else b""
     return remark + b"".join(line.data + b"\n" for line in lines)
 
+
+def note_as_json(colony: str, text: str, at: float) -> bytes:
+    """What became of the colony, as a `types.LogLine` of nobody's."""
+    note = t.LogLine(0, datetime.fromtimestamp(at, UTC), colony, "", "note", text)
+    return msgspec.json.encode({**msgspec.structs.asdict(note), "ts": iso(at)}) + b"\n"
+
+
+def note_as_text(colony: str, text: str, at: float) -> bytes:
+    """The same for whoever reads plain lines."""
+    return f"· {text}\n".encode()
+
+
+NOTES: Final = {"json": note_as_json, "text": note_as_text}
+"""By the query's `format`."""
 
 FORMATS: Final[dict[str, tuple[str, Callable[[str, Iterable[LogLine], dict[str, int]], bytes]]]] = {
     "json": ("application/x-ndjson", as_json),

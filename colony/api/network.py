@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -52,12 +53,19 @@ class NetworkOperations:
         )
 
     async def list_networks(self, ask: Ask) -> tuple[NetworkGroup, ...]:
+        from colony.network.ports import GetForwards
+
         members, subnets = await self._members(), await self._subnets()
+        standing = await self._ports(GetForwards()) if members else ()
         names = sorted({*(member.network or "" for member in members), *subnets})
         return tuple(
             NetworkGroup(
                 name,
-                tuple(_view(each, members) for each in members if (each.network or "") == name),
+                tuple(
+                    _view(each, members, standing)
+                    for each in members
+                    if (each.network or "") == name
+                ),
                 subnets.get(name),
             )
             for name in names
@@ -148,10 +156,12 @@ class NetworkOperations:
         port = body.port or (ports[0] if ports else 9)
         began = time.perf_counter()
         error = await try_tcp(parts.thread, place, target.address, port, PING_SECONDS)
+        shut = await self._shut(source.name, target.name, port)
         ms = round((time.perf_counter() - began) * 1000, 3)
         refused = isinstance(error, ConnectionRefusedError)
         ok = error is None or refused
-        why = "" if ok else f"{error}: see colony net rules, and [network] of {target.name}"
+        found = "" if error is None else error.strerror or str(error)
+        why = "" if ok else shut or f"{found}: see colony net rules, and others' firewalls"
         return Pinged(*(source.name, target.name, target.address, port), ok, error is None, ms, why)
 
     def check_caller(self, pid: int) -> None:
@@ -233,6 +243,15 @@ class NetworkOperations:
                 ]
         return tuple(found)
 
+    async def _shut(self, source: str, target: str, port: int) -> str:
+        """Why policy keeps one colony from another, in words; "" if it does not."""
+        from colony.network.policy import why_not
+
+        members = {each.colony: each for each in await self._members()}
+        if source not in members or target not in members:
+            return ""
+        return why_not(members[source], members[target], port)
+
     async def _members(self) -> tuple[Member, ...]:
         from colony.network.neighbours import NEIGHBOURS, GetMembers, Neighbours
 
@@ -252,8 +271,15 @@ def _network_of(pid: int) -> int | None:
         return None
 
 
-def _view(member: Member, members: tuple[Member, ...]) -> NetworkMember:
+def _view(
+    member: Member, members: tuple[Member, ...], standing: Iterable[Standing]
+) -> NetworkMember:
     from colony.network.policy import ports_of
 
     reaches = tuple(each.colony for each in members if ports_of(member, each))
-    return NetworkMember(member.colony, str(member.address), member.names, reaches)
+    ports = tuple(
+        f"{each.host_port}:{each.forward.port}/{each.forward.protocol}"
+        for each in standing
+        if each.colony == member.colony
+    )
+    return NetworkMember(member.colony, str(member.address), member.names, reaches, ports)

@@ -42,12 +42,13 @@ class Ports(Struct, frozen=True):
 
 
 class NetworkMember(Struct, frozen=True):
-    """A colony in a network."""
+    """A colony in a network. `ports` are its forwards, HOST_PORT:PORT/PROTOCOL."""
 
     colony: str
     address: str
     names: tuple[str, ...]
     reaches: tuple[str, ...]
+    ports: tuple[str, ...] = ()
 
 
 class NetworkGroup(Struct, frozen=True):

@@ -177,7 +177,10 @@ class Operations(NetworkOperations, TerminalOperations):
             if config.name in self.host.colonies:
                 raise conflict(str(failed), "give it another name, or stop that one") from None
             raise ApiError(
-                "failed", str(failed), help=failed.help, last_lines=failed.last_lines
+                failed.code or "failed",
+                str(failed),
+                help=failed.help,
+                last_lines=failed.last_lines,
             ) from None
         except ActorDown as down:
             raise ApiError("stopping", f"the instance cannot start a colony now: {down}") from None

@@ -159,9 +159,14 @@ class ApiOwner(Actor):
         return sockets
 
     async def _open(self, stack: AsyncExitStack, sockets: list[socket.socket]) -> None:
-        """Starts the server in this loop, or in a thread's where this one is trio's."""
+        """Starts the server in this loop, or in a thread's where this one is trio's.
+
+        Not cut short: asyncio, cancelled in the midst of that, has begun to watch a socket and
+        gives nobody the means to end it.
+        """
         if backend.current().name == "asyncio":
-            server = await self._server_here(sockets)
+            with anyio.CancelScope(shield=True):
+                server = await self._server_here(sockets)
             stack.push_async_callback(_shielded_close, server)
             return
         from proxy.loop_thread import LoopThread
@@ -170,7 +175,8 @@ class ApiOwner(Actor):
         thread = LoopThread("api")
         stack.push_async_callback(thread.close)
         await thread.start()
-        server = await thread.run(self._server_there, portal, sockets)
+        with anyio.CancelScope(shield=True):
+            server = await thread.run(self._server_there, portal, sockets)
 
         async def close() -> None:
             with anyio.CancelScope(shield=True):

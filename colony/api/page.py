@@ -30,7 +30,7 @@ STYLE: Final = """\
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --get: #2a7; --post: #37c;
   --delete: #c43 }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-code, .path { font-family: ui-monospace, monospace; font-size: .9em }
+code, .path { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywhere }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line) }
 details { border: 1px solid var(--line); border-radius: .4rem; margin: .4rem 0;
   padding: .3rem .7rem }
@@ -39,7 +39,7 @@ summary { cursor: pointer }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 }
 td, th { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0;
   border-bottom: 1px solid var(--line) }
-.method { display: inline-block; width: 4.2rem; font-weight: 700 }
+.method { display: inline-block; width: 4.8rem; font-weight: 700 }
 .GET { color: var(--get) } .POST { color: var(--post) } .DELETE { color: var(--delete) }
 pre { white-space: pre-wrap; background: var(--soft); padding: .6rem; border-radius: .4rem }
 """

@@ -32,6 +32,7 @@ KINDS: Final[dict[str, tuple[int, str]]] = {
     "too_many": (429, "Too many"),
     "fault": (500, "A fault of Colony"),
     "failed": (424, "It did not work"),
+    "not_provided": (424, "What the colony needs could not be provided"),
     "stopping": (503, "The instance is ending"),
 }
 """By code: status and title."""
@@ -140,7 +141,38 @@ def advice(message: str, kind: Any) -> Advice:
     missing = re.match(r"Object missing required field `(.*?)`", message)
     if missing:
         return Advice(missing[1], "this field is needed")
-    return Advice(placed[2] or "", placed[1][:1].lower() + placed[1][1:])
+    return Advice(placed[2] or "", _in_words(placed[1]))
+
+
+_WORDS: Final = (
+    (r"Expected `int` <= (\S+)", r"this must be a whole number, at most \1"),
+    (r"Expected `int` >= (\S+)", r"this must be a whole number, at least \1"),
+    (r"Expected `float` <= (\S+)", r"this must be a number, at most \1"),
+    (r"Expected `float` >= (\S+)", r"this must be a number, at least \1"),
+    (r"Expected `str` of length <= (\d+)", r"this must have at most \1 characters"),
+    (r"Expected `str` of length >= 1", r"this must not be empty"),
+)
+"""What msgspec says, and how a person would."""
+
+_KINDS: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "nothing",
+}
+
+
+def _in_words(message: str) -> str:
+    for pattern, words in _WORDS:
+        if re.fullmatch(pattern, message):
+            return re.sub(pattern, words, message)
+    found = re.fullmatch(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`", message)
+    if found is not None and {found[1], found[2]} <= set(_KINDS):
+        return f"this must be {_KINDS[found[1]]}, got {_KINDS[found[2]]}"
+    return message[:1].lower() + message[1:]
 
 
 def _fields(kind: Any) -> tuple[str, ...]:

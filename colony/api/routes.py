@@ -88,7 +88,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=t.CreateColony,
         status=201,
         also=(200,),
-        errors=("conflict", "invalid", "failed", "timeout", "not_found", "stopping"),
+        errors=(
+            "conflict",
+            "invalid",
+            "failed",
+            "not_provided",
+            "timeout",
+            "not_found",
+            "stopping",
+        ),
     ),
     Route("get_colony", "GET", _COLONY, "One colony", t.Colony, errors=("not_found",)),
     Route(
@@ -106,7 +114,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         f"{_COLONY}/start",
         "Start a colony that has ended again",
         t.Colony,
-        errors=("not_found", "failed", "conflict", "stopping"),
+        errors=("not_found", "failed", "not_provided", "conflict", "stopping"),
     ),
     Route(
         "stop_colony",
@@ -123,7 +131,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         f"{_COLONY}/restart",
         "Stop a colony and start it again",
         t.Colony,
-        errors=("not_found", "failed", "stopping"),
+        errors=("not_found", "failed", "not_provided", "stopping"),
     ),
     Route(
         "apply_colony",
@@ -132,7 +140,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Make a running colony what its file says now",
         t.Plan,
         body=t.ApplyColony,
-        errors=("not_found", "invalid", "failed", "conflict"),
+        errors=("not_found", "invalid", "failed", "not_provided", "conflict"),
     ),
     Route(
         "get_config",

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, Final
@@ -24,13 +26,13 @@ from colony.api import types as t
 from colony.api.bridge import Bridge
 from colony.api.feed import Feed
 from colony.api.history import Happened
-from colony.api.lines import FORMATS, Looks, Place, filter_of, page_json
+from colony.api.lines import FORMATS, NOTES, Looks, Place, filter_of, page_json, parted
 from colony.api.operations import API, Ask, Operations
 from colony.api.problems import ApiError
 from colony.api.security import WRITE_TIMEOUT
 from colony.console import Console
 from colony.events import ServiceOutput
-from colony.logs import Filter
+from colony.logs import Filter, LogLine
 from colony.running import RunningColony
 
 HEARTBEAT: Final = 15.0
@@ -41,6 +43,11 @@ READERS_MOST: Final = 4000
 
 LINES_WAITING: Final = 2000
 """Pieces of a console that wait for one reader."""
+
+ENDING: Final = "the instance is ending"
+
+FAULTS: Final = (kernel.CrashReport, kernel.HandlerBlocked, kernel.KillIgnored)
+"""Events that tell of a fault of Colony's own, or may."""
 
 END_OF_LIFE: Final = b""
 """Among those pieces: here the colony has ended, or been ended for its restart."""
@@ -122,6 +129,8 @@ class Streams:
                 dropped, items = taken
                 data = (_gap(dropped) if dropped else b"") + b"".join(map(_frame, items))
                 await _write(response, data or b": \n\n")
+            if self._closing:
+                await _write(response, b'event: end\ndata: {"why": "%b"}\n\n' % ENDING.encode())
             await response.write_eof()
         return response
 
@@ -150,48 +159,62 @@ class Streams:
         self, request: web.Request, colony: str, query: t.LogQuery, first: Filter
     ) -> web.StreamResponse:
         kind, shown = FORMATS[query.format]
-        looks, services = self._looks, _once(query.service)
+        note, looks, services = NOTES[query.format], self._looks, _once(query.service)
         bell: Feed[None] = Feed(1)
-        async with self._open(bell, partial(self._ring_for, colony, bell)):
+        ends: deque[tuple[RunningColony, float]] = deque()
+        async with self._open(bell, partial(self._ring_for, colony, bell, ends)):
             page = await looks.page(colony, services, first)
             response = await _begin(request, kind)
             await _write(response, shown(colony, page.lines, {}))
-            place, rung = Place(page), True
-            while rung:
-                rung = await bell.take(HEARTBEAT) is not None
-                page = await looks.page(
-                    colony, services, Filter(grep=query.grep, after=place.after)
-                )
-                missed = place.advance(page)
+            place, living = Place(page), True
+
+            async def more() -> tuple[tuple[LogLine, ...], dict[str, int]]:
+                wanted = Filter(grep=query.grep, after=place.after)
+                page = await looks.page(colony, services, wanted)
+                return page.lines, place.advance(page)
+
+            while living:
+                living = await bell.take(HEARTBEAT) is not None
+                lines, missed = await more()
                 # Nothing to say: an empty line, so that a reader who has left is found out.
-                await _write(response, shown(colony, page.lines, missed) or b"\n")
+                if not ends:
+                    await _write(response, shown(colony, lines, missed) or b"\n")
+                    if not living:
+                        await _write(response, note(colony, ENDING, time.time()))
+                    continue
+                ended, at = ends.popleft()
+                before, later = parted([*lines, *(await more())[0]], at)
+                await _write(response, shown(colony, before, missed))
+                await _write(response, note(colony, ended.fate, at))
+                await _write(response, shown(colony, later, {}))
+                living = await self.bridge.run(ended.successor) is not None
+                if not living and ended.succession is not None:
+                    await _write(response, note(colony, ended.not_again, time.time()))
             await response.write_eof()
         return response
 
-    async def _ring_for(self, colony: str, bell: Feed[None]) -> tuple[Callable[[], None], None]:
-        """Rings when a colony's services have written something, until it has ended."""
-        post, put = self.bridge.post, bell.put
+    async def _ring_for(
+        self, colony: str, bell: Feed[None], ends: deque[tuple[RunningColony, float]]
+    ) -> tuple[Callable[[], None], None]:
+        """Rings when a colony's services have written something, and when it has ended: then it is
+        in `ends`, with the time."""
+        host, post, put = self.operations.host, self.bridge.post, bell.put
+        path = f"{tree.SYSTEM}/{tree.COLONIES}/{colony}"
+
+        def has_ended(life: RunningColony, at: float) -> None:
+            ends.append((life, at))
+            put(None)
 
         def note(event: Event) -> None:
             if isinstance(event, ServiceOutput) and event.colony == colony:
                 post(put, None)
+            elif isinstance(event, kernel.Exited) and event.actor == path:
+                post(has_ended, host.colonies[colony], time.time())
 
-        leave = self.operations.host.system.events.listen(note)
-        return _both(leave, self._at_the_end_of(colony, bell)), None
-
-    def _at_the_end_of(self, colony: str, feed: Feed[Any]) -> Callable[[], None]:
-        """Closes a feed when a colony has ended. In the instance's loop."""
-        host, post = self.operations.host, self.bridge.post
-        path = f"{tree.SYSTEM}/{tree.COLONIES}/{colony}"
-
-        def note(event: Event) -> None:
-            if isinstance(event, kernel.Exited) and event.actor == path:
-                post(feed.close)
-
-        present = host.colonies.get(colony)
-        if present is None or present.ended:
-            post(feed.close)
-        return host.system.events.listen(note)
+        present = host.colonies[colony]
+        if present.ended:
+            post(has_ended, present, time.time())
+        return host.system.events.listen(note), None
 
     # -- the console ---------------------------------------------------------------------------
 
@@ -212,7 +235,9 @@ class Streams:
 
         async def subscribe() -> tuple[Callable[[], None], None]:
             def note(event: Event) -> None:
-                if tree.colony_of(event) != query.colony:
+                owner = tree.colony_of(event)
+                fault = query.instance and owner is None and isinstance(event, FAULTS)
+                if owner != query.colony and not fault:
                     return
                 announce()
                 lines = console.show(event)
@@ -335,14 +360,6 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _nothing() -> None:
     return None
-
-
-def _both(one: Callable[[], None], other: Callable[[], None]) -> Callable[[], None]:
-    def leave() -> None:
-        one()
-        other()
-
-    return leave
 
 
 async def _call(function: Callable[[], None]) -> None:

@@ -13,7 +13,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 ColonyState = Literal["starting", "running", "stopping", "stopped", "failed"]
 """Being started; its services' supervisor runs; being stopped; ended in order; given up."""
 
-Stream = Literal["stdout", "stderr"]
+Stream = Literal["stdout", "stderr", "note"]
+"""Of which a line came; `note` is no service's, but says what became of the colony."""
+
 Milliseconds = Annotated[float, Meta(ge=0, description="Milliseconds")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -185,6 +187,9 @@ class LogLine(Struct, frozen=True):
 
     `dropped` is how many of the service's lines before this one a follower missed. An overlong line
     comes in pieces with one `seq`: `piece` 0, 1 …, and `more` on each but the last.
+
+    A follower is also told what becomes of the colony, by a line whose `stream` is `note`: it has
+    no `service`, its `seq` is 0, and it goes on after it if the colony is being restarted.
     """
 
     seq: int
@@ -407,12 +412,14 @@ class EventQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 class ConsoleQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """`colony` whose lines; `colour` with ANSI colours; `several` with its
-    name before each line; `debug` with tracebacks of faults of Colony's own in it."""
+    name before each line; `debug` with tracebacks of faults of Colony's own in it; `instance` also
+    faults of what is no colony's: the network's, the front door's, of the instance itself."""
 
     colony: Name
     colour: bool = False
     several: bool = False
     debug: bool = False
+    instance: bool = False
 
 
 class StopQuery(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from actors import Event
 from colony.api import types as t
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 
 async def wait_for(operations: Operations, service: RunningService, query: t.WaitQuery) -> t.Waited:
-    """Waits without limit. `met` is false if what is waited for cannot come any more."""
+    """Waits without limit. `met` is false if what is waited for cannot come any more.
+
+    While an operator restarts the whole colony it may still come.
+    """
     if query.condition == "log":
         return await _log(operations, service, query)
     with service.watch() as statuses:
@@ -27,6 +31,8 @@ async def wait_for(operations: Operations, service: RunningService, query: t.Wai
             over = service.colony.ended or status.state in OVER
             if query.condition == "ready" and status.state in USABLE:
                 return t.Waited(True, operations.views.service(service))
+            if over and query.condition != "exit" and (next_one := await _next_life(service)):
+                return await wait_for(operations, next_one, query)
             if over:
                 return t.Waited(query.condition == "exit", operations.views.service(service))
     raise AssertionError("a system's events do not end before its colonies")
@@ -59,8 +65,19 @@ async def _log(operations: Operations, service: RunningService, query: t.WaitQue
             tasks.cancel_scope.cancel()
     finally:
         leave()
+    if not page.lines and (next_one := await _next_life(service)):
+        later = msgspec.structs.replace(query, since=page.next)
+        return await _log(operations, next_one, later)
     view = operations.views.service(service)
     return t.Waited(bool(page.lines), view, page.lines[0].text if page.lines else None)
+
+
+async def _next_life(service: RunningService) -> RunningService | None:
+    """The service in the colony that an operator starts in its colony's place, if one does."""
+    successor = await service.colony.successor()
+    if successor is None or service.name not in successor.services:
+        return None
+    return successor.service(service.name)
 
 
 class Bell:

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from colony.cli.session import Session, show_error
+from colony.cli.session import Session, show_error, wrong_usage
 from colony.client import ClientError
-from colony.exits import MEANINGS
+from colony.exits import MEANINGS, Exit
 from colony.version import VERSION
 
 
@@ -72,6 +72,10 @@ ALIASES: Final = {"status": "ps", "list": "ls"}
 """Other names that people try first; not shown."""
 
 
+AS_JSON: Final = "colony.json"
+"""Of the context's `meta`: whether --json was given, in whatever state the rest of the line is."""
+
+
 class Commands(click.Group):
     """The table as a click group: a command's module is imported when it is asked for."""
 
@@ -95,6 +99,13 @@ class Commands(click.Group):
         except click.UsageError as error:
             raise _unknown(context, args, error) from None
 
+    def shell_complete(
+        self, context: click.Context, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """After a word that is no command there is nothing to complete."""
+        words = [*context._protected_args, *context.args]
+        return [] if words else super().shell_complete(context, incomplete)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
             with formatter.section(section):
@@ -106,11 +117,33 @@ class Commands(click.Group):
         with formatter.section("Exit status"):
             formatter.write_dl([(str(int(code)), words) for code, words in MEANINGS.items()])
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        own = args[: args.index("--")] if "--" in args else args
+        as_json = "--json" in own
+        try:
+            context = super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            sys.exit(wrong_usage(error, as_json, "colony"))
+        context.meta[AS_JSON] = as_json
+        return context
+
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except ClientError as error:
             sys.exit(show_error(context.obj, error))
+        except click.UsageError as error:
+            command = f"colony {context.invoked_subcommand or ''}".rstrip()
+            sys.exit(wrong_usage(error, context.meta[AS_JSON], command, context.obj))
+        except click.Abort:
+            # At a question: Ctrl-C, or the end of what could have been the answer.
+            sys.exit(Exit.CTRL_C)
         except BrokenPipeError:
             # Whoever read our output has left: what `head` does to everybody.
             sys.stderr.close()
@@ -120,11 +153,11 @@ class Commands(click.Group):
 def _unknown(context: click.Context, args: list[str], error: click.UsageError) -> click.UsageError:
     from difflib import get_close_matches
 
-    near = get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5) if args else []
-    if not near or args[0].startswith("-"):
+    if not args or args[0].startswith("-"):
         return error
-    text = f"there is no command {args[0]!r}; did you mean {near[0]!r}?"
-    return click.UsageError(text, context)
+    near = get_close_matches(args[0], [*COMMANDS, *ALIASES], n=1, cutoff=0.6)
+    hint = f"; did you mean {ALIASES.get(near[0], near[0])!r}?" if near else ""
+    return click.UsageError(f"there is no command {args[0]!r}{hint}", context)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -168,3 +201,4 @@ def colony(
     Most commands are about the colony of the nearest colony.toml, from here upward.
     """
     context.obj = Session(directory, file, host, color, debug=debug)
+    context.obj.json = context.meta[AS_JSON]

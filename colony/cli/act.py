@@ -15,9 +15,11 @@ from colony.cli.session import (
     Failed,
     Session,
     colony_names,
+    first_colony,
     json_option,
     pass_session,
     service_names,
+    signal_names,
 )
 from colony.client import path_of
 from colony.exits import Exit
@@ -73,7 +75,7 @@ def restart(session: Session, services: tuple[str, ...], name: str | None, as_js
 
 @click.command("signal")
 @service_argument
-@click.argument("sig", metavar="SIGNAL")
+@click.argument("sig", metavar="SIGNAL", shell_complete=signal_names)
 @colony_option
 @json_option
 @pass_session
@@ -145,8 +147,9 @@ def wait(
     if waited["met"]:
         return
     if found["state"] in ("failed", "stopped", "completed"):
-        why = found["detail"] or found["last_exit"] or found["state"]
-        raise Failed(Exit.FAILED, f"{wanted} is {found['state']}: {why}", f"colony logs {service}")
+        why = found["detail"] or found["last_exit"]
+        text = f"{wanted} is {found['state']}" + (f": {why}" if why else "")
+        raise Failed(Exit.FAILED, text, f"colony logs {service}")
     raise Failed(
         Exit.TIMEOUT,
         f"not so after {timeout:g} s: {wanted} is {found['state']}",
@@ -155,7 +158,13 @@ def wait(
 
 
 @click.command("port-forward")
-@click.argument("words", nargs=-1, required=True, metavar="[COLONY] [HOST_PORT:]PORT")
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    metavar="[COLONY] [HOST_PORT:]PORT",
+    shell_complete=first_colony,
+)
 @colony_option
 @json_option
 @pass_session

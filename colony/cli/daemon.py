@@ -10,14 +10,14 @@ import click
 
 from colony.cli import output as out
 from colony.cli.run import instance_options, options_of
-from colony.cli.session import Failed, Session, json_option, pass_session
+from colony.cli.session import Failed, Group, Session, json_option, pass_session
 from colony.client import Gone, Unreachable
 from colony.exits import Exit
 
 PATIENCE = 60.0
 
 
-@click.group()
+@click.group(cls=Group)
 def daemon() -> None:
     """Control the instance in the background.
 
@@ -154,7 +154,10 @@ def logs(tail: int, as_json: bool) -> None:
 @daemon.command()
 @json_option
 def token(as_json: bool) -> None:
-    """Print the token for the API over TCP; one is made if there is none."""
+    """Print the token for the API over TCP.
+
+    One is made if there is none.
+    """
     from colony.api.tokens import ensure_token
 
     found = ensure_token()

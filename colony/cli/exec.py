@@ -11,13 +11,27 @@ import click
 from colony.cli import output as out
 from colony.cli.attach import checked, size_now
 from colony.cli.logs import DURATION
-from colony.cli.session import Failed, Session, colony_names, json_option, pass_session
+from colony.cli.session import (
+    Failed,
+    Session,
+    colony_names,
+    first_colony,
+    json_option,
+    pass_session,
+)
 from colony.client import path_of
 from colony.exits import Exit
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="COMMAND...",
+    shell_complete=first_colony,
+)
 @click.option(
     "-c", "--colony", "name", shell_complete=colony_names, help="In which colony, or: COLONY -- …"
 )

@@ -10,7 +10,7 @@ import click
 
 from colony import config as configuration
 from colony.cli import output as out
-from colony.cli.session import Session, json_option, pass_session
+from colony.cli.session import Failed, Session, json_option, pass_session
 from colony.config.schema import Environment
 from colony.exits import Exit
 from colony.paths import home_directory
@@ -92,11 +92,21 @@ def load(session: Session, path: Path, *, warn: bool = True) -> configuration.Co
     try:
         loaded = configuration.load(path)
     except configuration.ConfigError as error:
+        if session.json:
+            raise _wrong(error) from None
         click.echo(configuration.render(error.problems, color=colour), err=True, color=True)
         sys.exit(Exit.WRONG)
     if loaded.warnings and warn:
         click.echo(configuration.render(loaded.warnings, color=colour), err=True, color=True)
     return loaded
+
+
+def _wrong(error: configuration.ConfigError) -> Failed:
+    """All the file's problems, as `validate --json` has them."""
+    first, *others = error.problems
+    more = f" (and {len(others)} more)" if others else ""
+    data = {"problems": configuration.as_data(error.problems)}
+    return Failed(Exit.WRONG, f"{first.message}{more}", first.help, data=data)
 
 
 @click.command()

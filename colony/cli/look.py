@@ -18,7 +18,7 @@ from colony.cli.session import (
     service_names,
     usage,
 )
-from colony.client import path_of
+from colony.client import Gone, Unreachable, path_of
 from colony.exits import Exit
 
 watch_option = click.option("-w", "--watch", is_flag=True, help="Go on, and show each change.")
@@ -112,6 +112,8 @@ def _service_table(services: list[dict[str, Any]], colour: bool) -> list[str]:
         for each in services
     ]
     headers = ("SERVICE", "STATE", "PID", "PORT", "URL", "RESTARTS", "SINCE", "CPU", "MEMORY")
+    if all(row[-1] == "-" for row in rows):  # a line has to fit, and here is nothing to read
+        return out.table(headers, [row[:-1] for row in rows])
     return out.table((*headers, "LAST EXIT"), rows)
 
 
@@ -230,28 +232,36 @@ def _events(
 def _event_line(event: dict[str, Any]) -> str:
     if event["type"] == "gap":
         return f"… {event['lost']} events are lost"
+    if event["type"] == "end":
+        return f"· {event['why']}"
     clock = event["ts"][11:23]
     named = ("colony", "service", "actor", "supervisor", "child", "kind")
     skipped = ("id", "ts", "at", "instance", "type", *named)
-    place = "/".join(
-        str(event[key]) for key in ("colony", "service", "child") if event.get(key) is not None
-    )
-    actor = event.get("actor") or (event.get("supervisor") if not place else None) or ""
     rest = " ".join(
         f"{key}={_brief(value)}"
         for key, value in event.items()
         if key not in skipped and value not in (None, "", [])
     )
     number = event.get("id", "")  # the journal's have none
-    return f"{number:>6} {clock} {event['type']:<26} {place or actor} {rest}".rstrip()
+    return f"{number:>6} {clock} {event['type']:<26} {_whose(event)} {rest}".rstrip()
+
+
+def _whose(event: dict[str, Any]) -> str:
+    """`blog/web` for what a service does, `blog/services/web` for what its actor does."""
+    if event.get("service") is None and event.get("actor"):
+        return str(event["actor"]).removeprefix("system/colonies/")
+    parts = [event.get(key) for key in ("colony", "service", "child")]
+    return "/".join(str(part) for part in parts if part is not None) or event.get("supervisor", "")
 
 
 def _brief(value: Any) -> str:
     if isinstance(value, dict):
-        return repr(value.get("text", value))
+        value = value.get("text", value)
     if isinstance(value, float):
         return f"{value:.3f}"
-    return str(value)
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return repr(value) if isinstance(value, str) and " " in value else str(value)
 
 
 @click.command()
@@ -351,8 +361,14 @@ def _watch(session: Session, show: Callable[[], list[str]], colony: str | None =
     live = out.Live() if out.someone_watches() else None
     shown: list[str] = []
     with session.client.stream("/api/events", {"colony": colony}) as stream:
-        for _ in stream:
-            lines = show()
+        for piece in stream:
+            if b"event: end\n" in piece:
+                out.message("· the instance is ending")
+                return
+            try:
+                lines = show()
+            except (Gone, Unreachable):
+                continue  # why is said by the stream, or by its breaking off
             if live is not None:
                 live.draw(lines)
             elif lines != shown:

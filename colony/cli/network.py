@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from colony.cli import output as out
-from colony.cli.session import Failed, Session, colony_names, json_option, pass_session
+from colony.cli.session import (
+    Failed,
+    Group,
+    Session,
+    colony_names,
+    json_option,
+    network_names,
+    pass_session,
+)
 from colony.client import path_of
 from colony.exits import Exit
 
@@ -16,7 +24,7 @@ _NONE = ["no colonies run, and no network was created"]
 colony_argument = click.argument("name", metavar="COLONY", shell_complete=colony_names)
 
 
-@click.group()
+@click.group(cls=Group)
 def net() -> None:
     """Networks, ports of the host, and who reaches whom."""
 
@@ -25,7 +33,7 @@ def net() -> None:
 @json_option
 @pass_session
 def list_networks(session: Session, as_json: bool) -> None:
-    """List networks: those that were created, and those that a colony names in [network]."""
+    """List networks, created ones and those that colonies name."""
     found = session.client.get("/api/networks")
     if as_json:
         out.as_json(found)
@@ -48,7 +56,10 @@ def list_networks(session: Session, as_json: bool) -> None:
 @json_option
 @pass_session
 def create(session: Session, network: str, subnet: str | None, as_json: bool) -> None:
-    """Create a network with a subnet of its own, for colonies that name it in [network]."""
+    """Create a network with a subnet of its own.
+
+    Colonies are in it that name it in [network].
+    """
     found = session.client.post("/api/networks", {"name": network, "subnet": subnet})
     if as_json:
         out.as_json(found)
@@ -57,7 +68,7 @@ def create(session: Session, network: str, subnet: str | None, as_json: bool) ->
 
 
 @net.command()
-@click.argument("network")
+@click.argument("network", shell_complete=network_names)
 @pass_session
 def remove(session: Session, network: str) -> None:
     """Remove a network that no colony uses."""
@@ -65,29 +76,34 @@ def remove(session: Session, network: str) -> None:
 
 
 @net.command()
-@click.argument("network")
+@click.argument("network", shell_complete=network_names)
 @json_option
 @pass_session
 def inspect(session: Session, network: str, as_json: bool) -> None:
-    """Show a network: its colonies, their addresses and names, and whom they reach."""
+    """Show the members of a network, and whom they reach."""
     found = session.client.get(path_of("networks", network))
     if as_json:
         out.as_json(found)
         return
     rows = [
-        (each["colony"], each["address"], " ".join(each["reaches"]) or "-", each["names"][0])
+        (
+            each["colony"],
+            each["address"],
+            " ".join(each["ports"]) or "-",
+            " ".join(each["reaches"]) or "-",
+        )
         for each in found["members"]
     ]
     if found["subnet"]:
         print(f"subnet {found['subnet']}")
-    _show(out.table(("COLONY", "ADDRESS", "REACHES", "NAME"), rows) if rows else ["no members"])
+    _show(out.table(("COLONY", "ADDRESS", "PORTS", "REACHES"), rows) if rows else ["no members"])
 
 
 @net.command()
 @json_option
 @pass_session
 def ports(session: Session, as_json: bool) -> None:
-    """Show which ports of the host lead where, and what listens in the colonies."""
+    """Show which ports lead where, and what listens."""
     found = session.client.get("/api/network/ports")
     if as_json:
         out.as_json(found)
@@ -126,7 +142,10 @@ def _joined(addresses: list[str]) -> str:
 @json_option
 @pass_session
 def rules(session: Session, as_json: bool) -> None:
-    """Show what may pass from colony to colony, and out for those with an allow list."""
+    """Show what may pass from where to where.
+
+    From colony to colony, and out for those with an allow list.
+    """
     found = session.client.get("/api/network/rules")
     if as_json:
         out.as_json(found)
@@ -147,7 +166,10 @@ def rules(session: Session, as_json: bool) -> None:
 @json_option
 @pass_session
 def ping(session: Session, source: str, target: str, port: int | None, as_json: bool) -> None:
-    """Try to reach one colony from inside another. Exit status 0 if it is reached."""
+    """Try to reach one colony from inside another.
+
+    Exit status 0 if it is reached, else 1.
+    """
     body = {"source": source, "target": target, "port": port}
     found = session.client.post("/api/network/ping", body)
     if as_json:
@@ -166,7 +188,10 @@ def ping(session: Session, source: str, target: str, port: int | None, as_json: 
 @json_option
 @pass_session
 def forward(session: Session, name: str, ports: str, as_json: bool) -> None:
-    """Lead a port of the host into a colony, until it ends or `net unforward`."""
+    """Lead a port of the host into a colony.
+
+    Until it ends, or `colony net unforward`.
+    """
     found = session.client.post(path_of("colonies", name, "forwards"), {"ports": ports})
     if as_json:
         out.as_json(found)

@@ -48,8 +48,8 @@ def new(
 
     SOURCE is the URL of a git repository, which is cloned, or the folder of one here, which gets
     a worktree. Then come the runtimes of [colony.environment], the dependencies by their lock
-    files, and the setup commands, of a clone only if you say yes. If a step fails, or on Ctrl-C,
-    everything is as it was before.
+    files, and the setup commands, if you say yes to them: once for a repository, as long as they
+    stay the same. If a step fails, or on Ctrl-C, everything is as it was before.
     """
     from colony.cli.steps import Steps
     from colony.provision import Busy, Journal, ProvisionFailed, Source, Work, name_of
@@ -158,7 +158,7 @@ def _told(failed: ProvisionFailed, keep: bool, source: str) -> Failed:
     if keep:
         again = f"go on: colony new {source} --name {failed.colony} --resume"
         help = f"{help}; {again}" if help else again
-    return Failed(Exit.FAILED, str(failed), help)
+    return Failed(Exit.NOT_PROVIDED, str(failed), help)
 
 
 # -- rm --------------------------------------------------------------------------------------------

@@ -27,12 +27,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Failed(ClientError):
-    """A command's own error, with its exit status, and what to do."""
+    """A command's own error, with its exit status, what to do, what the command takes, and what
+    whoever asked for JSON gets besides."""
 
-    def __init__(self, code: Exit, text: str, help: str = "") -> None:
+    def __init__(
+        self,
+        code: Exit,
+        text: str,
+        help: str = "",
+        usage: str = "",
+        data: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(text)
         self.code = code
         self.help = help
+        self.usage = usage
+        self.data = data or {}
 
 
 class Session:
@@ -149,7 +159,8 @@ def not_there(what: str, name: str, known: list[str]) -> Failed:
     """There is none of that name; with the near miss."""
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    help = f"there are {', '.join(known)}" if known else "there is none"
+    verb = "is" if len(known) == 1 else "are"
+    help = f"there {verb} {', '.join(known)}" if known else "there is none"
     return Failed(Exit.NOT_FOUND, f"there is no {what} {name!r}{hint}", help)
 
 
@@ -161,7 +172,7 @@ def show_error(session: Session | None, error: ClientError) -> int:
     code, help = _meaning(error)
     text = str(error)
     if session is not None and session.json:
-        problem = error.data if isinstance(error, Problem) else {}
+        problem = error.data if isinstance(error, Problem | Failed) else {}
         shown = {"code": int(code), "message": text, "help": help, "problem": problem}
         print(json.dumps({"error": shown}, ensure_ascii=False), file=sys.stderr)
         return code
@@ -169,9 +180,40 @@ def show_error(session: Session | None, error: ClientError) -> int:
     message(f"{paint('error', 31, colour)}: {text}")
     if isinstance(error, Problem):
         _show_details(error)
+    if isinstance(error, Failed) and error.usage:
+        message(f"  = {paint('usage', 1, colour)}: {error.usage}")
     if help:
         message(f"  = {paint('help', 1, colour)}: {help}")
     return code
+
+
+def wrong_usage(
+    error: click.UsageError, as_json: bool, command: str, session: Session | None = None
+) -> int:
+    """Says what is wrong with a command line as any other error is said; the exit status."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return Exit.WRONG
+    usage = ""
+    if error.ctx is not None:
+        command = error.ctx.command_path
+        usage = " ".join([command, *error.ctx.command.collect_usage_pieces(error.ctx)])
+    session = session or Session(None, None, None, "auto")
+    session.json = as_json
+    wrong = Failed(Exit.WRONG, _in_our_words(error), f"{command} --help", usage)
+    return show_error(session, wrong)
+
+
+def _in_our_words(error: click.UsageError) -> str:
+    """Click's sentence as the one line that our own are."""
+    if isinstance(error, click.NoSuchOption):
+        if error.option_name == "--json":
+            return "--json stands after the command, as in: colony ls --json"
+        near = " or ".join(repr(each) for each in error.possibilities or ())
+        hint = f"; did you mean {near}?" if near else ""
+        return f"there is no option {error.option_name!r}{hint}"
+    text = " ".join(error.format_message().split()).replace(". Did you mean ", "; did you mean ")
+    return text[:1].lower() + text[1:].removesuffix(".")
 
 
 def _show_details(error: Problem) -> None:
@@ -205,6 +247,16 @@ def usage(text: str) -> NoReturn:
 # -- what commands share ---------------------------------------------------------------------------
 
 
+class Group(click.Group):
+    """Commands below a command. Those that list, remove or show have the other usual name, too."""
+
+    ALIASES: Final = {"ls": "list", "list": "ls", "rm": "remove", "show": "inspect"}
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        found = super().get_command(context, name)
+        return found or super().get_command(context, self.ALIASES.get(name, name))
+
+
 def pass_session(command: F) -> F:
     """Gives a command its `Session` as first argument."""
 
@@ -223,6 +275,30 @@ json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, wit
 def colony_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Completion: the names of the colonies that are there."""
     return [name for name in _names(context) if name.startswith(incomplete)]
+
+
+def first_colony(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Completion: a colony as the first of several words."""
+    given = context.params.get(parameter.name or "")
+    return [] if given else colony_names(context, parameter, incomplete)
+
+
+def signal_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Completion: signals, as HUP or as SIGHUP."""
+    import signal
+
+    names = [each.name.removeprefix("SIG") for each in signal.Signals]
+    prefix = "SIG" if incomplete.upper().startswith("SIG") else ""
+    return [prefix + name for name in names if (prefix + name).startswith(incomplete.upper())]
+
+
+def network_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Completion: the networks that were created or that a colony names."""
+    with _quietly():
+        found = _session(context).client.get("/api/networks")
+        names = [each["name"] for each in found if each["name"]]
+        return [name for name in names if name.startswith(incomplete)]
+    return []
 
 
 def terminal_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

@@ -35,6 +35,7 @@ FAULTS: Final = {
     "ignore_stop": "Does not end when it is told to: web.",
     "flapping": "Each life ends after a while: web@1m:3s,lasting=5m.",
     "port_stolen": "Somebody else has its port: web@1m,lasting=5m.",
+    "unstartable": "Its program is not there: web@1m,lasting=5m.",
     "daemonise": "Exits and leaves a server behind: web@1m.",
 }
 """The flags for what goes wrong, and their help."""
@@ -339,6 +340,7 @@ def as_data(config: Config, scenario: Scenario, trace: Trace, summary: Summary) 
     plain: dict[str, Any] = msgspec.to_builtins(summary)
     for name, each in summary.services.items():
         plain["services"][name]["availability"] = each.availability
+        plain["services"][name]["seemed_available"] = each.seemed_available
     return {
         "config": config.path,
         "scenario": msgspec.to_builtins(scenario),
@@ -373,7 +375,7 @@ def show_timeline(
 
 def summary_lines(trace: Trace, summary: Summary, colour: bool) -> list[str]:
     """The figures of a run, for people."""
-    headers = (
+    headers: tuple[str, ...] = (
         "SERVICE",
         "AVAILABLE",
         "DOWN",
@@ -383,8 +385,18 @@ def summary_lines(trace: Trace, summary: Summary, colour: bool) -> list[str]:
         "ENDS",
         "TAKEN DOWN",
     )
-    rows = [_row(each) for each in summary.services.values()]
+    services = summary.services.values()
+    rows = [_row(each) for each in services]
+    if any(each.unnoticed for each in services):
+        headers = (*headers, "HUNG UNNOTICED")
+        rows = [(*row, _time(each.unnoticed)) for row, each in zip(rows, services, strict=True)]
     return [*out.table(headers, rows), "", *_conclusion(trace, summary, colour)]
+
+
+def _time(seconds: float) -> str:
+    from colony.lab.timeline import length
+
+    return length(seconds) if seconds else "-"
 
 
 def _row(each: ServiceSummary) -> tuple[str, ...]:
@@ -398,7 +410,7 @@ def _row(each: ServiceSummary) -> tuple[str, ...]:
     return (
         each.service,
         percent(each.availability) if each.first_ready is not None else "never ready",
-        length(each.downtime) if each.downtime else "-",
+        _time(each.downtime),
         str(each.outages or "-"),
         longest,
         str(each.restarts or "-"),
@@ -408,15 +420,14 @@ def _row(each: ServiceSummary) -> tuple[str, ...]:
 
 
 def _unnoticed(trace: Trace, config: Config) -> list[str]:
-    """The services that hang without a check that would find out: to their supervisor, and so in
-    the figures, they are well. The kernel accepts connections also for a process that hangs."""
-    from colony.lab.faults import Hang
+    """The services that hang without a check that would find out: to their supervisor they are
+    well, for ever. The kernel accepts connections also for a process that hangs."""
     from colony.lab.timeline import clock
     from colony.services.specs import health_probe
 
     lines: dict[str, str] = {}
     for entry in trace.entries:
-        if entry.kind != "fault" or entry.detail != str(Hang()) or entry.service in lines:
+        if entry.kind != "hung" or entry.service in lines:
             continue
         service = config.services[entry.service]
         blind = "it has no health check"

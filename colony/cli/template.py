@@ -11,7 +11,7 @@ import click
 
 from colony import config as configuration
 from colony.cli import output as out
-from colony.cli.session import Failed, Session, json_option, pass_session
+from colony.cli.session import Failed, Group, Session, json_option, pass_session
 from colony.config import values
 from colony.exits import Exit
 
@@ -31,7 +31,7 @@ SKELETON = """\
 """
 
 
-@click.group()
+@click.group(cls=Group)
 def template() -> None:
     """List, show and make templates.
 
@@ -44,7 +44,10 @@ def template() -> None:
 @json_option
 @pass_session
 def ls(session: Session, as_json: bool) -> None:
-    """List templates: yours, in ~/.colony/templates, and those of Colony itself."""
+    """List templates, yours and those of Colony itself.
+
+    Yours are in ~/.colony/templates.
+    """
     from colony.templates import default_library
 
     library = default_library()
@@ -78,7 +81,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, incomplete: str
 @json_option
 @pass_session
 def show(session: Session, name: str, as_json: bool) -> None:
-    """Print the template NAME, and the ones beneath it that it names."""
+    """Print a template, and those that it is written over."""
     from colony.templates import NoTemplate, default_library
 
     try:
@@ -118,7 +121,10 @@ def _refuse(session: Session, error: configuration.ConfigError) -> NoReturn:
 )
 @pass_session
 def new(session: Session, name: str, parent: str | None, source: Path | None) -> None:
-    """Make a template of your own, ~/.colony/templates/NAME/colony.toml."""
+    """Make a template of your own.
+
+    It is ~/.colony/templates/NAME/colony.toml.
+    """
     from colony.templates import NoTemplate, default_library
 
     library = default_library()

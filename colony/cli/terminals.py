@@ -8,7 +8,13 @@ import click
 
 from colony.cli import output as out
 from colony.cli.attach import MAIN, checked, named
-from colony.cli.session import Session, colony_names, json_option, pass_session
+from colony.cli.session import (
+    Session,
+    colony_names,
+    json_option,
+    pass_session,
+    terminal_names,
+)
 from colony.client import path_of
 
 
@@ -48,7 +54,9 @@ def _meant(session: Session, colony: str | None) -> list[str]:
 
 
 @click.command()
-@click.argument("target", required=False, metavar="[COLONY[/TERMINAL]]")
+@click.argument(
+    "target", required=False, metavar="[COLONY[/TERMINAL]]", shell_complete=terminal_names
+)
 @json_option
 @pass_session
 def capture(session: Session, target: str | None, as_json: bool) -> None:

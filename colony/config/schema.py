@@ -51,7 +51,7 @@ class Environment(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(
             description="Lines for /bin/sh that are run in the folder once its dependencies are "
-            "there, and again when they are changed. Those of a clone are asked about first"
+            "there, and again when they are changed. Those of a new workspace are asked about first"
         ),
     ] = ()
 

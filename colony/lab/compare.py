@@ -86,6 +86,7 @@ def _gave_up_at(summary: Summary) -> float | None:
 _SINGLE: Final = (
     _Metric("availability", "part", 1, _value("availability")),
     _Metric("downtime", "seconds", -1, _value("downtime")),
+    _Metric("hung unnoticed", "seconds", -1, _value("unnoticed")),
     _Metric("longest outage", "seconds", -1, _value("longest")),
     _Metric("outages", "count", -1, _value("outages")),
     _Metric("crashes", "count", 0, _value("crashes")),

@@ -21,11 +21,12 @@ from colony.config.schema import Condition
 from colony.lab.spans import outages, spans
 from colony.lab.summary import summarise
 from colony.lab.timeline import clock, length
-from colony.lab.trace import Entry, Kind, Trace
+from colony.lab.trace import NEWS, Entry, Kind, Trace
 from colony.lab.words import seconds as in_seconds
 
 _AROUND: Final = 3
 _DOWN: Final[frozenset[Kind]] = frozenset({"crashed", "exited", "stopped", "failed", "gave_up"})
+_ENDS: Final[frozenset[Kind]] = frozenset({"crashed", "exited"})
 _DECIDED: Final[frozenset[Kind]] = frozenset({"restarting", "backoff"})
 
 
@@ -140,23 +141,22 @@ def every_end_is_answered(trace: Trace, config: Config) -> None:
     service's restart type says that it stays down.
 
     One that ends while another one's restart stops its group is not decided about by itself: it
-    comes back with the group.
+    comes back with the group. One that nobody has come to is not held against the supervisor, which
+    does one thing after the other, before a later end has been decided about.
     """
     following: dict[str, Entry] = {}
-    goes_on = False
     for entry in reversed(trace.entries):
-        if entry.kind in ("crashed", "exited"):
-            _answered(trace, config, entry, following.get(entry.service), goes_on)
-        goes_on = goes_on or entry.kind in _DECIDED or entry.kind == "waiting"
-        if entry.kind not in ("fault", "missed", "unhealthy"):
+        if entry.kind in _ENDS:
+            _answered(trace, config, entry, following.get(entry.service))
+        if entry.kind not in _SILENT:
             following[entry.service] = entry
 
 
-def _answered(
-    trace: Trace, config: Config, entry: Entry, answer: Entry | None, goes_on: bool
-) -> None:
-    """Whether what comes next for a service answers its end. `goes_on`: something is decided or
-    begun later on, so that the supervisor has not been stopped while it was at it."""
+_SILENT: Final = NEWS - _DECIDED
+
+
+def _answered(trace: Trace, config: Config, entry: Entry, answer: Entry | None) -> None:
+    """Whether what comes next for a service answers its end."""
     restart = config.services[entry.service].restart
     wanted = restart == "permanent" or (restart == "transient" and entry.kind == "crashed")
     if not wanted and answer is not None and answer.kind in _DECIDED:
@@ -166,12 +166,38 @@ def _answered(
     if trace.strategy != "one_for_one":
         answers |= {"started", "waiting"}
     silent = answer is None or answer.kind not in answers
-    if wanted and silent and goes_on and not _group_waits(trace, entry):
+    if wanted and silent and _passed_over(trace, entry):
         text = f"nothing is done about the end of {entry.service}"
         raise Violated(trace, text, (entry, *([answer] if answer else [])))
 
 
 _ANSWERS: Final[frozenset[Kind]] = frozenset({"restarting", "backoff", "gave_up", "failed"})
+
+
+_QUEUED: Final = 1.0
+"""Seconds within which two ends may be heard of in another order than they came in."""
+
+
+def _passed_over(trace: Trace, end: Entry) -> bool:
+    """Whether a later end has been decided about, so that this one's turn must have come before.
+
+    With a group it may have been stopped whose restart is still to come, or came to nothing.
+    """
+    position = trace.entries.index(end)
+    later = trace.entries[position + 1 :]
+    decisions = _DECIDED | {"gave_up"}
+    if trace.strategy != "one_for_one":
+        decisions = _DECIDED
+        in_vain = trace.ending.kind == "gave_up" or any(each.kind == "failed" for each in later)
+        if in_vain or _group_waits(trace, end):
+            return False
+    ended: dict[str, float] = {}
+    for entry in later:
+        if entry.kind in _ENDS:
+            ended[entry.service] = entry.at
+        elif entry.kind in decisions and ended.get(entry.service, 0.0) > end.at + _QUEUED:
+            return True
+    return False
 
 
 def _group_waits(trace: Trace, entry: Entry) -> bool:
@@ -221,7 +247,7 @@ def never_without_dependencies(trace: Trace, config: Config) -> None:
     last: dict[str, Entry] = {}
     lacks: dict[str, dict[str, Condition]] = {}
     for entry in trace.entries:
-        if entry.kind in ("unhealthy", "fault", "missed"):
+        if entry.kind in _SILENT:
             continue
         last[entry.service] = entry
         if entry.kind == "waiting":

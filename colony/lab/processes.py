@@ -29,7 +29,7 @@ from colony.lab.agenda import Agenda, Item
 from colony.lab.faults import Behaviour, Crash, Exit, Lived, Scenario, What
 from colony.services.holder import Holder
 from colony.services.plan import Probe, ServicePlan
-from netns import ExitStatus
+from netns import ExitStatus, SpawnError
 
 FIRST_PID: Final = 1001
 
@@ -38,6 +38,9 @@ IGNORED: Final = frozenset({0, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH})
 
 LEEWAY: Final = 1.0
 """Seconds that a life which was cut short may be cut later here, as one of another's that ended."""
+
+IN_VAIN: Final = 0.002
+"""Seconds that a shell takes to see that there is no such command."""
 
 STRANGER: Final = Holder(FIRST_PID - 1, "somebody else's server")
 """Who has a port that was stolen."""
@@ -64,6 +67,7 @@ class LabProcess:
         self.stop = 0.0
         self.deaf: Callable[[], bool] = lambda: False
         self.on_ready: Callable[[], None] = lambda: None
+        self.on_silence: Callable[[bool], None] = lambda silent: None
         self._readying: Item | None = None
         self._endings: list[Item] = []
 
@@ -101,12 +105,14 @@ class LabProcess:
         """It runs on and answers nobody."""
         if self.frozen_at is None and self.status is None:
             self.frozen_at = self.agenda.now()
+            self.on_silence(True)
             self.stir()
 
     def thaw(self) -> None:
         """It answers again."""
         if self.frozen_at is not None and self.status is None:
             self.frozen_at = None
+            self.on_silence(False)
             if self._readying is not None and self._readying.action is None:
                 self._is_ready()
             self.stir()
@@ -199,11 +205,20 @@ class Stage:
 
 
 class LabMachine:
-    """Plays the processes of a colony's services, as a scenario says that they behave."""
+    """Plays the processes of a colony's services, as a scenario says that they behave.
 
-    def __init__(self, agenda: Agenda, scenario: Scenario) -> None:
+    `silence` is called when a service's process begins to answer nobody, and when it answers again.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        scenario: Scenario,
+        silence: Callable[[str, bool], None] = lambda service, silent: None,
+    ) -> None:
         self.agenda = agenda
         self.scenario = scenario
+        self.silence = silence
         self.stages: dict[str, Stage] = {}
         self._pids = itertools.count(FIRST_PID)
 
@@ -232,6 +247,7 @@ class LabMachine:
         stage = self.stage(service)
         process = LabProcess(self.agenda, service, next(self._pids))
         process.deaf = lambda: stage.deaf(self.agenda.now())
+        process.on_silence = lambda silent: self.silence(service, silent)
         return process
 
     def born(self, stage: Stage, on_ready: Callable[[], None]) -> LabProcess:
@@ -357,11 +373,18 @@ class LabSite:
 
     async def spawn(self, found: Callable[[], None]) -> LabProcess:
         """Takes as long as the behaviour says."""
-        stage = self.stage
+        stage, argv = self.stage, self.plan.argv
+        missing = stage.in_force(faults.Unstartable, self.agenda.now()) is not None
+        by_shell = argv[:2] == ("/bin/sh", "-c")
+        if missing and not by_shell:
+            program = argv[0] if argv else "?"
+            raise SpawnError(f"cannot start {program!r}: {program} does not exist")
         seconds = stage.behaviour.spawn.draw(stage.dice)
         await self.agenda.until(self.agenda.now() + seconds, stage.service)
         on_ready = found if self.plan.ready.kind == "log" else (lambda: None)
         self.process = self.machine.born(stage, on_ready)
+        if missing:
+            self.process.end_at(self.agenda.now() + IN_VAIN, ExitStatus(127))
         return self.process
 
     async def until_ready(self, probe: Probe) -> None:

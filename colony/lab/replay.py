@@ -26,7 +26,7 @@ import msgspec
 
 from colony.config import Config
 from colony.lab.faults import Behaviour, Crash, Exit, Fixed, Lived, Scenario
-from colony.lab.trace import Collector, Entry, Kind, Trace
+from colony.lab.trace import NEWS, Collector, Entry, Trace
 from colony.records import POLICY, Record, Run
 
 BEFORE: Final = 0.01
@@ -112,7 +112,19 @@ def recorded(
     for record in run.records:
         collector.take_record(record.at, record.data)
     whole = collector.trace((run.ended if until is None else until) - run.began)
-    return clipped(whole, _offset(run, since))
+    return clipped(_with_hangs(whole, run), _offset(run, since))
+
+
+def _with_hangs(trace: Trace, run: Run) -> Trace:
+    """The trace with the hangs that its failed health checks tell of, as they will be played."""
+    hangs = [
+        Entry(round(max(life.hung, life.ready or 0.0), 6), name, "hung", life.number)
+        for name in run.services
+        for life in _lives(run.of(name), run.records[0].at)
+        if life.was_sick and life.hung is not None
+    ]
+    entries = sorted((*hangs, *trace.entries), key=lambda entry: entry.at)
+    return msgspec.structs.replace(trace, entries=tuple(entries)) if hangs else trace
 
 
 def _collector(run: Run, config: Config | None) -> Collector:
@@ -141,17 +153,13 @@ def _offset(run: Run, since: float | None) -> float:
     return 0.0 if since is None else max(0.0, since - run.began)
 
 
-_NEWS: Final[frozenset[Kind]] = frozenset({"unhealthy", "restarting", "fault", "missed"})
-"""Entries that say nothing about how a service is afterwards."""
-
-
 def clipped(trace: Trace, start: float) -> Trace:
     """A trace from a later time on, which becomes its 0. What was the case then stands there."""
     if start <= 0:
         return trace
     last: dict[str, Entry] = {}
     for entry in trace.entries:
-        if entry.at < start and entry.kind not in _NEWS:
+        if entry.at < start and entry.kind not in NEWS:
             last[entry.service] = entry
     replace = msgspec.structs.replace
     before = [replace(last[name], at=0.0) for name in trace.services if name in last]
@@ -190,7 +198,7 @@ def replay(
     faults: dict[str, int] = {}
     notes: list[str] = []
     for name in run.services:
-        mine = [record for record in run.records if record.data.get("service") == name]
+        mine = run.of(name)
         lives = [life for life in _lives(mine, run.records[0].at) if life.end > offset]
         faults[name] = sum(life.by_itself for life in lives)
         if name not in config.services:
@@ -211,8 +219,9 @@ def replay(
 class _Life:
     """One life as it was, in seconds since the run's beginning. `how` is the record of its end."""
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: float, number: int = 0) -> None:
         self.start = start
+        self.number = number
         self.ready: float | None = None
         self.hung: float | None = None
         self.end = float("inf")
@@ -249,7 +258,7 @@ def _lives(records: Sequence[Record], begin: float) -> Iterator[_Life]:
         at = record.at - begin
         match record.type:
             case "service.started":
-                life = _Life(at)
+                life = _Life(at, int(record.data.get("incarnation", 0)))
             case "service.ready" if life is not None:
                 life.ready = at
             case "service.unhealthy" if life is not None and record.data.get("failures") == 1:

@@ -4,6 +4,9 @@
 
 Law: the spans of a service begin at 0, follow each other without a gap, and end at the horizon.
 
+"up" is what its users see: one that is ready and answers nobody is "hung", long before its health
+check has failed often enough, and for ever if it has none that would notice.
+
 "off" is what nobody misses: before the first entry, after an end in good order that stays, after a
 stop by an operator, and after the end of a colony that was meant to end. All else that is not "up"
 is to be missed, once the service has been up.
@@ -18,7 +21,7 @@ import msgspec
 
 from colony.lab.trace import Entry, Kind, Trace
 
-State = Literal["off", "waiting", "starting", "up", "backoff", "down"]
+State = Literal["off", "waiting", "starting", "up", "hung", "backoff", "down"]
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -50,11 +53,13 @@ _STATES: Final[dict[Kind, State]] = {
 }
 """What an entry makes of a service. The others leave it as it is."""
 
+_ENDS: Final[frozenset[Kind]] = frozenset({"crashed", "exited", "stopped"})
+
 _MEANT: Final = ("shut_down", "stopped")
 
 
 def state_after(state: State, entry: Entry) -> State:
-    """The state after an entry."""
+    """The state after an entry, as its supervisor knows it."""
     if entry.kind in ("stopping", "stopped") and not entry.by:
         return "off"
     return _STATES.get(entry.kind, state)
@@ -73,12 +78,13 @@ def spans(trace: Trace, service: str) -> list[Span]:
 
 def _fold(trace: Trace, service: str, found: list[Span]) -> tuple[State, float]:
     """The last state and its beginning; those before it are added to `found`."""
+    known: State = "off"
     state: State = "off"
-    since = 0.0
-    for entry in trace.entries:
-        if entry.service != service:
-            continue
-        following = state_after(state, entry)
+    since, hangs = 0.0, False
+    for entry in trace.of(service):
+        known = state_after(known, entry)
+        hangs = entry.kind == "hung" or (hangs and entry.kind not in ("answering", *_ENDS))
+        following: State = "hung" if hangs and known == "up" else known
         if following != state:
             _close(found, since, entry.at, state)
             state, since = following, entry.at
@@ -98,12 +104,12 @@ def outages(of: list[Span]) -> Iterator[Span]:
     """The stretches in which a service that has been up is missed, each as one "down"."""
     was_up, since = False, None
     for span in of:
+        was_up = was_up or span.state in ("up", "hung")
         missed = was_up and span.state not in ("up", "off")
         if missed and since is None:
             since = span.start
         if not missed and since is not None:
             yield Span(since, span.start, "down")
             since = None
-        was_up = was_up or span.state == "up"
     if since is not None:
         yield Span(since, of[-1].end, "down")

@@ -4,7 +4,8 @@
     summary.services["web"].availability        # 0.998
     summary.limits[0]                           # the one that bit first
 
-A service is *available* while it is ready. It is measured from when it was ready for the first
+A service is *available* while it is ready and answers: as its users see it, whether its supervisor
+has noticed or not. It is measured from when it was ready for the first
 time, so that a slow first start is no outage, up to the horizon: after a supervisor has given up
 everything is down, and that is what giving up costs. What nobody misses is not measured (`spans`).
 """
@@ -35,6 +36,9 @@ class ServiceSummary(msgspec.Struct, frozen=True, kw_only=True):
         How often it was stopped because of another service, by whom.
     measured, downtime
         Seconds that are looked at, and those of them in which it was not available.
+    unnoticed
+        Seconds of the downtime in which it hung and its supervisor took it for ready. What of a
+        real run's is told by its failed health checks; of a hang that none has found, nothing is.
     outages, longest, longest_at
         How many outages there were, and how long the longest was and when it began.
     first_ready
@@ -49,6 +53,7 @@ class ServiceSummary(msgspec.Struct, frozen=True, kw_only=True):
     taken_down: dict[str, int]
     measured: float
     downtime: float
+    unnoticed: float
     outages: int
     longest: float
     longest_at: float | None
@@ -57,9 +62,17 @@ class ServiceSummary(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def availability(self) -> float:
         """The part of the time that it was available, from 0 to 1; 0 if it never was."""
+        return self._part(self.downtime)
+
+    @property
+    def seemed_available(self) -> float:
+        """The same as its supervisor sees it: what it has not noticed is no outage."""
+        return self._part(self.downtime - self.unnoticed)
+
+    def _part(self, down: float) -> float:
         if self.first_ready is None:
             return 0.0
-        return 1 - self.downtime / self.measured if self.measured else 1.0
+        return 1 - down / self.measured if self.measured else 1.0
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -132,7 +145,7 @@ def _service(trace: Trace, name: str) -> ServiceSummary:
     states = spans(trace, name)
     missed = list(outages(states))
     longest = max(missed, key=lambda outage: outage.seconds, default=None)
-    first = next((span.start for span in states if span.state == "up"), None)
+    first = next((span.start for span in states if span.state in ("up", "hung")), None)
     # One that was ready and gone in the same instant has no span of being up.
     if first is None:
         first = next((entry.at for entry in mine if entry.kind == "ready"), None)
@@ -145,6 +158,7 @@ def _service(trace: Trace, name: str) -> ServiceSummary:
         taken_down=_takers(mine),
         measured=_measured(states, first),
         downtime=sum(outage.seconds for outage in missed),
+        unnoticed=sum(span.seconds for span in states if span.state == "hung"),
         outages=len(missed),
         longest=0.0 if longest is None else longest.seconds,
         longest_at=None if longest is None else longest.start,

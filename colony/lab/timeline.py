@@ -37,6 +37,7 @@ STATES: Final[dict[State, Shape]] = {
     "starting": Shape("░", "yellow", "starts"),
     "waiting": Shape("·", "yellow", "waits for others"),
     "backoff": Shape("~", "yellow", "waits for its restart"),
+    "hung": Shape("╍", "red", "hangs, unnoticed"),
     "down": Shape(" ", "", ""),
     "off": Shape(" ", "", ""),
 }
@@ -189,7 +190,7 @@ def _happening(trace: Trace, entry: Entry) -> Shape | None:
             return EXITED
         case "unhealthy":
             return UNHEALTHY
-        case "fault":
+        case "fault" | "hung":
             return FAULT
         case "stopping" | "stopped" if not entry.by:
             return STOPPED
@@ -271,13 +272,15 @@ def changes(trace: Trace) -> Iterator[Text]:
 
 
 def _says_the_same(entry: Entry, following: Entry | None) -> bool:
-    """Whether an entry is a fault and the next one is what it came to."""
-    return (
-        entry.kind == "fault"
-        and following is not None
-        and following.kind in ("crashed", "exited")
-        and (following.service, following.at) == (entry.service, entry.at)
-    )
+    """Whether one of an entry and the next one is a fault, and the other what it came to."""
+    if following is None or (following.service, following.at) != (entry.service, entry.at):
+        return False
+    return (entry.kind, following.kind) in _THE_SAME
+
+
+_THE_SAME: Final[frozenset[tuple[Kind, Kind]]] = frozenset(
+    {("fault", "crashed"), ("fault", "exited"), ("hung", "fault")}
+)
 
 
 _PLAIN: Final[dict[Kind, Shape]] = {
@@ -285,6 +288,8 @@ _PLAIN: Final[dict[Kind, Shape]] = {
     "started": Shape("◌", "yellow", "started"),
     "ready": Shape("●", "green", "ready"),
     "detached": Shape("◐", "green", "left a server behind:"),
+    "hung": Shape("◆", "magenta", "hangs"),
+    "answering": Shape("●", "green", "answers again"),
     "unhealthy": Shape("?", "yellow", "health check failed"),
     "crashed": Shape("✗", "red", ""),
     "exited": Shape("✓", "green", ""),
@@ -314,6 +319,8 @@ def _told(trace: Trace, entry: Entry) -> Shape:
         case "backoff":
             later = (entry.due or entry.at) - entry.at
             words = f"restart {entry.count} of {entry.limit}, in {length(later)}"
+        case "failed" if entry.detail.startswith("cannot start"):
+            words = entry.detail
         case "stopping" | "stopped" if entry.by:
             shape = _taken(trace, entry)
             words = f"taken down by {entry.by}" if entry.kind == "stopping" else "is down"

@@ -16,6 +16,8 @@ Of each service it says the phases that it goes through and what its supervisor 
                   │         ├─────▶ unhealthy, detached
                   └─────────┴─────▶ stopping ─▶ stopped, `by` whom it was taken down
     failed: it cannot start, and stays down          fault, missed: a simulation's, for its reader
+
+and what its supervisor cannot know: hung (it answers nobody from now on) ─▶ answering (again).
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ Kind = Literal[
     "started",
     "ready",
     "detached",
+    "hung",
+    "answering",
     "unhealthy",
     "crashed",
     "exited",
@@ -48,6 +52,11 @@ Kind = Literal[
     "fault",
     "missed",
 ]
+
+NEWS: Final[frozenset[Kind]] = frozenset(
+    {"hung", "answering", "unhealthy", "restarting", "fault", "missed"}
+)
+"""Kinds that say nothing about where in its life a service is afterwards."""
 
 EndingKind = Literal["horizon", "gave_up", "shut_down", "start_failed", "stopped"]
 
@@ -216,7 +225,7 @@ class Collector:
             if self._mine(event):
                 fold(self, event)
 
-    def note(self, at: float, service: str, kind: Kind, detail: str) -> None:
+    def note(self, at: float, service: str, kind: Kind, detail: str = "") -> None:
         """Adds an entry of a simulation's own. `at` is the clock's."""
         self._add(at, service, kind, detail=detail)
 
@@ -313,7 +322,7 @@ class Collector:
             event.at,
             event.child,
             "backoff" if event.delay > 0 else "restarting",
-            detail=str(event.reason),
+            detail=_in_words(event.reason),
             due=self._since(event.at + event.delay) if event.delay > 0 else None,
             count=event.count,
             limit=event.intensity,
@@ -321,15 +330,13 @@ class Collector:
 
     def _limit_reached(self, event: Any) -> None:
         self._cause = event.child
-        plural = "" if event.intensity == 1 else "s"
-        detail = (
-            f"more than {event.intensity} restart{plural} in {event.period:g} s: {event.reason}"
-        )
+        restarts = f"{event.intensity} restart{'' if event.intensity == 1 else 's'}"
+        detail = f"more than {restarts} in {event.period:g} s: {_in_words(event.reason)}"
         self._add(event.at, event.child, "gave_up", detail=detail, limit=event.intensity)
         self.ending = Ending("gave_up", self._since(event.at), event.child, detail)
 
     def _start_failed(self, event: Any) -> None:
-        self._add(event.at, event.child, "failed", detail=str(event.reason))
+        self._add(event.at, event.child, "failed", detail=_in_words(event.reason))
 
     def _supervisor_ended(self, event: Any) -> None:
         """The services' supervisor is gone: with the limit, by `exit_colony`, or told to."""
@@ -349,6 +356,12 @@ class Collector:
     def _last_end(self) -> Entry | None:
         ends = (each for each in reversed(self.entries) if each.kind in ("exited", "crashed"))
         return next((each for each in ends if each.service in self.exits), None)
+
+
+def _in_words(reason: object) -> str:
+    """An exit reason for the person who reads: an error's class says nothing that its text does
+    not."""
+    return str(reason).removeprefix("SpawnError: ")
 
 
 class _Words:

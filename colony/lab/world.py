@@ -134,7 +134,7 @@ class Simulation:
         self._stack.callback(self.agenda.stop)
         self.system = await self._stack.enter_async_context(System(log_crashes=False))
         self.began = self.system.now()
-        self.machine = LabMachine(self.agenda, self.scenario)
+        self.machine = LabMachine(self.agenda, self.scenario, self._silence)
         self.path = f"{name}/{SERVICES}"
         self.collector = Collector.of(self.config, supervisor=self.path, began=self.began)
         self.system.events.listen(self._note)
@@ -181,6 +181,9 @@ class Simulation:
             self.statuses[name] = after(status, event, self.path)
         if isinstance(event, kernel.Exited) and event.actor == self.config.name:
             self._end()
+
+    def _silence(self, service: str, silent: bool) -> None:
+        self.collector.note(self.system.now(), service, "hung" if silent else "answering")
 
     def _end(self) -> None:
         self.ended = True

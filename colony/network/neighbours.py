@@ -36,12 +36,13 @@ from netns.actors import (
     NetworkOwner,
     namespace_name,
 )
+from netns.foreign import ForeignDrop
 
 NEIGHBOURS: Final = "neighbours"
 """The name of `Neighbours` in its system."""
 
 RESOLVE_AGAIN: Final = 30.0
-"""Seconds after which the names in `allow` lists are looked up again."""
+"""Seconds after which the names in `allow` lists are looked up again, and others' packet rules."""
 
 
 class MemberJoined(Event, frozen=True, kw_only=True):
@@ -95,12 +96,13 @@ class Neighbours(Actor):
     def __init__(self) -> None:
         self.known: dict[str, _Neighbour] = {}
         self.addresses: dict[str, tuple[IPv4Address, ...]] = {}
+        self.drops: frozenset[ForeignDrop] = frozenset()
         self._resolve_now = anyio.Event()
 
     async def start(self) -> Ignore | None:
         network = self.ctx.system.named(NETWORK, NetworkOwner)
         follow(self.ctx, network.path, ApplyAgain())
-        self.ctx.run(self._resolve, name="resolve")
+        self.ctx.run(self._again_and_again, name="resolve")
         await self._look_around()
         return None
 
@@ -186,13 +188,16 @@ class Neighbours(Actor):
         )
 
     async def _look_around(self) -> None:
-        """Says whose packet rules stand in the way, once."""
+        """Says whose packet rules stand in the way, once for each: Docker may come later."""
         try:
             network = await self.ctx.system.named(NETWORK, NetworkOwner).call(GetNetwork())
             drops = await network.foreign_drops()
         except (ActorDown, NetnsError):
             return
+        known, self.drops = self.drops, frozenset(drops)
         for drop in drops:
+            if drop in known:
+                continue
             self.ctx.system.publish(Notice(at=self.ctx.now, colony="", text=str(drop)))
 
     # -- names ---------------------------------------------------------------------------------
@@ -214,9 +219,10 @@ class Neighbours(Actor):
             )
         )
 
-    async def _resolve(self) -> None:
+    async def _again_and_again(self) -> None:
         while True:
             await anyio.sleep(RESOLVE_AGAIN)
+            await self._look_around()
             names = policy.wanted_names([each.member for each in self.known.values()])
             if names:
                 found = await anyio.to_thread.run_sync(_addresses, sorted(names))

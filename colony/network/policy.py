@@ -66,6 +66,21 @@ def ports_of(source: Member, target: Member) -> tuple[tuple[int, int], ...]:
     return (EVERY_PORT,) if 0 in meant else tuple((port, port) for port in sorted(meant))
 
 
+def why_not(source: Member, target: Member, port: int) -> str:
+    """Why `source` may not reach `target` at this port, and what would let it; "" if it may."""
+    here, there = source.colony, target.colony
+    if not lets_in(target, source):
+        if target.allow_from is not None:
+            return f"{there} lets in {', '.join(target.allow_from) or 'nobody'} (its allow_from)"
+        return (
+            f"{there} lets nobody in but its own network; name {here} in its allow_from, or give "
+            "both one `network`"
+        )
+    if any(low <= port <= high for low, high in ports_of(source, target)):
+        return ""
+    return f"{here} goes only where its `allow` says, and {there}:{port} is not in it"
+
+
 def _means(destination: egress.Destination, target: Member) -> bool:
     if destination.network is not None:
         return target.address in destination.network

@@ -12,6 +12,9 @@ a port of ours on 127.0.0.1, one that the kernel chose, is spliced to it, and th
 `detours` names that port in place of the server's. Rejected: to listen on the same port of
 127.0.0.1 ourselves (the server, restarted with another address, would find its port taken); a route
 of Caddy's own (each change of Caddy's routes reloads it, which cuts every WebSocket on 2.6).
+
+For UDP the same, by a relay. A client that asked before there was a detour has to ask by another
+port or wait 30 s: the kernel remembers for that long where its packets went.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ from netns import Namespace, NetworkThread
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
 from netns.listeners import Listener, Listeners, out_of_reach
 from netns.namespace import lead
+from netns.ruleset import Transport
 from netns.thread import IPAddress
 
-PACES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+PACES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, *[2.0] * 30, 5.0)
 """Seconds between one look and the next: from the first on after a change, then one further."""
 
 EPHEMERAL: Final = 32768
@@ -92,18 +96,25 @@ def worth_a_route(ports: Ports) -> tuple[int, ...]:
 
 
 class Detours:
-    """The detours of one namespace, kept as they are wanted."""
+    """The detours of one namespace and protocol, kept as they are wanted."""
 
-    def __init__(self, thread: NetworkThread, space: Namespace, tasks: TaskGroup) -> None:
+    def __init__(
+        self,
+        thread: NetworkThread,
+        space: Namespace,
+        tasks: TaskGroup,
+        protocol: Transport = "tcp",
+    ) -> None:
         self._thread = thread
         self._space = space
         self._tasks = tasks
+        self._protocol = protocol
         self._ends: dict[int, anyio.CancelScope] = {}
         self.ports: dict[int, int] = {}
         """The port of ours for each port that has a detour."""
 
     def __repr__(self) -> str:
-        return f"<Detours {self.ports}>"
+        return f"<Detours {self._protocol} {self.ports}>"
 
     async def want(self, wanted: Mapping[int, tuple[IPAddress, ...]]) -> None:
         """These ports have a detour from now on, to these addresses, and no others."""
@@ -114,12 +125,15 @@ class Detours:
                 await self._make(port, addresses)
 
     async def _make(self, port: int, addresses: tuple[IPAddress, ...]) -> None:
-        sock = await self._thread.socket(self._space)
+        udp = self._protocol == "udp"
+        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+        sock = await self._thread.socket(self._space, kind=kind)
         try:
             sock.bind(("127.0.0.1", 0))
-            sock.listen()
+            if not udp:
+                sock.listen()
             other: int = sock.getsockname()[1]
-            await self._thread.run(lead, self._thread, self._space, port, other)
+            await self._lead(port, other)
         except BaseException:
             sock.close()
             raise
@@ -127,18 +141,34 @@ class Detours:
         self._ends[port] = scope = anyio.CancelScope()
 
         async def dial() -> socket.socket:
+            if udp:
+                return await self._towards(addresses[0], port)
             return await self._thread.connect(self._space, port, *addresses)
 
         async def run() -> None:
             with scope:
-                await splice.serve([sock], dial)
+                await (splice.relay(sock, dial) if udp else splice.serve([sock], dial))
 
         self._tasks.start_soon(run)
 
+    async def _towards(self, address: IPAddress, port: int) -> socket.socket:
+        """A UDP socket inside that sends to a server."""
+        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+        sock = await self._thread.socket(self._space, family, socket.SOCK_DGRAM)
+        try:
+            sock.connect((str(address), port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
     async def _drop(self, port: int) -> None:
         self.ports.pop(port)
-        await self._thread.run(lead, self._thread, self._space, port, None)
+        await self._lead(port, None)
         self._ends.pop(port).cancel()
+
+    async def _lead(self, port: int, other: int | None) -> None:
+        await self._thread.run(lead, self._thread, self._space, port, other, self._protocol)
 
 
 class PortWatch(Actor):
@@ -175,9 +205,10 @@ class PortWatch(Actor):
         try:
             async with anyio.create_task_group() as tasks:
                 detours = Detours(self.thread, space, tasks)
+                udp = Detours(self.thread, space, tasks, "udp")
                 pace = 0
                 while True:
-                    changed = await self._look(listeners, detours, redirect=space.redirect)
+                    changed = await self._look(listeners, detours, udp, redirect=space.redirect)
                     pace = 0 if changed else min(pace + 1, len(PACES) - 1)
                     with anyio.move_on_after(PACES[pace]):
                         await self._wake.wait()
@@ -187,7 +218,9 @@ class PortWatch(Actor):
             leave()
             listeners.close()
 
-    async def _look(self, listeners: Listeners, detours: Detours, *, redirect: bool) -> bool:
+    async def _look(
+        self, listeners: Listeners, detours: Detours, udp: Detours, *, redirect: bool
+    ) -> bool:
         seen = listeners.look()
         if seen == self.seen:
             return False
@@ -195,6 +228,8 @@ class PortWatch(Actor):
         own = frozenset(detours.ports.values())
         if redirect:
             await detours.want(out_of_reach(x for x in seen if x.port not in own))
+            servers = [each for each in seen if each.port < EPHEMERAL]  # and no clients
+            await udp.want(out_of_reach(servers, "udp"))
         self.own = frozenset(detours.ports.values())
         before, self.ports = self.ports, by_port(seen, self.own | own)
         self._tell(before)

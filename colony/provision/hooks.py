@@ -1,8 +1,9 @@
 """The setup commands of a workspace, and the consent that a stranger's need.
 
-A repository that was cloned brings its own setup commands: to clone must not run them unasked.
-The user's yes is stored by the hash of where they are from and what they say, so that a change of
-either is asked about anew. A folder of the user's own needs none.
+A repository that was cloned brings its own setup commands, and so does a branch of which a worktree
+is made, which may be somebody's pull request: to get them must not run them unasked. The user's yes
+is stored by the hash of where they are from and what they say, so that a change of either is asked
+about anew. A folder in which the user starts a colony himself needs none.
 """
 
 from __future__ import annotations

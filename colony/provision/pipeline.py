@@ -50,6 +50,7 @@ class ProvisionFailed(Exception):
 
     @property
     def last_lines(self) -> tuple[str, ...]:
+        """The last that the command wrote which failed; empty if it was none."""
         return self.cause.last_lines
 
 

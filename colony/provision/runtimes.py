@@ -178,7 +178,9 @@ async def _rustup(work: Work, runtime: Runtime, wanted: str) -> Path | Action | 
         return Path(found).parent
 
     async def do() -> None:
-        await work.run("rustup", "toolchain", "install", "--profile", "minimal", wanted)
+        # Updating rustup itself, as it does unasked, is not ours, and fails where it is packaged.
+        options = ("--profile", "minimal", "--no-self-update")
+        await work.run("rustup", "toolchain", "install", *options, wanted)
         work.put_first(
             Path(await work.ask("rustup", "which", "--toolchain", wanted, "rustc")).parent
         )

@@ -41,6 +41,7 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def is_url(self) -> bool:
+        """Whether it is elsewhere, and to be cloned."""
         return _URL.match(self.repository) is not None
 
 

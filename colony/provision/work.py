@@ -97,6 +97,7 @@ class Work:
 
     @property
     def config(self) -> Config:
+        """The workspace's configuration. Raises `StepFailed` before it has been read."""
         if self.loaded is None:
             raise StepFailed("there is no configuration yet")
         return self.loaded

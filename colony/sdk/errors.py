@@ -100,6 +100,7 @@ KINDS: Final[dict[str, type[ColonyError]]] = {
     "stopping": Conflict,
     "timeout": TimedOut,
     "failed": Failed,
+    "not_provided": Failed,
 }
 """By a problem's code; `Refused` for all others."""
 

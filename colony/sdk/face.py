@@ -25,6 +25,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import anyio
@@ -197,7 +198,8 @@ class Colony(ABC):
         """What its services wrote, or those that are named: an async iterator.
 
         follow
-            Go on with the lines that come, until the colony has ended.
+            Go on with the lines that come, until the colony has ended. What became of it is said by
+            a line whose `stream` is "note"; if it is being restarted, its next life's lines follow.
         until
             End after the first line in which this regular expression is found; implies `follow`.
         tail
@@ -220,7 +222,7 @@ class Colony(ABC):
         pattern = None if until is None else re.compile(until)
         return Flow(
             lambda: self.link.lines(self.name, query),
-            None if pattern is None else lambda line: pattern.search(line.text) is not None,
+            None if pattern is None else partial(_found_in, pattern),
         )
 
     def events(self, *types: str, since: int | None = None) -> Flow[Event]:
@@ -419,3 +421,8 @@ class Http:
         return await self.request(
             "POST", path, headers=headers, body=body, json=json, timeout=timeout
         )
+
+
+def _found_in(pattern: re.Pattern[str], line: t.LogLine) -> bool:
+    """Whether a service wrote it."""
+    return line.stream != "note" and pattern.search(line.text) is not None

@@ -6,12 +6,14 @@ Requests and answers are checked as those that come over the wire, so that a pro
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+import anyio
 import anyio.to_thread
 import msgspec
 
@@ -20,17 +22,20 @@ from actors import events as kernel
 from colony import tree
 from colony.api import types as t
 from colony.api.history import Happened
-from colony.api.lines import Place, as_json, filter_of
+from colony.api.lines import Place, as_json, filter_of, note_as_json, parted
 from colony.api.operations import Answer, Ask, Operations
 from colony.api.problems import ApiError, decoded, unknown
 from colony.api.routes import BY_NAME
 from colony.api.waiting import Bell
 from colony.events import ServiceOutput
 from colony.host import Host
-from colony.logs import Filter, Logs
+from colony.logs import Filter, LogLine, Logs
 from colony.sdk.errors import error_of
 from colony.sdk.values import Event, event_of, gap
 from colony.sdk.wire import lines_in
+
+if TYPE_CHECKING:
+    from colony.running import RunningColony
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -82,18 +87,22 @@ class Local:
         except ApiError as error:
             raise error_of(error.problem) from None
         source = LocalLines(self._host.parts.logs, colony, query, first)
-        if not query.follow or present.ended:
+        if not query.follow:
             source.bell.ring(last=True)
             return source
+        if present.ended:
+            source.ended(present)
+            return source
+        host = self._host
         path = f"{tree.SYSTEM}/{tree.COLONIES}/{colony}"
 
         def note(source: LocalLines, event: KernelEvent) -> None:
             if isinstance(event, ServiceOutput) and event.colony == colony:
                 source.bell.ring()
             elif isinstance(event, kernel.Exited) and event.actor == path:
-                source.bell.ring(last=True)
+                source.ended(host.colonies[colony])
 
-        source.leave = heard_by(source, note, self._host.system.events.listen)
+        source.leave = heard_by(source, note, host.system.events.listen)
         return source
 
     async def events(self, query: t.EventQuery) -> LocalEvents:
@@ -150,6 +159,9 @@ class LocalLines:
         self._grep = query.grep
         self._wanted = first
         self._place: Place | None = None
+        self._end: tuple[RunningColony, float] | None = None
+        self._awaited: RunningColony | None = None
+        """What has ended, and it is told, while it may be started again."""
         self._ready: deque[t.LogLine] = deque()
 
     def __repr__(self) -> str:
@@ -160,13 +172,40 @@ class LocalLines:
         while not self._ready:
             over = self.bell.last
             self.bell.reset()
-            await self._look()
-            if self._ready:
-                break
-            if over:
+            lines, missed = await self._look()
+            if self._end is not None:
+                (life, at), self._end = self._end, None
+                self._awaited = life
+                with anyio.CancelScope(shield=True):  # or what is taken already would be lost
+                    before, later = parted([*lines, *(await self._look())[0]], at)
+                self._ready.extend(lines_in(as_json(self._colony, before, missed))[0])
+                self._note(life.fate, at)
+                self._ready.extend(lines_in(as_json(self._colony, later, {}))[0])
+            elif lines:
+                self._ready.extend(lines_in(as_json(self._colony, lines, missed))[0])
+            elif self._awaited is not None:
+                await self._until_succeeded(self._awaited)
+            elif over:
                 return None
-            await self.bell.rung()
+            else:
+                await self.bell.rung()
         return self._ready.popleft()
+
+    def ended(self, life: RunningColony) -> None:
+        """The colony has ended, perhaps to be started again."""
+        self._end = life, time.time()
+        self.bell.ring()
+
+    async def _until_succeeded(self, life: RunningColony) -> None:
+        """Goes on with the colony's next life, if it has one; else this is the end."""
+        if await life.successor() is None:
+            if life.succession is not None:
+                self._note(life.not_again, time.time())
+            self.bell.ring(last=True)
+        self._awaited = None
+
+    def _note(self, text: str, at: float) -> None:
+        self._ready.extend(lines_in(note_as_json(self._colony, text, at))[0])
 
     async def aclose(self) -> None:
         self.leave()
@@ -174,8 +213,8 @@ class LocalLines:
     def abandon(self) -> None:
         """Nothing to do: it hears only as long as it is known."""
 
-    async def _look(self) -> None:
-        """What has come, looked for in a thread, for there may be much."""
+    async def _look(self) -> tuple[tuple[LogLine, ...], dict[str, int]]:
+        """What has come, and what was missed before it; in a thread, for there may be much."""
         look = partial(self._logs.page, self._colony, self._services, self._wanted)
         page = await anyio.to_thread.run_sync(look)
         missed: dict[str, int] = {}
@@ -184,7 +223,7 @@ class LocalLines:
         else:
             missed = self._place.advance(page)
         self._wanted = Filter(grep=self._grep, after=self._place.after)
-        self._ready.extend(lines_in(as_json(self._colony, page.lines, missed))[0])
+        return page.lines, missed
 
 
 class LocalEvents:

@@ -293,5 +293,5 @@ def _event(frame: bytes) -> Iterator[Event]:
     )
     if fields.get(b"event") == b"gap":
         yield gap(json.loads(fields[b"data"])["lost"])
-    elif b"data" in fields:
+    elif b"data" in fields and b"id" in fields:  # or it tells of the stream's end, which is seen
         yield event_of(fields[b"data"])

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import time
 from contextlib import suppress
 from typing import Final
 
 import anyio.to_thread
 
 from netns import Process, sweep
-from netns.sweep import Belongs
+from netns.sweep import Belongs, Census
+
+NOBODY: Final[Census] = frozenset()
+
+FRESH: Final = 1.0
+"""Seconds for which a census is used for whatever starts then."""
 
 _QUIET_LOOKS: Final = 3
 
 
-async def ask_to_end(process: Process, strays: Belongs, number: int) -> None:
+async def ask_to_end(
+    process: Process, strays: Belongs, number: int, elders: Census = NOBODY
+) -> None:
     """Sends a signal to the process's group, then to each stray outside of it.
+
+    elders
+        Who is none of them, being older than the process. Default: nobody is known to be.
 
     SIGCONT follows, since one that was stopped would not notice before the kill.
     """
     process.signal_group(number)
     process.signal_group(signal.SIGCONT)
-    await anyio.to_thread.run_sync(_signal_strays, process.pid, strays, number)
+    await anyio.to_thread.run_sync(_signal_strays, process.pid, strays, number, elders)
 
 
-def _signal_strays(group: int, strays: Belongs, number: int) -> None:
-    for pid in sweep.find(strays):
+def _signal_strays(group: int, strays: Belongs, number: int, elders: Census) -> None:
+    for pid in _younger(sweep.census(), elders):
         with suppress(ProcessLookupError):
-            if os.getpgid(pid) == group:
+            if not strays(pid) or os.getpgid(pid) == group:
                 continue
             pidfd = os.pidfd_open(pid)
             try:
@@ -39,21 +51,57 @@ def _signal_strays(group: int, strays: Belongs, number: int) -> None:
                 os.close(pidfd)
 
 
-async def lingering(strays: Belongs) -> bool:
-    """Whether any process that belongs is left.
+async def lingering(strays: Belongs, elders: Census = NOBODY) -> bool:
+    """Whether any process that belongs is left, the elders aside."""
+    return await anyio.to_thread.run_sync(left_alone, strays, elders) is None
+
+
+def left_alone(strays: Belongs, elders: Census = NOBODY) -> Census | None:
+    """Everybody there is, if none of them belongs; None if one does. Reads /proc: blocks.
 
     One that hands over to its child while /proc is read is missed together with the child: it has
-    gone when we come to it, and the child was not there when the list was made. So only the third
-    look in a row that finds nobody counts; each looks at those alone whom the last did not meet.
+    gone when we come to it, and the child was not there when the list was made. So a look that
+    finds nobody counts if nobody at all was born meanwhile, or if it is the third in a row; each
+    looks at those alone whom the last did not meet.
+    """
+    met = elders
+    for _ in range(_QUIET_LOOKS):
+        born = sweep.last_pid()
+        everybody = sweep.census()
+        if any(strays(pid) for pid in _younger(everybody, met)):
+            return None
+        met |= everybody
+        if sweep.hears_of_births() and sweep.last_pid() == born:
+            break
+    return everybody
+
+
+def _younger(everybody: Census, elders: Census) -> list[int]:
+    """The numbers of all who are not among the elders, the newest first."""
+    return sorted((pid for pid, _ in everybody - elders), reverse=True)
+
+
+class Registrar:
+    """Who is older than a service that is about to start, and so no descendant of its.
+
+    To ask each process of the machine whose it is takes milliseconds, at each restart; most have
+    been there for hours. The services of a machine share the latest census. One that has grown old
+    is no less true, but those who came since would all be asked.
     """
 
-    def look() -> bool:
-        met: set[int] = set()
-        for _ in range(_QUIET_LOOKS):
-            new = [pid for pid in sweep.numbers() if pid not in met]
-            if any(strays(pid) for pid in new):
-                return True
-            met.update(new)
-        return False
+    def __init__(self) -> None:
+        self._latest = NOBODY
+        self._at = -math.inf
 
-    return await anyio.to_thread.run_sync(look)
+    def __repr__(self) -> str:
+        return f"<Registrar knows {len(self._latest)}>"
+
+    async def elders(self) -> Census:
+        """Everybody who is there, as of a second ago at most."""
+        if time.monotonic() - self._at > FRESH:
+            self.note(await anyio.to_thread.run_sync(sweep.census))
+        return self._latest
+
+    def note(self, everybody: Census) -> None:
+        """Somebody has just counted, for a reason of his own."""
+        self._latest, self._at = everybody, time.monotonic()

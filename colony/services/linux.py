@@ -25,7 +25,7 @@ from colony.environment import read_env_files
 from colony.logs import Logs
 from colony.patterns import compiled
 from colony.services.channels import Channels, LineWatch
-from colony.services.ending import ask_to_end, lingering
+from colony.services.ending import NOBODY, Registrar, ask_to_end, left_alone, lingering
 from colony.services.holder import SERVICE_VARIABLE, Holder, Search, strays_of
 from colony.services.notify import NotifySocket
 from colony.services.plan import Probe, ServicePlan
@@ -69,6 +69,7 @@ class LinuxMachine:
     def __init__(self, thread: NetworkThread, logs: Logs) -> None:
         self.thread = thread
         self.logs = logs
+        self.registrar = Registrar()
 
     def __repr__(self) -> str:
         return f"<LinuxMachine on {self.thread!r}>"
@@ -79,7 +80,7 @@ class LinuxMachine:
         if plan.isolated:
             owner = system.named(namespace_name(plan.colony), NamespaceOwner)
             place = await owner.call(GetNamespace())
-        return LinuxSite(plan, system, self.thread, self.logs, place)
+        return LinuxSite(plan, system, self, place)
 
 
 class LinuxSite:
@@ -89,14 +90,15 @@ class LinuxSite:
         self,
         plan: ServicePlan,
         system: System,
-        thread: NetworkThread,
-        logs: Logs,
+        machine: LinuxMachine,
         place: Namespace | None,
     ) -> None:
         self.plan = plan
         self.system = system
-        self.thread = thread
-        self.logs = logs
+        self.thread = thread = machine.thread
+        self.logs = machine.logs
+        self.registrar = machine.registrar
+        self.elders = NOBODY
         self.place = place
         self.search = Search(thread, place)
         self.strays = strays_of(plan.instance, plan.colony, plan.service, place)
@@ -131,6 +133,7 @@ class LinuxSite:
         plan = self.plan
         self.alive_at = self.system.now()
         await self._prepare_environment()
+        self.elders = await self.registrar.elders()
         channels = self.channels = Channels(pty=plan.pty, shown=await self._shown())
         theirs = channels.theirs
         try:
@@ -225,7 +228,7 @@ class LinuxSite:
             holder = await self.search.holder(port)
             if holder is not None:
                 return holder if self._is_ours(holder) else None
-            if self.system.now() > until or not await lingering(self.strays):
+            if self.system.now() > until or not await lingering(self.strays, self.elders):
                 return None
             await anyio.sleep(FIRST_LOOK)
 
@@ -246,7 +249,7 @@ class LinuxSite:
         stop, process = self.plan.stop, self.process
         assert process is not None
         if not stop.command:
-            await ask_to_end(process, self.strays, stop.signal)
+            await ask_to_end(process, self.strays, stop.signal, self.elders)
             if self.plan.pty and stop.signal == signal.SIGTERM:
                 # A shell at a terminal ignores SIGTERM; that its terminal is gone it understands.
                 process.signal_group(signal.SIGHUP)
@@ -267,17 +270,21 @@ class LinuxSite:
         """Looks until nobody is left: a shell that is told to end does so at once, and leaves its
         server no time."""
         pause = FIRST_LOOK
-        while await lingering(self.strays):
+        while await lingering(self.strays, self.elders):
             await anyio.sleep(pause)
             pause = min(pause * LOOK_FACTOR, SLOWEST_LOOK)
 
     async def sweep(self) -> int:
         """Kills the strays; how many there were.
 
-        Mostly there are none, and one look tells so. The sweep proper, which outruns whoever does
-        nothing but fork, would put off each restart by some milliseconds.
+        Mostly there are none, and one look at those who came after it tells so. The sweep proper,
+        which outruns whoever does nothing but fork, would put off each restart by milliseconds.
         """
-        killed = await sweep.kill_all(self.strays) if await lingering(self.strays) else []
+        everybody = await anyio.to_thread.run_sync(left_alone, self.strays, self.elders)
+        if everybody is not None:
+            self.registrar.note(everybody)
+            return 0
+        killed = await sweep.kill_all(self.strays)
         pid = None if self.process is None else self.process.pid
         return sum(each.pid != pid for each in killed)
 

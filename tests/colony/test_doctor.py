@@ -14,6 +14,7 @@ import pytest
 from colony import doctor
 from colony.doctor import Finding, examine, fix, remedy
 from tests.colony.cli.support import Ran, invoke
+from tests.netns.support import in_own_network
 
 CLAIM = """
 import os, pathlib, signal, sys
@@ -158,3 +159,23 @@ def test_what_a_dead_instance_left_is_found_and_removed(
     assert (fixed.status, fixed.err) == (0, "remove the leftovers\n")
     assert json.loads(fixed.out)[0]["text"] == "nothing is left of instances that died"
     assert not folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes packet rules, of a network of its own: root")
+def test_whose_packet_rules_end_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "way_out")
+    rules = Path(__file__).parents[1] / "end_to_end" / "rules" / "docker.nft"
+    found: list[Finding] = []
+
+    def look() -> None:
+        found.extend(examine())
+        subprocess.run(["nft", "-f", str(rules)], check=True)
+        found.extend(examine())
+
+    in_own_network(look)
+    opens = " && ".join(f"iptables -I DOCKER-USER {way} vc+ -j ACCEPT" for way in ("-i", "-o"))
+    told = "chain FORWARD of table ip filter drops what colonies send out (not what comes in)"
+    assert found == [
+        Finding("way out", "ok", "the host's own"),
+        Finding("way out", "note", told, opens),
+    ]

@@ -120,7 +120,7 @@ async def test_its_actor_starts_it_and_takes_it_down_with_a_bye() -> None:
     async with NetworkThread() as thread, System() as system:
         ref = await system.start(Guardian.spec(instance, thread, {}).options(name=GUARDIAN))
         pid = await ref.call(GuardianPid())
-        assert environment(pid) == b""
+        assert environment(pid) == f"COLONY_GUARDIAN={instance}\0".encode()
         assert pid not in list(find(marked(instance)))
         with family(instance):
             await system.stop()

@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp import ClientSession, MCPError, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, InitializeResult, TextContent
 
 from colony.mcp import TOOLS
 from colony.version import VERSION
-from tests.colony.api.support import SERVER, Rig, rig, unique
+from tests.colony.api.support import PATIENCE, SERVER, Rig, rig, unique
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.real_time, pytest.mark.backends("asyncio")]
@@ -111,7 +112,7 @@ async def test_every_tool_does_what_it_says(tmp_path: Path) -> None:
         assert data(await call(client, "wait_ready", **web, timeout_s=20))["met"]
         assert data(await call(client, "http_get", **web))["body"] == "hello agent"
         assert data(await call(client, "exec", colony=name, command="exit 3"))["code"] == 3
-        data(await call(client, "service_send", colony=name, service="echo", text="this\n"))
+        data(await call(client, "terminal_send", colony=name, service="echo", text="this\n"))
         waited = await call(client, "wait_ready", colony=name, service="echo", log="^got this$")
         assert data(waited)["line"] == "got this"
         page = data(await call(client, "service_logs", colony=name, grep="^got"))
@@ -119,10 +120,31 @@ async def test_every_tool_does_what_it_says(tmp_path: Path) -> None:
         after = await call(client, "service_logs", colony=name, since=str(page["cursor"]))
         assert data(after)["lines"] == 0
         assert data(await call(client, "service_restart", **web))["met"]
-        tree = data(await call(client, "supervision_tree", colony=name))
-        assert tree["id"] == name
         assert data(await call(client, "doctor"))["findings"]
         assert data(await call(client, "colony_down", colony=name))["state"] == "stopped"
+
+
+async def test_a_terminal_is_typed_into_and_looked_at(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r, session(tmp_path) as (client, _):
+        name = await started(r, client)
+        none = await call(client, "terminal_snapshot", colony=name)
+        assert (none.is_error, text(none)) == (
+            True,
+            "there is no terminal; terminal_send starts one",
+        )
+        typed = data(await call(client, "terminal_send", colony=name, text="echo $((40+2))\n"))
+        again = data(await call(client, "terminal_send", colony=name, text="exit"))
+        assert again["name"] == typed["name"]
+        with anyio.fail_after(PATIENCE):
+            while True:
+                shown = data(await call(client, "terminal_snapshot", colony=name))
+                if {"42"} < set(shown["text"].splitlines()) and shown["text"].endswith("exit"):
+                    break
+                await anyio.sleep(0.01)
+        named = await call(client, "terminal_snapshot", colony=name, terminal=typed["name"])
+        assert data(named)["terminal"] == typed["name"]
+        wrong = await call(client, "terminal_snapshot", colony=name, terminal="nope")
+        assert (wrong.is_error, "'nope'" in text(wrong)) == (True, True)
 
 
 async def test_a_failure_comes_with_the_last_lines_and_what_is_meant(tmp_path: Path) -> None:

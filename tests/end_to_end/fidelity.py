@@ -77,6 +77,12 @@ class PortStolen(Step, frozen=True):
     port: int
 
 
+class Vanishes(Step, frozen=True):
+    """Its program is removed."""
+
+    program: str
+
+
 class Daemonises(Step, frozen=True):
     """It leaves a server behind, when it is told to."""
 
@@ -103,6 +109,9 @@ class Said(msgspec.Struct, frozen=True):
     killed: bool
 
 
+UNSEEN: Final = frozenset({"fault", "missed", "hung", "answering"})
+"""Kinds that only the laboratory knows of."""
+
 WORDLESS: Final = frozenset({"detached", "unhealthy", "failed", "gave_up"})
 """Kinds whose words name a pid, or how long something took."""
 
@@ -114,7 +123,7 @@ def told(trace: Trace) -> tuple[list[Said], dict[str, list[Said]], str]:
     Of starts that follow each other directly either may have been the first: one that is let go by
     the start of another runs a race with whom the supervisor starts next.
     """
-    whole = [entry for entry in trace.entries if entry.kind not in ("fault", "missed")]
+    whole = [entry for entry in trace.entries if entry.kind not in UNSEEN]
     tied: list[Said] = []
     for starts, group in groupby((_said(e) for e in whole if e.kind != "ready"), _starts):
         found = list(group)
@@ -171,6 +180,7 @@ async def _step_there(lab: world.Simulation, step: Step) -> None:
         Killed: faults.Crash(),
         Hangs: faults.Hang(),
         Daemonises: faults.Daemonise(),
+        Vanishes: faults.Unstartable(),
     }
     match step:
         case Stopped(service):
@@ -270,6 +280,8 @@ async def _step_here(shop: Shop, step: Step, stack: ExitStack) -> None:
             ends = len(shop.seen(ServiceExited, service))
             await control.call(SignalService(service, signal.SIGSTOP))
             await shop.saw(ServiceExited, service, ends + 1)
+        case Vanishes(_, program):
+            os.unlink(program)
         case Killed(service):
             pid = await _pid(shop, service)
             if pid is not None:

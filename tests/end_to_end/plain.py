@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pytest
@@ -23,8 +23,25 @@ def becoming(*how: str) -> list[str]:
 
 
 def run_as_a_user(
-    shop: Shop, *colonies: Colony, options: Sequence[str] = (), how: Sequence[str] = ()
+    shop: Shop,
+    *colonies: Colony,
+    options: Sequence[str] = (),
+    how: Sequence[str] = (),
+    before: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
 ) -> Run:
-    """`colony run` by somebody with no rights at all."""
-    env = {"HOME": str(shop.folder)}
-    return shop.run(*colonies, prefix=becoming(*how), options=options, env=env)
+    """`colony run` by somebody with no rights at all. `before` stands before the becoming."""
+    env = {"HOME": str(shop.folder), **(env or {})}
+    return shop.run(*colonies, prefix=[*before, *becoming(*how)], options=options, env=env)
+
+
+def going_out_by(program: str, shop: Shop) -> dict[str, str]:
+    """An environment in which this is the first program that makes a way out: for pasta, one in
+    which slirp4netns makes none."""
+    if program == "slirp4netns":
+        return {}
+    broken = shop.folder / "broken"
+    broken.mkdir(exist_ok=True)
+    (broken / "slirp4netns").write_text("#!/bin/sh\nexit 1\n")
+    (broken / "slirp4netns").chmod(0o755)
+    return {"PATH": f"{broken}:{os.environ['PATH']}"}

@@ -19,6 +19,7 @@ SUITES = (
     "test_network_commands",
     "test_network_egress",
     "test_network_healing",
+    "test_network_isolation",
     "test_network_modes",
     "test_network_neighbours",
     "test_network_ports",

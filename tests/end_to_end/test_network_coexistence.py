@@ -1,13 +1,14 @@
 """Beside others: their packet rules, their networks, a kernel without IPv6, another Colony.
 
-Each test but the last is on a machine of its own, as far as the network goes: a network namespace
-in which Colony takes itself to be on the host, with /run for itself.
+Most are on a machine of their own, as far as the network goes: a network namespace in which Colony
+takes itself to be on the host, with /run for itself.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,10 +19,14 @@ from tests.end_to_end.colonies import (
     Shop,
     answers,
     eventually,
+    get,
     host,
     page,
     root_only,
 )
+from tests.end_to_end.firewalls import INSTALLED, firewall, recorded
+from tests.end_to_end.outside import OUTSIDE4, PORT, There, outside
+from tests.end_to_end.plain import run_as_a_user
 
 pytestmark = root_only
 
@@ -81,58 +86,74 @@ def address_of(run: Run, colony: Colony) -> str:
     return line.split()[3].partition("/")[0]
 
 
-DOCKER = """nft -f - <<END
-table ip filter {
-  chain FORWARD { type filter hook forward priority 0; policy drop;
-    iifname "docker0" accept
-  }
+CHAINS = {
+    "docker": "chain FORWARD of table ip filter",
+    "ufw": "chain FORWARD of table ip filter",
+    "firewalld": "chain filter_FORWARD of table inet firewalld",
 }
-table ip nat {
-  chain POSTROUTING { type nat hook postrouting priority 100; policy accept; }
+REMEDIES = {
+    "docker": " && ".join(f"iptables -I DOCKER-USER {way} vc+ -j ACCEPT" for way in ("-i", "-o")),
+    "ufw": "ufw route allow from 10.200.0.0/16",
+    "firewalld": "firewall-cmd --zone=trusted --add-source=10.200.0.0/16",
 }
-END"""
-UFW = """nft -f - <<END
-table ip filter {
-  chain ufw-before-forward { }
-  chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw-before-forward; }
-  chain INPUT { type filter hook input priority 0; policy drop;
-    iifname "lo" accept
-    ct state established,related accept
-  }
-}
-END"""
-FIREWALLD = """nft -f - <<END
-table inet firewalld {
-  chain filter_FORWARD { type filter hook forward priority 10; policy accept;
-    ct state established,related accept
-    reject with icmpx admin-prohibited
-  }
-}
-END"""
+
+GO_OUT = """
+import socket, sys, time
+last = None
+while True:
+    try:
+        socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1).close()
+        now = "the outside is reached"
+    except OSError:
+        now = "the outside is not reached"
+    if now != last:
+        print(now, flush=True)
+    last = now
+    time.sleep(0.05)
+"""
+
+
+def beside(shop: Shop, there: There, firewall: str) -> Run:
+    """A colony beside those rules: they are told of with their remedy, nothing goes out, and the
+    ways in are open."""
+    going = {"command": [sys.executable, "-Ic", GO_OUT, OUTSIDE4, str(PORT)]}
+    web = page("hello", address="127.0.0.1")
+    colony = shop.colony({"web": web, "out": going}, network={"ports": ["4500:4001"]})
+    run = shop.run(colony, prefix=there.prefix, options=EMBEDDED)
+    run.ready("web")
+    told = f"{CHAINS[firewall]} drops what colonies send out (not what comes in); to let it pass: "
+    eventually(lambda: told + REMEDIES[firewall] in run.transcript())
+    run.expect(r"out +\| the outside is not reached")
+    says(run, colony, "hello")
+    forwarded = (sys.executable, "-c", ASK, "4500", "localhost")
+    assert there.run(*forwarded).startswith("200 hello")
+    return run
 
 
 @pytest.mark.parametrize(
-    ("setup", "chain"),
+    ("name", "itself"),
     [
-        pytest.param(DOCKER, "chain FORWARD of table ip filter", id="docker"),
-        pytest.param(UFW, "chain FORWARD of table ip filter", id="ufw"),
-        pytest.param(FIREWALLD, "chain filter_FORWARD of table inet firewalld", id="firewalld"),
+        *(pytest.param(name, False, id=f"{name} as recorded") for name in CHAINS),
+        *(pytest.param(name, True, id=f"{name} itself") for name in INSTALLED),
     ],
 )
 def test_a_foreign_drop_is_told_of_and_the_way_in_is_open(
-    shop: Shop, setup: str, chain: str
+    shop: Shop, name: str, itself: bool
 ) -> None:
-    colony = shop.colony(
-        {"web": page("hello", address="127.0.0.1")}, network={"ports": ["4500:4001"]}
-    )
-    run = on_a_machine(shop, colony, setup)
-    run.ready()
-    told = f"{chain} drops what colonies send out (not what comes in); to let it pass: "
-    eventually(lambda: told in run.transcript())
-    says(run, colony, "hello")
-    before = there(run, "nft", "list", "ruleset")
-    assert run.stop() == 130
-    assert chain.rpartition(" ")[2] in before
+    with outside(ipv6=False) as there, ExitStack() as stack:
+        if itself:
+            stack.enter_context(firewall(there, name))
+        else:
+            recorded(there, name)
+        before = there.run("nft", "-s", "list", "ruleset")
+        run = beside(shop, there, name)
+        if itself:  # what is told does let colonies out
+            there.run("sh", "-c", REMEDIES[name])
+            run.expect(r"out +\| the outside is reached")
+            assert run.stop() == 130
+        else:
+            assert run.stop() == 130
+            assert there.run("nft", "-s", "list", "ruleset") == before
 
 
 @pytest.mark.parametrize("network", ["10.200.3.1/24", "10.200.0.0/15"], ids=["inside", "around"])
@@ -196,3 +217,35 @@ def test_two_colonies_of_two_users_do_not_know_of_each_other(shop: Shop) -> None
     assert answers(two.http_port, host(colonies[1]), "two").pid == pid
     assert two.stop() == 130
     assert not any((shop.folder / f"run{number}" / "instances").exists() for number in range(2))
+
+
+def test_forwarding_that_somebody_ends_is_put_back(shop: Shop) -> None:
+    """As `sysctl --system` does, which many a package runs when it is installed."""
+    setting = "/proc/sys/net/ipv4/ip_forward"
+    going = {"command": [sys.executable, "-Ic", GO_OUT, OUTSIDE4, str(PORT)]}
+    with outside(ipv6=False) as there:
+        run = shop.run(shop.colony({"out": going}), prefix=there.prefix, options=EMBEDDED)
+        run.expect(r"out +\| the outside is reached")
+        there.run("sh", "-c", f"echo 0 >{setting}")
+        run.expect(r"network +put back: the host's setting net\.ipv4\.ip_forward")
+        assert there.run("cat", setting) == "1\n"
+        eventually(lambda: run.transcript().split(" the outside is ")[-1].startswith("reached"))
+        assert run.stop() == 130
+        assert there.run("cat", setting) == "0\n"
+
+
+def test_a_plain_users_colony_beside_one_of_roots(shop: Shop, users: Shop) -> None:
+    """On one machine, each by its own front door, and the end of one is nothing to the other."""
+    roots, theirs = shop.colony({"web": page("root's")}), users.colony({"web": page("a user's")})
+    one, two = shop.run(roots, options=EMBEDDED), run_as_a_user(users, theirs)
+    for run in (one, two):
+        run.ready()
+    assert one.http_port != two.http_port
+    assert one.dns_port != two.dns_port
+    answers(one.http_port, host(roots), "root's")
+    pid = answers(two.http_port, host(theirs), "a user's").pid
+    assert get(one.http_port, host(theirs)).status == 404
+    assert get(two.http_port, host(roots)).status == 404
+    assert one.stop() == 130
+    assert answers(two.http_port, host(theirs), "a user's").pid == pid
+    assert two.stop() == 130

@@ -79,7 +79,7 @@ async def test_ports_and_focus(shop: Shop) -> None:
 async def test_networks_rules_and_ping(shop: Shop) -> None:
     async with serving(shop) as host:
         network = shop.name()
-        one = await start(shop, host, "one", network=network)
+        one = await start(shop, host, "one", network=network, ports=["auto:4001"])
         two = await start(shop, host, "two", network=network)
         alone = await start(shop, host, "alone")
         listed = (await colony(shop, "net", "list")).lines
@@ -91,6 +91,11 @@ async def test_networks_rules_and_ping(shop: Shop) -> None:
             one.name: [two.name],
             two.name: [one.name],
         }
+        table = (await colony(shop, "net", "inspect", network)).lines
+        assert table[0].split() == ["COLONY", "ADDRESS", "PORTS", "REACHES"]
+        row = next(line.split() for line in table if line.startswith(one.name))
+        assert re.fullmatch(r"\d+:4001/tcp", row[2])
+        assert row[3:] == [two.name]
         a, b = (host.colonies[each.name].address for each in (one, two))
         rules = (await colony(shop, "net", "rules")).lines
         assert rules[0] == f"nft table inet colony_{host.parts.instance.id}"
@@ -103,7 +108,10 @@ async def test_networks_rules_and_ping(shop: Shop) -> None:
         assert silent.out.endswith("nothing listens)\n")
         no = await colony(shop, "net", "ping", one.name, alone.name)
         assert no.status == 1
-        assert f"{one.name} does not reach {alone.name}" in no.err
+        assert (
+            f"{one.name} does not reach {alone.name}: {alone.name} lets nobody in but its own "
+            f"network; name {one.name} in its allow_from, or give both one `network`"
+        ) in no.err
         unknown = await colony(shop, "net", "inspect", "nonet")
         assert unknown.status != 0
 

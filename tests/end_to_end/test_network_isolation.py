@@ -12,6 +12,7 @@ import socket
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from colony.api.types import Exec
 from colony.execution import execute
 from colony.host import Host
+from netns import userns
 from proxy.dns import query
 from tests.end_to_end.colonies import PATIENCE, Colony, Shop, page, root_only
 from tests.end_to_end.hosted import add, entered, options
@@ -103,7 +105,8 @@ async def test_the_api_is_for_who_is_let_in(shop: Shop) -> None:
         assert f"api = true in [network.policy] of {shut.name}" in refused
         assert (await inside(host, let_in, ASK_API, api)).startswith("200 ")
         # Nor by a network namespace of its own.
-        argv = ("unshare", "-n", sys.executable, "-c", ASK_API, api)
+        own = "-n" if not userns.entered() else "-rn"  # a user namespace, too, for who is no root
+        argv = ("unshare", own, sys.executable, "-c", ASK_API, api)
         done = await execute(host.colonies[shut.name], Exec(argv=argv, timeout_ms=20000))
         assert done.stdout.startswith("403 ")
         assert "the caller is in another network namespace than this instance" in done.stdout
@@ -152,3 +155,53 @@ async def test_nothing_else_that_leads_into_the_instance_is_reached(shop: Shop) 
                 assert (kind, port) == ("unix", 0)
             found = await tries(host, colony, targets)
             assert set(found.values()) == {"no"}, found
+
+
+async def test_another_instance_is_reached_no_more_than_ones_own(shop: Shop) -> None:
+    """Its API, Caddy's socket, its name server and front door, and its colonies. As root also one
+    that has a runtime directory of its own; a plain user's is known of in the same one alone."""
+    first = msgspec.structs.replace(options(shop, ()), serve=True)
+    apart: dict[str, Any] = {"serve": False}
+    if not userns.entered():
+        apart = {"runtime": shop.folder / "other", "home": shop.folder / "other-home"}
+    async with (
+        entered(shop, first) as host,
+        entered(shop, msgspec.structs.replace(first, **apart)) as other,
+    ):
+        await host.start()
+        await other.start()
+        colony = shop.colony({"idle": {"command": "sleep 600"}})
+        theirs = shop.colony({"web": page("theirs")}, **{"network.policy": {"api": True}})
+        await add(shop, host, colony)
+        running = await add(shop, other, theirs)
+        await running.service("web").ready(20)
+        space = host.parts.places.place(colony.name)
+        there = other.parts.places.place(theirs.name)
+        assert space is not None
+        assert there is not None
+        assert other.parts.dns is not None
+        admin = sockets_of(other.parts.instance.own)
+        assert admin
+        targets: list[Target] = [
+            *(("unix", path, 0) for path in admin),
+            *(
+                (kind, str(gateway), port)
+                for gateway in (space.address.gateway4, there.address.gateway4)
+                for kind, port in (
+                    ("tcp", other.http_port),
+                    ("tcp", other.parts.dns.port),
+                    ("udp", other.parts.dns.port),
+                )
+            ),
+            ("tcp", str(there.address.v4), 4001),
+            ("tcp", str(there.address.v6), 4001),
+        ]
+        found = await tries(host, colony, targets)
+        assert set(found.values()) == {"no"}, found
+        if userns.entered():
+            return
+        # `api = true` of theirs lets nobody in but theirs.
+        api = str(shop.folder / "other" / "colony.sock")
+        refused = await inside(host, colony, ASK_API, api)
+        assert refused.startswith("403 ")
+        assert "the caller is in another network namespace than this instance" in refused

@@ -218,7 +218,7 @@ def test_a_run_provides_what_is_missing_and_takes_it_back_if_it_cannot_start(sho
     failed = run(shop, colony)
     failed.expect("✗ setup")
     failed.expect("■ venv +taken back")
-    assert failed.wait() == 1
+    assert failed.wait() == 7
     assert "setup: `test -e fixed` failed: exit code 1; all is as it was before" in (
         failed.transcript()
     )

@@ -133,7 +133,7 @@ def test_what_is_kept_is_there_for_the_next_start(shop: Shop, joins: bool) -> No
         options = ["--keep"]
     failed = shop.run(colony, options=options)
     failed.expect("✗ setup")
-    assert failed.wait() == 1
+    assert failed.wait() == 7
     assert "exit code 1; what was made is kept" in failed.transcript()
     assert (colony.file.parent / ".venv").is_dir()
     (colony.file.parent / "fixed").touch()

@@ -170,3 +170,22 @@ def test_doctor_explains(
     found = {each["name"]: each for each in json.loads(done.stdout)}
     for name, wanted in (("network", network), ("way out", way_out)):
         assert [found[name][key] for key in ("level", "text", "fix")] == wanted
+
+
+def test_one_name_in_two_instances_of_a_user_is_refused_with_its_owner_named(users: Shop) -> None:
+    """As for root, though their namespaces know nothing of each other."""
+    colony = users.colony({"web": page("first")})
+    first = run_as_a_user(users, colony)
+    first.ready()
+    users.note_instances()
+    (owner,) = users.instances
+    second = run_as_a_user(users, colony, options=["--separate"])
+    assert second.wait() == 1
+    (error,) = [line for line in second.err.all() if line.startswith("error:")]
+    assert f"colony-{colony.name} belongs to another instance of Colony, {owner}" in error
+    answers(first.http_port, host(colony), "first")
+    # It is free again once that has ended.
+    assert first.stop() == 130
+    third = run_as_a_user(users, colony, options=["--separate"])
+    third.ready()
+    assert third.stop() == 130

@@ -213,9 +213,29 @@ async def test_a_follower_hears_the_end_of_the_colony(shop: Shop, way: str) -> N
                 seen.append(line.text)
                 if len(seen) == 3:
                     tasks.start_soon(c.stop)
-        assert sorted(seen) == ["one", "three", "two"]
+        assert sorted(seen[:3]) == ["one", "three", "two"]
+        assert seen[3:] == [f"{c.name} was stopped"]
         with pytest.raises(colony.ServiceFailed):
             await c.service("web").ready()
+        assert (await anext(c.logs(follow=True, tail=0))).text == f"{c.name} was stopped"
+
+
+@both_ways
+async def test_a_follower_goes_on_over_a_restart_of_the_whole_colony(shop: Shop, way: str) -> None:
+    async with (
+        running(shop, way, {"web": {"command": SAYS}}) as c,
+        c.logs(follow=True, grep="^three$") as flow,
+    ):
+        assert (await anext(flow)).text == "three"
+        again = await c.restart()
+        note = await anext(flow)
+        assert (note.stream, note.service) == ("note", "")
+        assert (note.text, note.seq) == (f"{c.name} is being restarted", 0)
+        assert (await anext(flow)).text == "three"
+        await again.stop()
+        assert (await anext(flow)).text == f"{c.name} was stopped"
+        with pytest.raises(StopAsyncIteration):
+            await anext(flow)
 
 
 @both_ways

@@ -91,4 +91,4 @@ def test_a_stop_cuts_open_streams(shop: Shop, door: tuple[str, ...]) -> None:
     ends = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING)
     assert asyncio.run(hold()) in ends
     assert run.wait() == 130
-    assert "killed" not in run.transcript()
+    run.expect(r"✓ web +stopped")  # not "killed": within its grace, however busy the machine is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -69,8 +70,11 @@ def entries(directory: Path) -> list[str]:
 
 
 def query(*argv: str) -> list[dict[str, Any]]:
-    text = output(*argv)
-    return json.loads(text) if text.strip() else []
+    """What `ip -j` lists: all of it. A list that somebody's change interrupted lacks entries."""
+    while True:
+        ran = subprocess.run(argv, check=True, capture_output=True, text=True)
+        if "interrupted" not in ran.stderr:
+            return json.loads(ran.stdout) if ran.stdout.strip() else []
 
 
 def open_descriptors() -> set[str]:
@@ -106,10 +110,10 @@ def traces(instance: str, runtime: Path, *colonies: str) -> list[str]:
             found.append(f"pin {colony}")
         mounts = Path("/proc/self/mountinfo").read_text()
         found += [f"mount {colony}" for line in mounts.splitlines() if colony in line]
-    found += [f"file {path}" for path in runtime.rglob("*")]
-    record = Path("/run/colony-host.json")
-    if record.exists() and instance in record.read_text():
-        found.append("record")
+    for top, directories, files in os.walk(runtime):  # which bears what goes meanwhile
+        found += [f"file {os.path.join(top, name)}" for name in (*directories, *files)]
+    with contextlib.suppress(FileNotFoundError, PermissionError):  # others' comes and goes; root's
+        found += ["record"] if instance in Path("/run/colony-host.json").read_text() else []
     return found
 
 

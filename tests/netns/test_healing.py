@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from netns import names
+from netns.healing import LOOK_AGAIN, SELDOM, slackened
 from netns.namespace import Namespace, lead
 from netns.permits import Permit
 from tests.netns.support import Rig, listen, output, query, reach, rig, unique
@@ -64,6 +65,10 @@ DISASTERS: dict[str, tuple[Disaster, str]] = {
         lambda s: in_netns(s, "nft", "flush", "map", "inet", "colony", "detours"),
         "the colony's own packet rules",
     ),
+    "detour of udp": (
+        lambda s: in_netns(s, "nft", "flush", "map", "inet", "colony", "udp_detours"),
+        "the colony's own packet rules",
+    ),
     "hosts": (
         lambda s: run("cp", "/etc/hostname", str(s.files / "hosts")),
         "the hosts file",
@@ -81,6 +86,7 @@ async def test_what_is_taken_away_is_put_back(tmp_path: Path, what: str) -> None
     async with rig(tmp_path) as (thread, _, network):
         space = await network.create(unique())
         await thread.run(lead, thread, space, 3001, 3000)
+        await thread.run(lead, thread, space, 53, 5353, "udp")
         assert await heal(network, space) == []
         do(space)
         found = await heal(network, space)
@@ -122,13 +128,21 @@ async def test_the_hosts_rules_and_who_is_in_them_are_put_back(
         peers = frozenset({Permit(one.address.v4, IPv4Network(two.address.v4))})
         await network.permit(peers)
         before = output("nft", "list", "table", "inet", table)
-        assert not await network.heal_rules()
+        assert not await network.heal_host()
         take(table)
-        assert await network.heal_rules()
-        assert not await network.heal_rules()
+        assert await network.heal_host()
+        assert not await network.heal_host()
         assert sorted(output("nft", "list", "table", "inet", table)) == sorted(before)
         await network.destroy(one, two)
 
 
 async def both(made: Rig) -> tuple[Namespace, Namespace]:
     return await made.network.create(unique("a")), await made.network.create(unique("b"))
+
+
+def test_who_is_never_disturbed_is_looked_at_less_and_less_often() -> None:
+    pauses = [LOOK_AGAIN]
+    while pauses[-1] < SELDOM:
+        pauses.append(slackened(pauses[-1]))
+    assert pauses == [5.0, 7.5, 11.25, 16.875, 25.3125, 30.0]
+    assert slackened(SELDOM) == SELDOM

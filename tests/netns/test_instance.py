@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+import pytest
 
 from netns import locks
 from netns.instance import Instance, dead_instances, is_living
@@ -94,6 +98,49 @@ def test_a_lock_excludes_within_one_process_too(tmp_path: Path) -> None:
     assert locks.is_held(path)
     os.close(fd)
     assert not locks.is_held(path)
+
+
+def test_who_asks_whether_a_lock_is_held_holds_up_nobody(tmp_path: Path) -> None:
+    """Or a dead instance is passed over by its reaper, while another looks whether it lives."""
+    path = tmp_path / "lock"
+    fd = locks.hold(path)
+    assert fd is not None
+    os.close(fd)
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            locks.is_held(path)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    try:
+        for _ in range(500):
+            fd = locks.hold(path)
+            assert fd is not None
+            assert locks.is_held(path)
+            os.close(fd)
+    finally:
+        over.set()
+        for asker in askers:
+            asker.join()
+
+
+def test_a_colony_of_before_and_ours_know_of_each_other(tmp_path: Path) -> None:
+    """It has `flock` only."""
+    theirs = os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(theirs, fcntl.LOCK_EX)
+    assert locks.is_held(tmp_path / "theirs")
+    assert locks.hold(tmp_path / "theirs") is None
+    ours = locks.hold(tmp_path / "ours")
+    assert ours is not None
+    with open(tmp_path / "ours") as seen, pytest.raises(BlockingIOError):
+        fcntl.flock(seen, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    os.close(theirs)
+    os.close(ours)
+    assert not locks.is_held(tmp_path / "theirs")
+    assert not locks.is_held(tmp_path / "ours")
 
 
 def test_a_lock_file_may_be_removed_by_its_holder(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ def test_out_of_reach_is_who_is_not_on_127_0_0_1() -> None:
     }
     assert out_of_reach([tcp("::1", 4), tcp("127.0.0.1", 4)]) == {}
     assert out_of_reach([tcp("10.200.0.2", 6)]) == {6: (ip_address("10.200.0.2"),)}
-    assert out_of_reach([Listener(7, "udp", ip_address("::1"))]) == {}
+    udp = Listener(7, "udp", ip_address("::1"))
+    assert out_of_reach([udp]) == {}
+    assert out_of_reach([udp, tcp("::1", 8)], "udp") == {7: (ip_address("::1"),)}
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -42,6 +42,23 @@ def test_the_inner_table_leads_everything_for_us_to_127_0_0_1() -> None:
     in_own_network(check)
 
 
+def test_detours_of_udp_come_before_the_rest() -> None:
+    def check() -> None:
+        with nfnetlink.Packets() as packets:
+            detour = ruleset.add_detour(53, 40001, "udp")
+            packets.apply("making", *ruleset.inner_table(), *ruleset.udp_detours(), detour)
+            assert packets.count_rules("colony", ruleset.INNER_CHAIN) == ruleset.INNER_RULES + 1
+            assert ruleset.inner_detours(packets, "udp") == {53: 40001}
+            assert ruleset.inner_detours(packets) == {}
+            shown = output("nft", "list", "chain", "inet", "colony", ruleset.INNER_CHAIN)
+            first = next(line for line in shown.splitlines() if "dnat" in line)
+            assert first.endswith("l4proto udp dnat ip to 127.0.0.1:udp dport map @udp_detours")
+            packets.apply("ending", ruleset.delete_detour(53, "udp"))
+            assert ruleset.inner_detours(packets, "udp") == {}
+
+    in_own_network(check)
+
+
 def test_a_refusal_says_what_was_being_done_and_changes_nothing() -> None:
     def check() -> None:
         with nfnetlink.Packets() as packets:

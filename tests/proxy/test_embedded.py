@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from proxy.routes import RouteTable
@@ -39,6 +40,60 @@ async def test_another_host_on_the_same_connection_reaches_its_own_service() -> 
             service.send(OK + name.encode() * 2)
             assert client.read(len(OK) + 2) == OK + name.encode() * 2
         assert stage.dialled("b") is False
+
+    await dialogue(script)
+
+
+async def test_the_same_request_goes_where_the_routes_of_its_moment_say() -> None:
+    def script(stage: Stage) -> None:
+        client = stage.client()
+        routes = {route.colony: route for route in stage.door.wanted}
+        for upstream in ("a", "a", "b", "b", "a"):
+            to = msgspec.structs.replace(routes["a"], upstream=routes[upstream].upstream)
+            stage.door.want(RouteTable([to]))
+            client.send(get("a"))
+            if upstream not in stage.open:
+                stage.open = {upstream: stage.service(upstream)}
+            assert stage.open[upstream].head() == sent_on("a")
+            stage.open[upstream].send(OK + b"ok")
+            assert client.read(len(OK) + 2) == OK + b"ok"
+        stage.door.want(RouteTable())
+        client.send(get("a"))
+        assert client.head().startswith(b"HTTP/1.1 404 ")
+
+    await dialogue(script)
+
+
+async def test_the_same_request_is_passed_on_with_the_address_of_each_client() -> None:
+    def script(stage: Stage) -> None:
+        for address in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+            client = stage.client(address=address)
+            client.send(get("a"))
+            a = stage.service("a")
+            for _ in range(3):
+                expected = sent_on("a").replace(b"For: 127.0.0.1", b"For: " + address.encode())
+                assert a.head() == expected
+                a.send(OK + b"ok")
+                assert client.read(len(OK) + 2) == OK + b"ok"
+                client.send(get("a"))
+
+    await dialogue(script)
+
+
+async def test_the_same_answer_ends_as_the_method_of_its_request_says() -> None:
+    def script(stage: Stage) -> None:
+        client = stage.client()
+        client.send(get("a"))
+        a = stage.service("a")
+        a.head()
+        a.send(OK + b"ok")
+        client.read(len(OK) + 2)
+        for method in ("HEAD", "GET", "HEAD", "HEAD", "GET"):
+            client.send(get("a", method=method))
+            assert a.head() == sent_on("a", method=method)
+            answer = OK if method == "HEAD" else OK + b"ok"
+            a.send(answer)
+            assert client.read(len(answer)) == answer
 
     await dialogue(script)
 

@@ -178,7 +178,9 @@ def test_dnsmasqs_arguments() -> None:
 async def test_names_from_the_hosts_directory_come_and_change() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        os.chmod(directory, 0o755)  # dnsmasq is no longer root when it reads
+        (directory / "web").touch()
+        for path, mode in ((directory, 0o755), (directory / "web", 0o644)):
+            path.chmod(mode)  # whatever the umask: dnsmasq is no longer root when it reads
         async with Dnsmasq(ports=free_ports(3), hosts_directory=directory) as server:
             for address in ("10.200.0.2", "10.200.0.3"):
                 (directory / "web").write_text(f"{address} web.ns.colony\n")
@@ -223,6 +225,23 @@ async def test_a_quicker_one_took_the_port(tmp_path: Path) -> None:
     )
     async with Dnsmasq(ports=[first, second], binary=fake) as server:
         assert server.port == second
+
+
+@real_time
+async def test_an_interface_that_goes_away_while_it_starts_is_no_failure(tmp_path: Path) -> None:
+    """Another colony's, say: dnsmasq looks for all that there are, and ends when one is missing."""
+    [port] = free_ports(1)
+    words = "dnsmasq: failed to find list of interfaces: No such device"
+    fake = script(
+        tmp_path / "fake",
+        f'if [ "$(wc -l < {tmp_path}/seen)" -lt 3 ]; then',
+        f'echo x >> {tmp_path}/seen; echo "{words}" >&2; exit 5; fi',
+        f'exec {find("dnsmasq", "")} "$@"',
+    )
+    (tmp_path / "seen").touch()
+    async with Dnsmasq(ports=[port], binary=fake) as server:
+        assert server.port == port
+    assert (tmp_path / "seen").read_text() == "x\n" * 3
 
 
 @real_time

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.errors import BinaryNotFound
 from proxy.process import Program, find
-from tests.proxy.support import alive, descriptors, eventually, our_threads, script
+from tests.proxy.support import PATIENCE, alive, descriptors, eventually, our_threads, script
 
 pytestmark = pytest.mark.real_time
 
@@ -68,7 +68,7 @@ async def test_a_large_input_is_read_to_its_end(tmp_path: Path) -> None:
 async def test_stop_asks_first(tmp_path: Path) -> None:
     program = await start(tmp_path, "trap 'exit 5' TERM", "echo ready", FOREVER)
     await eventually(lambda: "ready" in program.tail())
-    assert await program.stop() == 5
+    assert await program.stop(grace=PATIENCE) == 5
     assert program.stopping is True
 
 

@@ -94,12 +94,16 @@ class Stage:
 
     def __init__(self, door: EmbeddedProxy, listeners: dict[str, socket.socket]) -> None:
         self.door = door
+        self.open: dict[str, Wire] = {}
         self._listeners = listeners
         self._open = ExitStack()
 
-    def client(self, *, window: int = 0) -> Wire:
-        """A connection to the front door; `window` makes its receive buffer that small."""
+    def client(self, *, window: int = 0, address: str = "127.0.0.1") -> Wire:
+        """A connection to the front door, from that address; `window` makes its receive buffer
+        that small.
+        """
         sock = socket.socket()
+        sock.bind((address, 0))
         self._open.enter_context(closing(sock))
         if window:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from actors.events import HandlerBlocked
+from colony import config
 from colony.client import Problem, parsed_events, path_of
 from tests.colony.api.support import (
     Rig,
@@ -98,10 +99,120 @@ async def test_logs_are_followed_until_the_colony_ends(tmp_path: Path) -> None:
                         r.client.post(f"{path}/stop")
             return lines
 
-        lines = await r.ask(follow)
+        *lines, note = await r.ask(follow)
         assert len(lines) >= 5
         numbers = [line["seq"] for line in lines]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        assert set(note) == set(lines[0])
+        assert (note["stream"], note["service"], note["seq"]) == ("note", "", 0)
+        assert note["text"] == f"{colony.name} was stopped"
+
+
+@pytest.mark.parametrize("shape", ["json", "text"])
+async def test_logs_are_followed_over_a_restart_of_the_whole_colony(
+    tmp_path: Path, shape: str
+) -> None:
+    async with rig(tmp_path) as r:
+        colony = await r.add({"talk": {"command": "echo $$; exec sleep 1000"}})
+        path = path_of("colonies", colony.name)
+
+        def follow() -> list[str]:
+            said: list[str] = []
+            with r.client.stream(f"{path}/logs", {"follow": True, "format": shape}) as stream:
+                for line in filter(None, stream.lines()):
+                    said.append(json.loads(line)["text"] if shape == "json" else line.decode())
+                    if len(said) == 1:
+                        r.client.post(f"{path}/restart")
+                    elif len(said) == 3:
+                        r.client.delete(path)
+            return said
+
+        first, note, second, end = await r.ask(follow)
+        mark = "· " if shape == "text" else ""
+        assert note == f"{mark}{colony.name} is being restarted"
+        assert second != first
+        assert end == f"{mark}{colony.name} was stopped"
+
+
+async def test_a_follower_hears_that_a_colony_could_not_be_started_again(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r:
+        name = unique()
+        file = r.write(name, {"talk": {"command": ["./says"]}})
+        program = file.with_name("says")
+        program.write_text("#!/bin/sh\necho says\nexec sleep 1000\n")
+        program.chmod(0o700)
+        colony = await r.host.add(config.load(file))
+        path = path_of("colonies", name)
+
+        def follow() -> list[str]:
+            said: list[str] = []
+            with r.client.stream(f"{path}/logs", {"follow": True}) as stream:
+                for line in filter(None, stream.lines()):
+                    said.append(json.loads(line)["text"])
+                    if len(said) == 1:
+                        program.unlink()
+                        with pytest.raises(Problem):
+                            r.client.post(f"{path}/restart")
+            return said
+
+        assert await r.ask(follow) == [
+            "says",
+            f"{colony.name} is being restarted",
+            f"{colony.name} could not be started again",
+        ]
+
+
+async def test_a_follower_hears_why_a_colony_gave_up(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r:
+        colony = await r.add({"sick": {"command": "echo up; read go; exit 3"}})
+        path = path_of("colonies", colony.name)
+
+        def follow() -> list[str]:
+            said: list[str] = []
+            with r.client.stream(f"{path}/logs", {"follow": True}) as stream:
+                for line in filter(None, stream.lines()):
+                    said.append(json.loads(line)["text"])
+                    if said[-1] == "up":
+                        r.client.post(f"{path}/services/sick/stdin", {"text": "go\n"})
+            return said
+
+        first, second, note = await r.ask(follow)
+        assert (first, second) == ("up", "up")
+        assert note.startswith(f"{colony.name} gave up: ")
+
+
+async def test_a_wait_goes_on_over_a_restart_of_the_whole_colony(tmp_path: Path) -> None:
+    """A service that is down as its colony is may still become ready, or say it."""
+    async with rig(tmp_path) as r:
+        colony = await r.add({"talk": {"command": "echo life; exec sleep 1000"}})
+        path = path_of("colonies", colony.name)
+        service = f"{path}/services/talk"
+        first = await r.ask(r.client.get, service)
+        await r.ask(r.client.get, f"{service}/wait", {"for": "log", "pattern": "life"})
+        since = (await r.ask(r.client.get, f"{path}/logs"))["cursor"]
+        async with anyio.create_task_group() as tasks:
+            waits = {"for": "log", "pattern": "life", "since": since}
+            met: list[Any] = []
+
+            async def wait() -> None:
+                met.append(await r.ask(r.client.get, f"{service}/wait", waits))
+
+            tasks.start_soon(wait)
+            await r.ask(r.client.post, f"{path}/restart")
+        assert (met[0]["met"], met[0]["line"]) == (True, "life")
+        assert met[0]["service"]["pid"] != first["pid"]
+
+
+async def test_whoever_follows_hears_that_the_instance_ends(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r:
+        colony = await r.add({"web": SLEEPER})
+        paths = ["/api/events", path_of("colonies", colony.name, "logs")]
+        streams = [await r.ask(r.client.stream, path, {"follow": True}) for path in paths]
+    events, logs = [b"".join(stream) for stream in streams]
+    for stream in streams:
+        stream.close()
+    assert events.endswith(b'event: end\ndata: {"why": "the instance is ending"}\n\n')
+    assert json.loads(logs.split(b"\n")[-2])["text"] == "the instance is ending"
 
 
 async def test_a_flood_is_followed_with_every_line_or_its_loss(tmp_path: Path) -> None:
@@ -182,6 +293,25 @@ async def test_the_console_says_what_blocks_a_colony_to_whom_debugs(
         stream.close()
     said = '· web        held all up for 500 ms: File "a.py", line 1, in run\n'
     assert (said in text) is debug
+
+
+@pytest.mark.parametrize("instance", [False, True])
+async def test_the_console_tells_faults_of_the_instance_to_whom_asks(
+    tmp_path: Path, instance: bool
+) -> None:
+    async with rig(tmp_path) as r:
+        colony = await r.add({"web": SLEEPER})
+        query = {"colony": colony.name, "debug": True, "instance": instance}
+        stream = await r.ask(r.client.stream, "/api/console", query)
+        stack = '  File "a.py", line 1, in run\n'
+        for path in ("system/door", "system/colonies/another/services/web"):
+            blocked = HandlerBlocked(at=0.0, actor=path, message=None, seconds=0.5, stack=stack)
+            r.host.system.publish(blocked)
+        await r.ask(r.client.post, path_of("colonies", colony.name, "stop"))
+        text = (await anyio.to_thread.run_sync(lambda: b"".join(stream))).decode()
+        stream.close()
+    said = '· door       held all up for 500 ms: File "a.py", line 1, in run\n'
+    assert (said in text, text.count("held all up")) == (instance, int(instance))
 
 
 async def test_streams_end_in_order_with_the_instance(tmp_path: Path) -> None:

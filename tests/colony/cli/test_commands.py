@@ -167,6 +167,10 @@ async def test_tree_inspect_url_and_events(tmp_path: Path) -> None:
         assert f"name     {name}" in facts
         assert (await shell("inspect", "--json")).json["name"] == name
         assert (await shell("inspect", "--config")).json["colony"]["name"] == name
+        timings = (await shell("inspect", "--timings", "--json")).json
+        shown = (await shell("inspect", "--timings")).lines
+        assert list(timings) == ["web ready"]  # on the host's network there is none to be made
+        assert shown == ["STEP       TOOK", f"web ready  {timings['web ready']:.2f} ms"]
         url = (await shell("url")).out.strip()
         assert url.startswith(f"http://{name}-")
         assert (await shell("url", "web", "--json")).json == {"service": "web", "url": url}
@@ -210,6 +214,8 @@ async def test_logs_until_a_line_comes_or_time_is_over(tmp_path: Path) -> None:
         assert (ran.status, "no line matched 'never' in 0.2 s" in ran.err) == (124, True)
         assert (await shell("logs", "--until", "(")).status == 2
         assert (await shell("logs", "--until", "x", "--timeout", "soon")).status == 2
+        vain = await shell("logs", "--timeout", "1s")
+        assert (vain.status, vain.out) == (2, "")
 
 
 # -- acting ----------------------------------------------------------------------------------------
@@ -368,16 +374,34 @@ async def test_completion_knows_the_living_names(tmp_path: Path) -> None:
         line = f"colony -C {shell.folder} restart w"
         found = await shell(env={**env, "COMP_WORDS": line})
         assert found.out.split() == ["plain,web", "plain,worker"]
-        line = f"colony -C {shell.folder} ps {name[:4]}"
-        found = await shell(env={**env, "COMP_WORDS": line})
-        assert found.out.split() == [f"plain,{name}"]
+        for words, answer in [
+            (f"ps {name[:4]}", [name]),
+            (f"exec {name[:4]}", [name]),
+            (f"port-forward {name[:4]}", [name]),
+        ]:
+            found = await shell(env={**env, "COMP_WORDS": f"colony -C {shell.folder} {words}"})
+            assert found.out.split() == [f"plain,{each}" for each in answer]
+        more = {**env, "COMP_CWORD": "5"}
+        for words, answer in [
+            ("signal web SIGUS", ["SIGUSR1", "SIGUSR2"]),
+            ("signal web us", ["USR1", "USR2"]),
+            (f"exec {name} {name[:4]}", []),
+            ("net inspect x", []),
+        ]:
+            found = await shell(env={**more, "COMP_WORDS": f"colony -C {shell.folder} {words}"})
+            assert found.out.split() == [f"plain,{each}" for each in answer]
 
 
-async def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shell", "begins"), [("zsh", "plain\nweb\n"), ("fish", "plain,web")])
+async def test_other_shells_are_given_the_same_names(
+    tmp_path: Path, shell: str, begins: str
+) -> None:
     async with rig(tmp_path) as r:
-        _, shell = await up(r, {"web": SLEEPER})
-        assert (await shell("ls")).status == 0
-        assert await r.ask(r.client.get, path_of("colonies")) != []
+        _, run = await up(r, {"web": SLEEPER})
+        line = f"colony -C {run.folder} restart w"
+        word = "w" if shell == "fish" else "4"
+        env = {"_COLONY_COMPLETE": f"{shell}_complete", "COMP_WORDS": line, "COMP_CWORD": word}
+        assert (await run(env=env)).out.startswith(begins)
 
 
 async def test_restarts_are_shown_with_what_the_supervisor_bears(tmp_path: Path) -> None:

@@ -103,6 +103,17 @@ def timeout(place: Place) -> int:
         return place.status("-f", file, "wait", "web", "--for", "log=never", "--timeout", "50ms")
 
 
+def not_provided(place: Place) -> int:
+    file = place.write()
+    text = Path(file).read_text().replace("[colony]", '[colony]\nenvironment.setup = "exit 3"')
+    Path(file).write_text(text)
+    ended = place.status("run", *place.hosting(), file)
+    with place.running(*place.hosting(), file=place.write(folder="two")):
+        assert place.status("-f", file, "up", "-d") == ended
+        assert place.status("run", file) == ended
+    return ended
+
+
 ROWS: dict[Exit, Callable[[Place], int]] = {
     Exit.OK: lambda p: p.status("version"),
     Exit.FAILED: lambda p: p.status("run", *p.hosting(), p.write("exit 3")),
@@ -110,6 +121,7 @@ ROWS: dict[Exit, Callable[[Place], int]] = {
     Exit.UNREACHABLE: lambda p: p.status("ls"),
     Exit.NOT_FOUND: not_found,
     Exit.CONFLICT: conflict,
+    Exit.NOT_PROVIDED: not_provided,
     Exit.REFUSED: lambda p: p.status("run", "--proxy", "caddy", p.write(), path="/nowhere"),
     Exit.TIMEOUT: timeout,
     Exit.HANGUP: lambda p: p.ended_by(signal.SIGHUP),

@@ -90,7 +90,7 @@ def test_without_a_file_the_only_colony_is_meant(folder: Path) -> None:
 def test_what_is_not_in_the_journal_is_said(folder: Path) -> None:
     assert refused(folder, "events", "--timeline", "-c", "shp") == (
         "error: there is no colony in the journal called 'shp'; did you mean 'shop'?",
-        "= help: there are shop",
+        "= help: there is shop",
     )
     [error] = refused(folder, "events", "--timeline", "--since", "1s")
     assert error.startswith("error: nothing happened to shop since then; the last was ")
@@ -179,6 +179,6 @@ def test_a_file_of_another_colony_names_whose_night_it_is(folder: Path) -> None:
     (folder / "colony.toml").write_text(nights.FILE.replace('"shop"', '"store"'))
     assert refused(folder, "simulate", "--from-journal") == (
         "error: there is no colony in the journal called 'store'",
-        "= help: there are shop",
+        "= help: there is shop",
     )
     assert ran(folder, "simulate", "--from-journal", "--colony", "shop").status == 0

@@ -70,10 +70,30 @@ def test_under_its_own_policy_the_same_happens_again(night: str, strategy: str) 
     again = replay(run_of(then), policy, until=BEGAN + 125.0)
     now = simulate(policy, again.scenario)
     assert happened(now) == happened(then)
-    real = (entry for entry in then.entries if entry.kind not in ("fault", "missed"))
-    for one, other in zip(now.entries, real, strict=True):
+    for one, other in zip(seen(now), seen(then), strict=True):
         assert one.at == pytest.approx(other.at, abs=0.05), (one, other)
     assert now.ending.kind == then.ending.kind
+
+
+def seen(trace: Trace) -> list[Entry]:
+    """What the journal has of it."""
+    return [each for each in trace.entries if each.kind not in ("fault", "missed", "hung")]
+
+
+def test_what_happened_and_what_is_played_are_measured_alike() -> None:
+    """A service is taken to have hung since just before the first check that failed, which took
+    its timeout; until it was ended for it its supervisor took it for well."""
+    policy = config('strategy = "one_for_one"\n')
+    then = played(policy, *NIGHTS["hangs"])
+    night = replay(run_of(then), policy, until=BEGAN + 125.0)
+    before, after = summarise(night.trace), summarise(simulate(policy, night.scenario))
+    for name, was in before.services.items():
+        found = after.services[name]
+        assert found.downtime == pytest.approx(was.downtime, abs=0.1)
+        assert found.unnoticed == pytest.approx(was.unnoticed, abs=0.1)
+    web = before.services["web"]
+    assert 3 < web.unnoticed < web.downtime < 10
+    assert web.seemed_available > web.availability
 
 
 def test_under_its_own_policy_it_gives_up_again() -> None:

@@ -90,7 +90,11 @@ BROKEN: dict[str, tuple[Callable[[Trace, Config], object], Trace, str]] = {
     ),
     "unanswered": (
         laws.every_end_is_answered,
-        made(E(1.0, "db", "crashed"), E(9.0, "web", "restarting")),
+        made(
+            E(1.0, "db", "crashed"),
+            E(9.0, "web", "crashed"),
+            E(9.0, "web", "restarting"),
+        ),
         "nothing is done about the end of db",
     ),
     "answered in vain": (
@@ -175,6 +179,23 @@ def test_the_entries_that_contradict_it_are_shown_with_what_was_before() -> None
         "> 0:03.000  db  started  odd"
     )
     assert [entry.life for entry in caught.value.entries] == [1, 2]
+
+
+def test_who_is_not_come_to_before_the_restart_limit_is_left_alone() -> None:
+    """Two die at one instant while a third is still being started for the first time: the first one
+    is one too many, and of the other nothing is ever decided."""
+    services = "".join(
+        f'[services.s{number}]\ncommand = "run"\nready = {{ none = true }}\n'
+        for number in (1, 2, 3)
+    )
+    last = '[services.s4]\ncommand = "run"\nafter = { s1 = "started" }\n'
+    for strategy in ("one_for_one", "rest_for_one", "one_for_all"):
+        rules = f'[colony]\nname = "lab"\n[supervision]\nstrategy = "{strategy}"\nintensity = 0\n'
+        policy = parse(rules + services + last, "colony.toml", workspace="/")
+        crash = Fault(("s1", "s2"), At(0.011), Crash())
+        trace = simulate(policy, Scenario(faults=(crash,), horizon=60.0))
+        assert [each.service for each in trace.entries if each.kind == "gave_up"] == ["s1"]
+        laws.check(trace, policy)
 
 
 def test_whoever_ends_while_a_group_is_restarted_comes_back_with_it() -> None:

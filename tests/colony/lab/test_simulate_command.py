@@ -148,7 +148,7 @@ def test_all_mistakes_of_flags_and_script_are_shown_at_once(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--for", "never"), "Invalid value for '--for'"),
+        (("--for", "never"), "invalid value for '--for'"),
         (("--zoom", "5s"), "must be two times, as 1m..2m30s"),
         (("--zoom", "5s..1s"), "must be two times, as 1m..2m30s"),
         (("--script", "nowhere.toml"), "there is no such file"),
@@ -253,6 +253,8 @@ def test_a_hang_that_nobody_would_notice_is_told(folder: Path) -> None:
         ran = simulate(folder, "--hang", "web@5s", "--for", "1m", "--timeline", "none")
         assert (blind in ran.out) == told
         assert ("first limit at 0:" in ran.out) == (not told)
+        unnoticed = ran.lines[2].split("  ")[-1].strip()
+        assert unnoticed == ("55 s" if told else "40.1 s")
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_a_summary_counts_what_became_of_each_service() -> None:
         taken_down={"db": 2},
         measured=98.0,
         downtime=66.0,
+        unnoticed=0.0,
         outages=2,
         longest=60.0,
         longest_at=40.0,
@@ -85,6 +86,32 @@ def test_a_summary_counts_what_became_of_each_service() -> None:
     assert (db.starts, db.crashes, db.restarts, db.taken_down) == (2, 2, 1, {})
     assert (job.exits, job.measured, job.downtime, job.availability) == (1, 1.0, 0.0, 1.0)
     assert (summary.restarts, summary.gave_up) == (1, True)
+
+
+HANG = of(
+    Entry(0.0, "web", "started", 1),
+    Entry(1.0, "web", "ready", 1),
+    Entry(11.0, "web", "hung", 1),
+    Entry(21.0, "web", "answering", 1),
+    Entry(31.0, "web", "hung", 1),
+    Entry(36.0, "web", "unhealthy", 1, count=1, limit=1),
+    Entry(37.0, "web", "crashed", 1),
+    Entry(37.0, "web", "backoff", 1, due=41.0),
+    Entry(41.0, "web", "started", 2),
+    Entry(51.0, "web", "ready", 2),
+)
+
+
+def test_one_that_hangs_is_missed_whether_its_supervisor_knows_or_not() -> None:
+    assert spans(HANG, "web")[2:6] == [
+        Span(11.0, 21.0, "hung"),
+        Span(21.0, 31.0, "up"),
+        Span(31.0, 37.0, "hung"),
+        Span(37.0, 41.0, "backoff"),
+    ]
+    web = summarise(HANG).services["web"]
+    assert (web.downtime, web.unnoticed, web.outages) == (30.0, 16.0, 2)
+    assert (web.availability, web.seemed_available) == (1 - 30 / 99, 1 - 14 / 99)
 
 
 def test_a_service_that_was_never_ready_was_never_available() -> None:

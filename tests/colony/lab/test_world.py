@@ -27,8 +27,10 @@ from colony.lab.faults import (
     PortStolen,
     Scenario,
     SlowStart,
+    Unstartable,
     What,
 )
+from colony.lab.summary import summarise
 from colony.lab.trace import Ending, Trace
 from colony.lab.world import Simulation, simulate
 
@@ -139,7 +141,8 @@ CHECKED = WEB + 'health = { http = "/", interval = "10s", timeout = "5s", failur
 def test_one_that_hangs_is_found_out_when_the_real_check_would_find_it() -> None:
     trace = played(made(CHECKED), at(12, Hang()))
     # Ready at 0.055, so a check is made at 10.055, one at 20.055, which takes its whole timeout.
-    assert lines(trace)[2:7] == [
+    assert lines(trace)[2:8] == [
+        (12.0, "hung"),
         (12.0, "fault"),
         (25.055, "unhealthy"),
         (40.055, "unhealthy"),
@@ -150,7 +153,7 @@ def test_one_that_hangs_is_found_out_when_the_real_check_would_find_it() -> None
 
 def test_one_that_answers_again_in_time_has_failed_no_check() -> None:
     trace = played(made(CHECKED), at(12, Hang(), lasting=10.0))
-    assert lines(trace)[2:] == [(12.0, "fault")]
+    assert lines(trace)[2:] == [(12.0, "hung"), (12.0, "fault"), (22.0, "answering")]
 
 
 def test_a_check_that_succeeds_starts_the_count_anew() -> None:
@@ -162,7 +165,24 @@ def test_a_check_that_succeeds_starts_the_count_anew() -> None:
 
 def test_no_check_by_tcp_finds_one_that_hangs() -> None:
     trace = played(made(WEB + "health = { tcp = true }\n"), at(12, Hang()), horizon=36000.0)
-    assert lines(trace)[2:] == [(12.0, "fault")]
+    assert lines(trace)[2:] == [(12.0, "hung"), (12.0, "fault")]
+
+
+def test_its_users_miss_one_that_hangs_before_its_supervisor_does() -> None:
+    def found(trace: Trace) -> tuple[float, float, int]:
+        web = summarise(trace).services["web"]
+        return round(web.unnoticed, 3), round(web.downtime, 3), web.outages
+
+    # Ended at 40.065, and ready again 55 ms later.
+    assert found(played(made(CHECKED), at(12, Hang()))) == (28.065, 28.12, 1)
+    assert found(played(made(CHECKED), at(12, Hang(), lasting=10.0))) == (10.0, 10.0, 1)
+    assert found(played(made(WEB), at(12, Hang()), horizon=112.0)) == (100.0, 100.0, 1)
+
+
+def test_one_that_hangs_from_its_start_is_missed_from_when_it_is_taken_for_ready() -> None:
+    web = summarise(played(made(WEB + "ready = { none = true }\n"), at(0, Hang(), lasting=9.0)))
+    found = web.services["web"]
+    assert (found.first_ready, found.unnoticed, found.outages) == (0.005, 8.995, 1)
 
 
 def test_silence_is_found_out_by_notify() -> None:
@@ -222,6 +242,29 @@ def test_a_server_that_was_left_behind_is_the_service_until_it_ends() -> None:
         (10.0, "crashed"),
         (10.0, "restarting"),
     ]
+
+
+def test_one_whose_program_is_gone_fails_to_start_until_it_is_back() -> None:
+    text = WEB.replace('"web"', '["/opt/web"]')
+    faults = (at(5, Unstartable(), lasting=3.5), at(6, Crash()))
+    trace = played(made(text), *faults)
+    assert [(int(when), kind) for when, kind in lines(trace)][3:] == [
+        (6, "fault"),
+        (6, "crashed"),
+        (6, "restarting"),
+        (6, "failed"),
+        (6, "backoff"),
+        (7, "failed"),
+        (7, "backoff"),
+        (9, "started"),
+        (9, "ready"),
+    ]
+    [failed, _] = [entry for entry in trace.entries if entry.kind == "failed"]
+    assert failed.detail == "cannot start '/opt/web': /opt/web does not exist"
+    # A shell is there, and finds out.
+    by_shell = played(made(WEB), *faults)
+    ends = [(int(e.at), e.detail) for e in by_shell.of("web") if e.kind == "crashed"]
+    assert ends == [(6, "killed by SIGKILL"), (6, "exit code 127"), (7, "exit code 127")]
 
 
 def test_a_fault_of_one_that_does_not_run_is_missed() -> None:

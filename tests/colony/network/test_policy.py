@@ -14,6 +14,7 @@ from colony.network.policy import (
     ports_of,
     reach,
     wanted_names,
+    why_not,
 )
 from netns.permits import EVERY_PORT, Permit
 
@@ -113,3 +114,16 @@ def test_outward_holds_no_two_that_overlap() -> None:
         for other in found - {one}:
             apart = one.ports[1] < other.ports[0] or other.ports[1] < one.ports[0]
             assert apart or not one.network.overlaps(other.network)
+
+
+def test_why_not_names_what_would_let_it() -> None:
+    assert why_not(A, B, 5432) == ""
+    assert why_not(C, B, 5432) == (
+        "b lets nobody in but its own network; name c in its allow_from, or give both one `network`"
+    )
+    strict = Member("b", B4, network="back", allow_from=("c", "d"))
+    assert why_not(A, strict, 5432) == "b lets in c, d (its allow_from)"
+    assert why_not(A, Member("b", B4, allow_from=()), 1) == "b lets in nobody (its allow_from)"
+    listed = Member("a", A4, network="back", allow=("b:5432",))
+    assert why_not(listed, B, 5432) == ""
+    assert why_not(listed, B, 80) == ("a goes only where its `allow` says, and b:80 is not in it")

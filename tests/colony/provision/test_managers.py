@@ -14,11 +14,13 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 import anyio
 import pytest
+import tomlkit
 
 from colony.provision import Journal, ProvisionFailed, Work, all_stages
 from tests.colony.provision.support import Reports, environ, local, picture, repository
@@ -265,27 +267,13 @@ def mise(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "node_modules" / ".bin")
 
 
-@pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[str]:
-    """A mirror of nodejs.org with one version, made of the machine's own Node.js."""
-    version, top = "v99.1.2", f"node-v99.1.2-linux-{_cpu()}"
-    folder = tmp_path / "dist" / version
-    (tmp_path / top / "bin").mkdir(parents=True)
-    folder.mkdir(parents=True)
-    program = tmp_path / top / "bin" / "node"
-    program.write_text(f"#!/bin/sh\necho {version}\n")
-    program.chmod(0o755)
-    archive = folder / f"{top}.tar.gz"
-    with tarfile.open(archive, "w:gz") as file:
-        file.add(tmp_path / top, top)
-    digest = sha256(archive.read_bytes()).hexdigest()
-    (folder / "SHASUMS256.txt").write_text(f"{digest}  {archive.name}\n")
-    index = [{"version": version, "date": "2026-01-01", "files": [f"linux-{_cpu()}"], "lts": False}]
-    (tmp_path / "dist" / "index.json").write_text(json.dumps(index))
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serves a folder's files by HTTP; the URL, with a slash at its end."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(tmp_path / "dist"))  # type: ignore[arg-type]
+            super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]
 
         def log_message(self, *_: object) -> None:
             return
@@ -297,6 +285,36 @@ def mirror(tmp_path: Path) -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[str]:
+    """A mirror of nodejs.org with one version, made of the machine's own Node.js."""
+    version, top = "v99.1.2", f"node-v99.1.2-linux-{_cpu()}"
+    folder = tmp_path / "dist" / version
+    folder.mkdir(parents=True)
+    written(tmp_path / top / "bin" / "node", f"#!/bin/sh\necho {version}\n")
+    archive = folder / f"{top}.tar.gz"
+    digest = packed(archive, tmp_path / top)
+    (folder / "SHASUMS256.txt").write_text(f"{digest}  {archive.name}\n")
+    index = [{"version": version, "date": "2026-01-01", "files": [f"linux-{_cpu()}"], "lts": False}]
+    (tmp_path / "dist" / "index.json").write_text(json.dumps(index))
+    with served(tmp_path / "dist") as url:
+        yield url
+
+
+def written(path: Path, text: str) -> None:
+    """A program, or another file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def packed(archive: Path, folder: Path) -> str:
+    """Packs a folder; the digest of the archive."""
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(folder, folder.name)
+    return sha256(archive.read_bytes()).hexdigest()
 
 
 def _cpu() -> str:
@@ -341,14 +359,80 @@ async def test_mise_cannot(tmp_path: Path, managers: Path, mise: str, mirror: st
     assert not (tmp_path / "home" / "workspaces").exists()
 
 
+@contextmanager
+def toolchains(tmp: Path, version: str) -> Iterator[str]:
+    """A mirror of Rust's own server with one version, whose compiler only says which it is."""
+    triple = f"{os.uname().machine}-unknown-linux-gnu"
+    top = tmp / f"rustc-{version}-{triple}"
+    written(top / "rustc" / "bin" / "rustc", f"#!/bin/sh\necho rustc {version}\n")
+    written(top / "rustc" / "manifest.in", "file:bin/rustc\n")
+    written(top / "components", "rustc\n")
+    written(top / "rust-installer-version", "3\n")
+    dist = tmp / "dist"
+    dist.mkdir()
+    archive = dist / f"{top.name}.tar.gz"
+    digest = packed(archive, top)
+    with served(tmp) as url:
+        what = {"available": True, "url": f"{url}dist/{archive.name}", "hash": digest}
+        whole = what | {"components": [{"pkg": "rustc", "target": triple}]}
+        manifest = {
+            "manifest-version": "2",
+            "date": "2026-01-01",
+            "profiles": {"minimal": ["rustc"]},
+            "pkg": {
+                name: {"version": version, "target": {triple: each}}
+                for name, each in (("rustc", what), ("rust", whole))
+            },
+        }
+        text = tomlkit.dumps(manifest)
+        for name in (version, version.rpartition(".")[0]):
+            channel = dist / f"channel-rust-{name}.toml"
+            channel.write_text(text)
+            digest = sha256(channel.read_bytes()).hexdigest()
+            (dist / f"{channel.name}.sha256").write_text(f"{digest}  {channel.name}\n")
+        yield url.rstrip("/")
+
+
 RUSTUP = """\
 #!/bin/sh
 case "$*" in
-"which --toolchain 0.1 rustc") test -e "{there}" && echo {folder}/bin/rustc ;;
-"toolchain install --profile minimal 0.1") touch "{there}" ;;
+"which --toolchain 1.999 rustc") test -e "{folder}" && echo {folder}/bin/rustc ;;
+"toolchain install --profile minimal --no-self-update 1.999")
+    mkdir -p "{folder}/bin" && printf '#!/bin/sh\\necho rustc 1.999.7\\n' > {folder}/bin/rustc
+    chmod +x "{folder}/bin/rustc" ;;
 *) exit 1 ;;
 esac
 """
+
+
+async def test_rustup_installs_what_is_wanted(tmp_path: Path, managers: Path) -> None:
+    """The machine's own rustup, with a home of its own; where there is none a stand-in that answers
+    as it does."""
+    source = repository(tmp_path / "repo", {"colony.toml": colony(rust_version="1.999")})
+    rustup = shutil.which("rustup")
+    if rustup is None:
+        rustup = str(tmp_path / "tools" / "rustup")
+        written(Path(rustup), RUSTUP.format(folder=tmp_path / "toolchain"))
+    with toolchains(tmp_path, "1.999.7") as server:
+
+        def made() -> Work:
+            found = work(tmp_path, managers, "app", str(Path(rustup).parent))
+            found.environ |= {"RUSTUP_DIST_SERVER": server}
+            found.environ |= {f"{name}_HOME": str(tmp_path / name) for name in ("RUSTUP", "CARGO")}
+            return found
+
+        first = made()
+        reports = await run(first, all_stages(local(source)))
+        assert [each.detail for each in reports if each.step == "rust"] == [
+            "rustup toolchain install 1.999"
+        ] * 2
+        assert await first.ask("rustc", "--version") == "rustc 1.999.7"
+        again = made()
+        reports = await run(again, all_stages(local(source)))
+    [said] = [each for each in reports if each.step == "rust"]
+    assert (said.state, said.detail.startswith("rust 1.999.7 in ")) == ("skipped", True)
+
+
 ASDF = """\
 #!/bin/sh
 case "$*" in
@@ -363,7 +447,6 @@ esac
 
 STAND_INS = [
     ("asdf", ASDF, "node", colony(node_version="97"), "v97.3.1", "asdf install nodejs 97.3.1"),
-    ("rustup", RUSTUP, "rust", colony(rust_version="0.1"), "0.1.7", "rustup toolchain install 0.1"),
 ]
 
 
@@ -382,7 +465,7 @@ async def test_a_version_manager_by_a_stand_in(
     version: str,
     detail: str,
 ) -> None:
-    """No registry that we use has these two: a program that answers as they do."""
+    """No registry that we use has asdf: a program that answers as it does."""
     source = repository(tmp_path / "repo", {"colony.toml": text})
     tools, folder = tmp_path / "manager", tmp_path / "runtime"
     (folder / "bin").mkdir(parents=True)

@@ -68,7 +68,7 @@ def test_new_that_fails_says_why_and_leaves_nothing(cli: Cli, tmp_path: Path) ->
     source = repository(tmp_path / "app", {"colony.toml": text})
     before = git_state(source)
     done = cli("new", f"file://{source}", "--yes")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (7, "")
     assert done.stderr.splitlines()[-3:] == [
         "  | oh",
         "error: colony app was not provisioned: setup: `echo oh; exit 3` failed: exit code 3; "
@@ -83,10 +83,20 @@ def test_new_does_not_run_a_strangers_setup_unasked(cli: Cli, tmp_path: Path) ->
     text = '[colony.environment]\nsetup = "touch ran"\n[services.web]\ncommand = "x"\n'
     source = repository(tmp_path / "app", {"colony.toml": text})
     refused = cli("new", f"file://{source}")
-    assert refused.returncode == 1
+    assert refused.returncode == 7
     assert "have not been allowed: touch ran" in refused.stderr
     assert cli("new", f"file://{source}", "--yes").returncode == 0
     assert (cli.home / "workspaces/app/ran").exists()
+
+
+def test_a_worktrees_setup_is_asked_about_once_for_its_repository(cli: Cli, tmp_path: Path) -> None:
+    text = '[colony.environment]\nsetup = "touch ran"\n[services.web]\ncommand = "x"\n'
+    source = repository(tmp_path / "app", {"colony.toml": text})
+    refused = cli("new", str(source))
+    assert (refused.returncode, "have not been allowed: touch ran" in refused.stderr) == (1, True)
+    for name, *yes in (("one", "--yes"), ("two",)):
+        assert cli("new", str(source), "--name", name, *yes).returncode == 0
+        assert (cli.home / "workspaces" / name / "ran").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

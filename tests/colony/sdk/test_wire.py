@@ -194,6 +194,8 @@ async def test_a_flow_ends_after_its_last_value(tmp_path: Path) -> None:
 def test_events_are_cut_out_of_what_is_sent() -> None:
     first = b': connected\n\nid: 7\nevent: service.exited\ndata: {"id":7,"type":"service.exited",'
     first += b'"colony":"c","ts":null,"service":"web","code":3}\n\n: \n\nevent: gap\n'
+    end = b'event: end\ndata: {"why": "the instance is ending"}\n\n'
+    assert events_in(end) == ([], b"")
     assert events_in(first + b'data: {"lost": 4}\n\nid: 8') == (
         [Event(7, "service.exited", "c", None, {"service": "web", "code": 3}), gap(4)],
         b"id: 8",

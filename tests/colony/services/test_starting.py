@@ -183,6 +183,7 @@ http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), H).serve_forever(
     async with colony({"web": {"command": python(code), "port": port, "ready": "/up"}}) as shop:
         await shop.until("web", "ready")
         assert shop.seen(ServiceReady)[0].how == f"GET /up on port {port}"
+        await shop.wrote("web", b"/up 3")
         assert [line.data for line in await shop.lines("web")] == [b"/up 1", b"/up 2", b"/up 3"]
 
 
