@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from colony import config
 from colony.terminals import chord, frames
 from colony.terminals.chord import Chord, parse, spelled
 from colony.terminals.modes import Modes
+from colony.terminals.plan import session_environment
 from colony.terminals.replay import boundary, replay, without_questions
 from colony.terminals.ring import Ring
 from colony.terminals.sizes import Size, agreed, size_of
@@ -210,3 +213,44 @@ def test_a_long_frame_and_a_broken_one() -> None:
     with pytest.raises(frames.BadFrame, match="reserved bits set, got: 0xf2"):
         list(reader.feed(b"\xf2\x00"))
     assert frames.accept_for(b"dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+# -- the environment -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside"),
+    [
+        ({}, {"LANG": "C.UTF-8"}),
+        ({"LANG": "C", "LC_ALL": "POSIX", "LC_CTYPE": "C"}, {"LANG": "C.UTF-8"}),
+        ({"LANG": "C", "LC_ALL": "de_DE.utf8"}, {"LANG": "C", "LC_ALL": "de_DE.utf8"}),
+        ({"LANG": "sv_SE.UTF-8"}, {"LANG": "sv_SE.UTF-8"}),
+        # The terminal that Colony was started in is none of its sessions'.
+        ({"LANG": "C.UTF-8", "TERM": "dumb", "TMUX": "x", "COLUMNS": "9"}, {"LANG": "C.UTF-8"}),
+    ],
+)
+def test_what_a_sessions_program_is_told_of_its_terminal(
+    tmp_path: Path, outside: dict[str, str], inside: dict[str, str]
+) -> None:
+    file = tmp_path / "colony.toml"
+    file.write_text('[colony]\nname = "x"\n[services.web]\ncommand = "true"\n[terminal]\n')
+    env = session_environment(outside, config.load(file), {}, "7")
+    known = {"TERM", "COLORTERM", "LANG", "LC_ALL", "LC_CTYPE", "TMUX", "COLUMNS"}
+    assert {key: value for key, value in env.items() if key in known} == {
+        "TERM": "xterm-256color",
+        "COLORTERM": "truecolor",
+        **inside,
+    }
+    assert (env["COLONY_NAME"], env["COLONY_TERMINAL"]) == ("x", "7")
+
+
+@given(streams)
+def test_a_screen_that_is_not_cleared_keeps_its_cursor(data: bytes) -> None:
+    """Unless the program that is shown has asked for it."""
+    ring, now = Ring(4096), Modes()
+    ring.append(data)
+    now.feed(data)
+    whole = replay(ring, Modes(), now, clear=False)
+    begun = replay(Ring(4096), Modes(), Modes(), clear=False)
+    assert whole.startswith(begun)
+    assert not any(moves in begun for moves in (b"\x1b[H", b"\x1b[2J", b"1049", b"\x1b[!p"))

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,66 @@ async def test_a_flood_with_a_stopped_viewer_leaves_another_session_quick(tmp_pa
                 each.close()
 
         await one.ask(talk)
+
+
+RAW = ["/bin/sh", "-c", "stty raw -echo; echo up; exec cat"]
+
+
+async def test_every_byte_is_typed_and_shown_as_it_is(tmp_path: Path) -> None:
+    """The high ones too, and none of them is anything to the terminal."""
+    every = bytes(range(256)) * 64
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        await opening.start(colony, name="1", argv=RAW)
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+
+        def talk() -> bytes:
+            viewer = Talk(address(one), path)
+            viewer.until_bytes(b"up\n")
+            before = len(viewer.bytes)
+            viewer.connection.send(every)
+            viewer.until(lambda it: len(it.bytes) >= before + len(every))
+            viewer.connection.close()
+            return viewer.bytes[before:]
+
+        assert await one.ask(talk) == every
+
+
+async def test_what_two_paste_is_not_mixed(tmp_path: Path) -> None:
+    """Frames far larger than what the terminal takes at once; both viewers see the same."""
+    size, times = 50_000, 4
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        await opening.start(colony, name="1", argv=RAW)
+        path = path_of("colonies", colony.name, "terminals", "1", "attach")
+
+        def talk() -> list[bytes]:
+            viewers = [Talk(address(one), path) for _ in range(2)]
+            for viewer in viewers:
+                viewer.until_bytes(b"up\n")
+            begins = [len(viewer.bytes) for viewer in viewers]
+            for _ in range(times):
+                for viewer, letter in zip(viewers, (b"a", b"b"), strict=True):
+                    viewer.connection.send(letter * size)
+            total = 2 * times * size
+
+            def typed() -> list[bytes]:
+                return [viewer.bytes[begin:] for viewer, begin in zip(viewers, begins, strict=True)]
+
+            while any(len(each) < total for each in typed()):
+                for viewer, each in zip(viewers, typed(), strict=True):
+                    if len(each) < total and viewer.connection.ready(seconds=0.01):
+                        for kind, data in viewer.connection.receive():
+                            viewer.bytes += data if kind == BINARY else b""
+            for viewer in viewers:
+                viewer.connection.close()
+            return typed()
+
+        one_saw, other_saw = await one.ask(talk)
+        assert one_saw == other_saw
+        runs = [len(list(group)) for _, group in groupby(one_saw)]
+        assert sum(runs) == 2 * times * size
+        assert all(run % size == 0 for run in runs)
 
 
 async def test_no_more_is_sent_than_the_window_until_it_is_acknowledged(tmp_path: Path) -> None:
