@@ -132,15 +132,20 @@ async def test_a_terminal_is_typed_into_and_looked_at(tmp_path: Path) -> None:
             True,
             "there is no terminal; terminal_send starts one",
         )
+
+        async def shows(line: str, end: str = "") -> None:
+            with anyio.fail_after(PATIENCE):
+                while True:
+                    text = data(await call(client, "terminal_snapshot", colony=name))["text"]
+                    if line in text.splitlines() and text.endswith(end):
+                        return
+                    await anyio.sleep(0.01)
+
         typed = data(await call(client, "terminal_send", colony=name, text="echo $((40+2))\n"))
+        await shows("42")  # before it reads, the terminal itself would show what comes next
         again = data(await call(client, "terminal_send", colony=name, text="exit"))
         assert again["name"] == typed["name"]
-        with anyio.fail_after(PATIENCE):
-            while True:
-                shown = data(await call(client, "terminal_snapshot", colony=name))
-                if {"42"} < set(shown["text"].splitlines()) and shown["text"].endswith("exit"):
-                    break
-                await anyio.sleep(0.01)
+        await shows("42", "exit")
         named = await call(client, "terminal_snapshot", colony=name, terminal=typed["name"])
         assert data(named)["terminal"] == typed["name"]
         wrong = await call(client, "terminal_snapshot", colony=name, terminal="nope")
