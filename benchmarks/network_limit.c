@@ -105,15 +105,23 @@ static void route(int index, in_addr_t to, int bits, in_addr_t by) {
     if (by) attribute(RTA_GATEWAY, &by, 4);
 }
 
+static void one_queue(void) {
+    int one = 1;
+    attribute(IFLA_NUM_TX_QUEUES, &one, 4);
+    attribute(IFLA_NUM_RX_QUEUES, &one, 4);
+}
+
 static void veth(const char *name, int space) {
     struct ifinfomsg *link = begin(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof *link);
     attribute(IFLA_IFNAME, name, strlen(name) + 1);
+    one_queue();
     struct rtattr *info = attribute(IFLA_LINKINFO, 0, 0);
     attribute(IFLA_INFO_KIND, "veth", 5);
     struct rtattr *data = attribute(IFLA_INFO_DATA, 0, 0), *peer = attribute(VETH_INFO_PEER, 0, 0);
     room(sizeof(struct ifinfomsg));
     attribute(IFLA_IFNAME, "eth0", 5);
     attribute(IFLA_NET_NS_FD, &space, 4);
+    one_queue();
     close_nest(peer);
     close_nest(data);
     close_nest(info);
@@ -138,7 +146,7 @@ int main(int argc, char **argv) {
     int home = open("/proc/self/ns/net", O_RDONLY), host = rtnetlink();
     for (int i = 0; i < atoi(argv[1]); i++) {
         char name[16], pin[512];
-        snprintf(name, sizeof name, "lim%d", i);
+        snprintf(name, sizeof name, "l%d-%d", getpid(), i);
         snprintf(pin, sizeof pin, "%s/pin%d", argv[2], i);
         in_addr_t ip = htonl(0xC6130002 + 2 * i), gateway = htonl(0xC6130001);
         double begun = now();

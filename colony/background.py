@@ -72,7 +72,8 @@ class Background:
 
     def _note(self, event: Event) -> None:
         """The log has what happens, but not what services write: they have logs of their own."""
-        if isinstance(event, ApiOpened):
+        api = self.host.parts.api
+        if isinstance(event, ApiOpened) and api is not None and api.claimed:
             more = f" and {event.listen}" if event.listen else ""
             _say(f"the API is served at {event.socket}{more}")
         colony = self.host.colonies.get(colony_of(event) or "")

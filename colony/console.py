@@ -56,6 +56,9 @@ TEXT_COLUMN: Final = 58
 
 SHAPES: Final = {"done": "✓", "failed": "✗", "again": "↻", "ending": "■", "note": "·"}
 COLOURS: Final = {"done": 32, "failed": 31, "again": 33, "ending": 36, "note": 34}
+
+GOES_ON: Final = " …".encode()
+"""What stands at the end of a piece of a line that is too long to be shown at once."""
 NAME_COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
@@ -123,7 +126,7 @@ class Console:
     def output(self, event: ServiceOutput) -> bytes:
         """A service's whole lines; the unfinished one waits for its end."""
         key = (event.colony, event.service, event.stream)
-        splitter = self._splitters.setdefault(key, LineSplitter())
+        splitter = self._splitters.setdefault(key, LineSplitter(GOES_ON))
         gap = b""
         if event.dropped:
             size = f"{event.dropped / 1e6:.3g} MB"

@@ -253,7 +253,7 @@ class Host:
             dns=self._dns(instance),
             dns_kind=self.modes.dns,
             chronicle=self._chronicle(instance),
-            api=self._api(runtime),
+            api=self._api(runtime, instance),
             ways_out=self.modes.ways_out,
             relays=self.modes.network == "rootless" and self.modes.proxy == "caddy",
             logs=Logs((self.options.home or home_directory()) / "logs"),
@@ -266,7 +266,7 @@ class Host:
             EventFiles(journal_directory(self.options.home)), encoder(instance.id), os.getpid()
         )
 
-    def _api(self, runtime: Path) -> Api | None:
+    def _api(self, runtime: Path, instance: Instance) -> Api | None:
         if not self.options.serve:
             return None
         from colony.api.operations import Operations
@@ -275,7 +275,8 @@ class Host:
         operations.daemon = self.options.daemon
         listen = self.options.listen
         operations.listen = None if listen is None else str(listen)
-        return Api(runtime / SOCKET, operations, listen, self.options.defer_api)
+        spare = instance.own / SOCKET
+        return Api(runtime / SOCKET, spare, operations, listen, self.options.defer_api)
 
     def _door(self, instance: Instance, places: Places) -> FrontDoor:
         options = self.options

@@ -26,6 +26,7 @@ import anyio.to_thread
 
 from actors import Event, Subscription
 from colony import aside
+from colony.api.owner import ApiOpened
 from colony.config import Config
 from colony.console import Console
 from colony.exits import Exit
@@ -216,6 +217,11 @@ class Run:
 
     def _note(self, event: Event) -> None:
         colony = colony_of(event)
+        api = self.host.parts.api
+        if isinstance(event, ApiOpened) and api is not None and not api.claimed:
+            # Commands find the other instance, unless they are told.
+            text = f"another instance runs; this one answers to: colony --host unix://{api.socket}"
+            self.screen.write(self.console.line("note", "colony", text))
         if colony is None or colony in self.own:
             self.screen.write(self.console.show(event))
             self.screen.stir()
@@ -327,14 +333,15 @@ class Run:
             with suppress(ColonyError):
                 await colony.service(name).ready()
         assert api is not None
-        if not await self.host.served():
-            self._warn(f"not attached: another instance is served at {api.path}")
+        await self.host.served()
+        if api.socket is None:
+            self._warn("not attached: the API is not served")
             return
         screens = {self.screen, self.errors}
         for screen in screens:
             await screen.hold()
         try:
-            words = aside.command(api.path, colony.name)
+            words = aside.command(api.socket, colony.name)
             process = await anyio.open_process(words, stdin=None, stdout=None, stderr=None)
             try:
                 await process.wait()

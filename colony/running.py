@@ -16,9 +16,7 @@ import anyio
 from anyio.abc import SocketStream
 
 from actors import (
-    Crashed,
     Event,
-    FailedToStart,
     Reason,
     Ref,
     Shutdown,
@@ -43,11 +41,11 @@ from colony.sdk.errors import (
 from colony.sdk.face import ENDED, Colony, Service
 from colony.services.board import carried_over
 from colony.services.specs import first_statuses
-from colony.services.status import ServiceStatus, after
+from colony.services.status import ServiceStatus, after, explain
 from netns.actors import NamespaceMade
 from netns.streams import stream_of
 
-__all__ = ["ColonyFailed", "RunningColony", "RunningService", "ServiceFailed"]
+__all__ = ["ColonyFailed", "RunningColony", "RunningService", "ServiceFailed", "explain"]
 
 if TYPE_CHECKING:
     from actors import System
@@ -364,10 +362,3 @@ def kernel_reason(ref: Ref[Supervisor]) -> Reason:
     from actors.ref import slot_of
 
     return slot_of(ref).down or Shutdown()
-
-
-def explain(reason: Reason) -> str:
-    """An exit reason in words for a user: the root of a chain of failed starts, no class names."""
-    while isinstance(reason, Shutdown) and isinstance(reason.term, FailedToStart):
-        reason = reason.term.reason
-    return str(reason.error) if isinstance(reason, Crashed) else str(reason)

@@ -21,12 +21,10 @@ from netns.netlink import Netlink, Route, exists
 from netns.nfnetlink import Packets
 from netns.packet_log import PacketLog
 from netns.permits import Permit
+from netns.pins import Label
 from netns.pool import Address, Pool, candidates, choose_network, overlapping, ula_network
 from netns.settings import Settings
 from netns.view import Views
-
-EGRESS_FILE: Final = "egress"
-"""Among a colony's files: how it was let out, so that a later `open` can do it again."""
 
 _IPV6: Final = "/proc/sys/net/ipv6/conf"
 _RESOLV_CONF: Final = "/etc/resolv.conf"
@@ -94,8 +92,8 @@ class Host:
         The addresses; on the network that this instance claimed.
     log
         Tells of the connections that colonies begin; None where the kernel cannot.
-    settings, views
-        What makes settings and views at the same cost however many colonies there are.
+    label, settings, views
+        What makes pins, settings and views at the same cost however many colonies there are.
     rules
         Whether the packet filter is there. Without it colonies have no redirect, no nat, and
         "none" confines by the lack of a route alone.
@@ -105,12 +103,12 @@ class Host:
         "_allowed",
         "_forwards",
         "_nft",
-        "_out",
         "_outside",
         "_packets",
         "_peers",
         "instance",
         "ipv6",
+        "label",
         "log",
         "netlink",
         "pool",
@@ -126,11 +124,16 @@ class Host:
         self.netlink = Netlink()
         self.log: PacketLog | None = None
         self.settings = Settings()
-        self.views = Views(instance.pins, instance.own, lambda: hidden_of_others(instance.own))
+        self.label = Label(instance.id, instance.pins)
+        self.views = Views(
+            instance.pins,
+            instance.own,
+            instance.files_of,
+            lambda: hidden_of_others(instance.own),
+        )
         self._nft: nft.Nft | None = None
         self._packets: Packets | None = None
         self._forwards = False
-        self._out: set[Address] = set()
         self._outside: tuple[IPv4Network, ...] = ()
         self._peers: frozenset[Permit] = frozenset()
         self._allowed: frozenset[Permit] = frozenset()
@@ -170,10 +173,8 @@ class Host:
             for network, named in self.pool.named.items():
                 if named.held():
                     self.claim_named(network)
-            held = [item for each in self.pool.all for item in each.held().items()]
-            for colony, address in held:
-                if _text(str(instance.files_of(colony) / EGRESS_FILE)) == "nat":
-                    self.let_out(address)
+            for address in self.pool.out & {a for p in self.pool.all for a in p.held().values()}:
+                self.let_out(address)
         except BaseException:
             self.close()
             raise
@@ -199,6 +200,7 @@ class Host:
             self.log = None
         self.settings.close()
         self.views.close()
+        self.label.close()
         self.netlink.close()
         if errors:
             raise errors[0]
@@ -263,14 +265,14 @@ class Host:
     def let_out(self, address: Address) -> None:
         """Lets a colony's packets leave the host under the host's address."""
         self._forward()
-        self._out.add(address)
+        self.pool.out.add(address)
         if self._packets is not None:
             elements = ruleset.let_out(self.instance.id, *self._addresses(address))
             self._packets.apply("letting the colony out", *elements)
 
     def keep_in(self, address: Address) -> None:
         """Takes `let_out` back."""
-        self._out.discard(address)
+        self.pool.out.discard(address)
         if self._packets is not None:
             elements = ruleset.keep_in(self.instance.id, *self._addresses(address))
             self._packets.apply("keeping the colony in", *elements)
@@ -315,9 +317,9 @@ class Host:
 
     def _wanted(self) -> dict[str, set[tuple[bytes, bytes]]]:
         """What each set of the table has to hold."""
-        v6 = {(address.v6.packed, b"") for address in self._out} if self.ipv6 else set()
+        v6 = {(address.v6.packed, b"") for address in self.pool.out} if self.ipv6 else set()
         return {
-            "nat4": {(address.v4.packed, b"") for address in self._out},
+            "nat4": {(address.v4.packed, b"") for address in self.pool.out},
             "nat6": v6,
             permits.PEERS: {permits.bounds(each) for each in self._peers},
             permits.ALLOWED: {permits.bounds(each) for each in self._allowed},
@@ -331,7 +333,7 @@ class Host:
         instance = self.instance.id
         table = names.table_name(instance)
         commands = ruleset.remove_table(table) + ruleset.host_rules(instance, self._group)
-        for address in self._out:
+        for address in self.pool.out:
             commands += ruleset.element("add", instance, *self._addresses(address))
         commands += permits.changes(instance, permits.PEERS, (), self._peers)
         commands += permits.changes(instance, permits.ALLOWED, (), self._allowed)

@@ -7,7 +7,7 @@ no process id is ever compared.
     {runtime}/instances/registry        locked for a moment by whoever claims, lists or reaps
     {runtime}/instances/{id}/lock       locked by the instance for its lifetime
     {runtime}/instances/{id}/own/       what no colony may see: sockets that lead into the instance
-    {runtime}/instances/{id}/colonies/  the files of its colonies
+    {runtime}/instances/{id}/colonies/  the files of its colonies, rootless or before kernel 5.2
 """
 
 from __future__ import annotations

@@ -34,11 +34,17 @@ CAP_NET_RAW: Final = 13
 CAP_SYS_ADMIN: Final = 21
 
 # The same numbers on every machine of 64 bits.
+_OPEN_TREE: Final = 428
+_MOVE_MOUNT: Final = 429
 _FSOPEN: Final = 430
 _FSCONFIG: Final = 431
 _FSMOUNT: Final = 432
+_SET_STRING: Final = 1
 _CREATE: Final = 6
 _CLOEXEC: Final = 1
+_HERE: Final = -100  # AT_FDCWD
+_CLONE: Final = 1
+_OF_DESCRIPTOR: Final = 4
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_RAISE: Final = 2
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
@@ -112,15 +118,40 @@ def unmount(target: str, *, detach: bool = False) -> None:
 
 def own_procfs() -> int:
     """A procfs that is mounted nowhere, as a descriptor for `dir_fd`; the caller's to close."""
-    context = _libc.syscall(_FSOPEN, b"proc", _CLOEXEC)
-    _check(min(context, 0), "opening a procfs")
+    return _mounted_nowhere("proc", {})
+
+
+def own_tmpfs(size: str) -> int:
+    """The same of an empty tmpfs, as large as `size` ("64m"); gone with its last reference."""
+    return _mounted_nowhere("tmpfs", {"mode": "0755", "size": size})
+
+
+def _mounted_nowhere(kind: str, options: dict[str, str]) -> int:
+    context = _libc.syscall(_FSOPEN, kind.encode(), _CLOEXEC)
+    _check(min(context, 0), f"opening a {kind}")
     try:
-        _check(_libc.syscall(_FSCONFIG, context, _CREATE, None, None, 0), "making a procfs")
+        for key, value in options.items():
+            given = _libc.syscall(_FSCONFIG, context, _SET_STRING, key.encode(), value.encode(), 0)
+            _check(given, f"giving a {kind} its {key}")
+        _check(_libc.syscall(_FSCONFIG, context, _CREATE, None, None, 0), f"making a {kind}")
         mounted: int = _libc.syscall(_FSMOUNT, context, _CLOEXEC, 0)
-        _check(min(mounted, 0), "mounting a procfs")
+        _check(min(mounted, 0), f"mounting a {kind}")
         return mounted
     finally:
         os.close(context)
+
+
+def attach(mount: int, target: str) -> None:
+    """Mounts what is mounted nowhere, given by its descriptor."""
+    moved = _libc.syscall(_MOVE_MOUNT, mount, b"", _HERE, os.fsencode(target), _OF_DESCRIPTOR)
+    _check(moved, "attaching a mount", target)
+
+
+def copy_of_mount(path: str) -> int:
+    """A copy of the mount at `path`, mounted nowhere; the caller's to close."""
+    copy: int = _libc.syscall(_OPEN_TREE, _HERE, os.fsencode(path), _CLONE | os.O_CLOEXEC)
+    _check(min(copy, 0), "copying a mount", path)
+    return copy
 
 
 def effective_capabilities() -> int:

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from ipaddress import ip_network
@@ -38,7 +37,7 @@ import msgspec
 
 from netns import linux, messages, names, netlink, pins, ruleset, userns
 from netns.errors import NetnsError, PacketFilterError, StepFailed
-from netns.host import EGRESS_FILE, Host
+from netns.host import Host
 from netns.netlink import Netlink
 from netns.nfnetlink import Packets
 from netns.pool import Address
@@ -102,6 +101,8 @@ class Namespace:
         The network namespace's inode, by which its processes are found.
     link
         The veth pair's end on the host.
+    files
+        The directory of its own files.
     hosts
         The text that its hosts file should have; `hosts_file` is that file's device and inode.
     redirect
@@ -243,7 +244,6 @@ def _write_files(b: Build) -> None:
     except FileNotFoundError:  # the instance's first
         os.makedirs(directory, 0o755)
     _write(f"{directory}/resolv.conf", b.plan.resolv_conf)
-    _write(f"{directory}/{EGRESS_FILE}", b.plan.egress)
     status = _write(f"{directory}/hosts", b.plan.hosts)
     b.space.hosts_file = (status.st_dev, status.st_ino)
 
@@ -258,7 +258,7 @@ def _write(path: str, text: str) -> os.stat_result:
 
 
 def _remove_files(b: Build) -> None:
-    shutil.rmtree(b.space.files, ignore_errors=True)
+    b.host.views.remove_files(b.plan.colony)
 
 
 def _make_namespace(b: Build) -> None:
@@ -295,7 +295,7 @@ def pin(b: Build) -> None:
         # Their pins are in mount namespaces that do not know of each other; their files do.
         raise pins.taken_by(b.plan.colony, other)
     try:
-        pins.reserve(b.plan.colony, b.instance, directory)
+        b.host.label.reserve(b.plan.colony)
     except FileExistsError:
         raise pins.name_taken(b.thread, b.plan.colony, b.instance, directory) from None
     b.reserved = True
@@ -307,6 +307,7 @@ def _unpin(b: Build) -> None:
     if b.reserved:
         with b.host.views.own_change():
             pins.remove(b.plan.colony, b.host.instance.pins)
+        b.host.label.close_unused()
         b.reserved = False
 
 
@@ -332,15 +333,18 @@ def configure_host_side(b: Build) -> None:
     requests = [
         messages.configure_link(index, b.space.link, alias=alias, settings4=_HOST_CONF4),
         messages.add_altname(index, names.altname(b.plan.colony)),
+    ]
+    if b.space.ipv6:
+        # While the link is down: each new address of one that is up makes the kernel look through
+        # all links' routes for multicast (0.1 ms with 500). For IPv4 it is the other way round.
+        requests.append(messages.add_address(index, address.gateway6))
+    requests += [
         messages.set_up(index, b.space.link),
         messages.add_address(index, address.gateway4),
         messages.add_route(address.v4, index, metric, source=address.gateway4),
     ]
     if b.space.ipv6:
-        requests += [
-            messages.add_address(index, address.gateway6),
-            messages.add_route(address.v6, index, metric, source=address.gateway6),
-        ]
+        requests.append(messages.add_route(address.v6, index, metric, source=address.gateway6))
     b.host.netlink.send(*requests)
 
 
@@ -406,7 +410,7 @@ def redirect(b: Build) -> None:
 
 
 def _make_view(b: Build) -> None:
-    b.space._mnt = b.host.views.make(b.thread, b.space.files)
+    b.space._mnt = b.host.views.make(b.thread, b.plan.colony)
     b.space.covered = b.host.views.covered
 
 
@@ -451,7 +455,8 @@ def create(thread: NetworkThread, host: Host, plan: Plan, on_step: OnStep | None
 
     Raises `StepFailed`; then nothing is left.
     """
-    space = Namespace(plan, host.instance.id, host.instance.files_of(plan.colony), host.ipv6)
+    files = host.views.files_of(thread, plan.colony)
+    space = Namespace(plan, host.instance.id, files, host.ipv6)
     build = Build(thread, host, plan, space)
     for number, step in enumerate(STEPS):
         begun = time.perf_counter()

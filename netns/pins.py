@@ -7,12 +7,14 @@ Law: a pin says whose it is, at every moment of its life, without a list elsewhe
     2. the namespace, whose `lo` already bears the alias colony:{instance}:{colony}, is mounted
        over it.
 
-Between 1 and 2 the text tells the owner, after 2 the alias does.
+Between 1 and 2 the text tells the owner, after 2 the alias does. One file serves all pins of an
+instance (see `Label`): to make one takes some file systems longer than all else that a pin takes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -46,19 +48,65 @@ def path_of(colony: str, directory: str = PIN_DIRECTORY) -> str:
     return os.path.join(directory, names.namespace_name(colony))
 
 
-def reserve(colony: str, instance: str, directory: str = PIN_DIRECTORY) -> None:
-    """Takes the name. Raises `FileExistsError` if it is taken."""
-    mine = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o444)
-    try:
-        os.write(mine, instance.encode())
-        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+class Label:
+    """The file whose text says whose a pin is; its maker's to close.
+
+    It is given one name after the other. Once the last of them is gone the kernel gives it no new
+    one, and another file takes its place.
+    """
+
+    __slots__ = ("_directory", "_file", "_instance")
+
+    def __init__(self, instance: str, directory: str = PIN_DIRECTORY) -> None:
+        self._instance = instance
+        self._directory = directory
+        self._file: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Label {self._instance} {'unused' if self._file is None else 'in use'}>"
+
+    def reserve(self, colony: str) -> None:
+        """Takes the name. Raises `FileExistsError` if it is taken."""
+        if self._file is not None:
+            try:
+                self._link(self._file, colony)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EMLINK):
+                    raise
+                self.close()
+        made = self._make()
+        try:
+            self._link(made, colony)
+        except BaseException:
+            os.close(made)
+            raise
+        self._file = made
+
+    def close_unused(self) -> None:
+        """Closes it if no pin has it."""
+        if self._file is not None and os.fstat(self._file).st_nlink == 0:
+            self.close()
+
+    def close(self) -> None:
+        """Closing twice is no error; the pins keep their text."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    def _make(self) -> int:
+        made = os.open(self._directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o444)
+        os.write(made, self._instance.encode())
+        return made
+
+    def _link(self, file: int, colony: str) -> None:
+        opened = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # A directory descriptor makes Python call linkat, which alone follows /proc's link.
-            os.link(f"/proc/self/fd/{mine}", path_of(colony, directory), src_dir_fd=opened)
+            path = path_of(colony, self._directory)
+            os.link(f"/proc/self/fd/{file}", path, src_dir_fd=opened)
         finally:
             os.close(opened)
-    finally:
-        os.close(mine)
 
 
 def mount(colony: str, net: int, directory: str = PIN_DIRECTORY) -> None:

@@ -115,7 +115,7 @@ class Pool:
     address is left, the longest released first.
     """
 
-    __slots__ = ("_held", "_names", "_next", "_released", "_spare", "named", "v4", "v6")
+    __slots__ = ("_held", "_names", "_next", "_released", "_spare", "named", "out", "v4", "v6")
 
     def __init__(self, v4: IPv4Network = DEFAULT_POOL, v6: IPv6Network | None = None) -> None:
         if v4.prefixlen > 29:
@@ -129,6 +129,9 @@ class Pool:
         self._next = _FIRST
         self.named: dict[str, Pool] = {}
         """The pools of the named networks, by name."""
+        self.out: set[Address] = set()
+        """Who is let out of the machine, of this pool or a named network's; a later owner of the
+        network lets them out again."""
 
     def __repr__(self) -> str:
         return f"<Pool {self.v4} {len(self._held)} held, {len(self._released)} remembered>"

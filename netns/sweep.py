@@ -15,6 +15,7 @@ while we looked at all of these: who lives then was there when the scan began, o
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -191,6 +192,13 @@ def last_pid() -> int:
     two moments, nobody was born in between."""
     with open("/proc/loadavg") as file:
         return int(file.read().split()[-1])
+
+
+@functools.cache
+def hears_of_births() -> bool:
+    """Whether `last_pid` is the kernel's own word: in a container that file may be a daemon's
+    (lxcfs), and some seconds old."""
+    return os.stat("/proc/loadavg").st_dev == os.stat("/proc").st_dev
 
 
 def processes_in(inode: int) -> list[int]:

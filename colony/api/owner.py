@@ -32,8 +32,8 @@ SERVER: Final = "colony.api.server"
 
 
 class ApiOpened(Event, frozen=True, kw_only=True):
-    """The API is served. `socket` is "" where another instance has the runtime directory's;
-    `listen` is the TCP address, "" for none."""
+    """The API is served. `socket` is the runtime directory's or, where another instance has that,
+    one of this instance's own; `listen` is the TCP address, "" for none."""
 
     socket: str
     listen: str
@@ -58,7 +58,9 @@ class Api:
     """What the actor is given to own: where to serve what.
 
     path
-        The unix socket, unless another instance has it.
+        The unix socket by which it is found, unless another instance has it.
+    spare
+        The one that it has then, for those who know of it.
     operations
         What answers.
     listen
@@ -70,14 +72,22 @@ class Api:
     """
 
     def __init__(
-        self, path: Path, operations: Operations, listen: Listen | None = None, defer: float = 0.0
+        self,
+        path: Path,
+        spare: Path,
+        operations: Operations,
+        listen: Listen | None = None,
+        defer: float = 0.0,
     ) -> None:
         self.path = path
+        self.spare = spare
         self.operations = operations
         self.listen = listen
         self.defer = defer
         self.claimed = False
         """Whether this instance is the one that others join."""
+        self.socket: Path | None = None
+        """The unix socket at which it is served; None before, and if it cannot be."""
         self.settled = anyio.Event()
         """Set once it is served, or cannot be."""
 
@@ -109,8 +119,7 @@ class ApiOwner(Actor):
                 await anyio.to_thread.run_sync(import_module, SERVER)
                 await self._open(stack, sockets)
                 listen = "" if api.listen is None else str(api.listen)
-                path = str(api.path) if api.claimed else ""
-                event = ApiOpened(at=self.ctx.now, socket=path, listen=listen)
+                event = ApiOpened(at=self.ctx.now, socket=str(api.socket), listen=listen)
                 self.ctx.system.publish(event)
             api.settled.set()
             await anyio.sleep_forever()
@@ -135,12 +144,14 @@ class ApiOwner(Actor):
 
     async def _sockets(self, stack: AsyncExitStack) -> list[socket.socket]:
         api = self.api
-        sockets: list[socket.socket] = []
         claimed = await anyio.to_thread.run_sync(claim, api.path)
         api.claimed = claimed is not None
-        if claimed is not None:
-            stack.push_async_callback(_release, claimed)
-            sockets.append(claimed.sock)
+        if claimed is None:
+            claimed = await anyio.to_thread.run_sync(claim, api.spare)
+            assert claimed is not None, "nobody else knows this place"
+        stack.push_async_callback(_release, claimed)
+        sockets = [claimed.sock]
+        api.socket = claimed.path
         if api.listen is not None:
             sock = _tcp(api.listen)
             stack.callback(sock.close)

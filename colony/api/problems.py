@@ -151,15 +151,27 @@ _WORDS: Final = (
     (r"Expected `float` >= (\S+)", r"this must be a number, at least \1"),
     (r"Expected `str` of length <= (\d+)", r"this must have at most \1 characters"),
     (r"Expected `str` of length >= 1", r"this must not be empty"),
-    (r"Expected `(\w+)(?: \| null)?`, got `(\w+)`", r"this must be a `\1`, and is a `\2`"),
 )
 """What msgspec says, and how a person would."""
+
+_KINDS: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "nothing",
+}
 
 
 def _in_words(message: str) -> str:
     for pattern, words in _WORDS:
         if re.fullmatch(pattern, message):
             return re.sub(pattern, words, message)
+    found = re.fullmatch(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`", message)
+    if found is not None and {found[1], found[2]} <= set(_KINDS):
+        return f"this must be {_KINDS[found[1]]}, got {_KINDS[found[2]]}"
     return message[:1].lower() + message[1:]
 
 

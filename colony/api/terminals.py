@@ -48,12 +48,16 @@ REFUSED: Final = 1008
 
 
 class AttachQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a session is joined. `rows` and `columns` 0: this viewer has no size."""
+    """How a session is joined. `rows` and `columns` 0: this viewer has no size. `window`: the bytes
+    that may be sent before it has acknowledged them; 0, as many as the connection takes. `clear`:
+    its screen is cleared before it is shown what was."""
 
     read_only: bool = False
     since: Annotated[int, Meta(ge=0)] | None = None
     rows: Annotated[int, Meta(ge=0)] = 0
     columns: Annotated[int, Meta(ge=0)] = 0
+    window: Annotated[int, Meta(ge=0)] = 0
+    clear: bool = True
 
 
 class Resize(Struct, frozen=True, tag_field="t", tag="resize"):
@@ -61,6 +65,16 @@ class Resize(Struct, frozen=True, tag_field="t", tag="resize"):
 
     rows: int
     columns: int
+
+
+class Ack(Struct, frozen=True, tag_field="t", tag="ack"):
+    """The viewer has dealt with so many bytes more."""
+
+    bytes: Annotated[int, Meta(ge=0)]
+
+
+class Refresh(Struct, frozen=True, tag_field="t", tag="refresh"):
+    """The viewer's terminal has lost what it showed."""
 
 
 class Detach(Struct, frozen=True, tag_field="t", tag="detach"):
@@ -89,7 +103,7 @@ class Start(Struct, frozen=True, tag_field="t", tag="start", forbid_unknown_fiel
     columns: int = 0
 
 
-Told = Resize | Detach | Eof | Signal
+Told = Resize | Ack | Refresh | Detach | Eof | Signal
 
 _told: Final[msgspec.json.Decoder[Told]] = msgspec.json.Decoder(Told)
 
@@ -100,6 +114,34 @@ class Connected(Protocol):
     async def take(self) -> bytes | News | None: ...
 
     async def write(self, data: bytes) -> None: ...
+
+
+class Pace:
+    """How far what is sent is ahead of what the viewer has dealt with.
+
+    A page cannot stop reading its WebSocket: what its terminal is too slow for, it keeps. So it
+    acknowledges; beyond the window we send no more, and what comes stays in the session's ring.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._ahead = 0
+        self._moved = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Pace {self._ahead} of {self._window or 'any'}>"
+
+    async def sent(self, count: int) -> None:
+        """So much more was sent. Waits until more may be."""
+        self._ahead += count
+        while self._window and self._ahead >= self._window:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def acknowledged(self, count: int) -> None:
+        """So much more has been dealt with; never more than was sent."""
+        self._ahead = max(0, self._ahead - count)
+        self._moved.set()
 
 
 class Terminals:
@@ -134,8 +176,8 @@ class Terminals:
             join, self._colony(request), request.match_info["terminal"], query
         )
         try:
-            socket = await _accepted(request)
-            await self._both_ways(socket, attached, self._type(attached))
+            socket, pace = await _accepted(request), Pace(query.window)
+            await self._both_ways(socket, attached, self._type(attached, pace), pace)
         finally:
             await self._leave(attached)
         return socket
@@ -146,13 +188,20 @@ class Terminals:
 
         await asyncio.shield(asyncio.ensure_future(self._server.bridge.run(leave)))
 
-    def _type(self, attached: opening.Attached) -> Callable[[Told], Awaitable[bool]]:
+    def _type(self, attached: opening.Attached, pace: Pace) -> Callable[[Told], Awaitable[bool]]:
         async def resize(told: Resize) -> None:
             attached.resize(size_of(told.rows, told.columns))
+
+        async def refresh() -> None:
+            attached.refresh()
 
         async def hear(told: Told) -> bool:
             if isinstance(told, Resize):
                 await self._server.bridge.run(resize, told)
+            elif isinstance(told, Refresh):
+                await self._server.bridge.run(refresh)
+            elif isinstance(told, Ack):
+                pace.acknowledged(told.bytes)
             return not isinstance(told, Detach)
 
         return hear
@@ -188,11 +237,12 @@ class Terminals:
             _, ref = await opening.start(
                 colony, argv=start.argv, env=start.env, cwd=start.cwd, size=size, lingers=False
             )
-            return await opening.join(ref, size=size)
+            # Since the beginning: a command's output goes on below what is there.
+            return await opening.join(ref, size=size, since=0)
 
-        attached = await self._server.bridge.run(begin)
+        attached, pace = await self._server.bridge.run(begin), Pace(0)
         try:
-            await self._both_ways(socket, attached, self._type(attached))
+            await self._both_ways(socket, attached, self._type(attached, pace), pace)
         finally:
             await self._leave(attached)
 
@@ -219,7 +269,7 @@ class Terminals:
             return not isinstance(told, Detach)
 
         try:
-            await self._both_ways(socket, command, hear)
+            await self._both_ways(socket, command, hear, Pace(0))
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -242,12 +292,13 @@ class Terminals:
         socket: web.WebSocketResponse,
         other: Connected,
         hear: Callable[[Told], Awaitable[bool]],
+        pace: Pace,
     ) -> None:
         """Until the program has ended and all is sent, or the viewer goes.
 
         What a viewer typed before it went, whose connection may have been cut by then, is typed.
         """
-        down = asyncio.ensure_future(self._send(socket, other))
+        down = asyncio.ensure_future(self._send(socket, other, pace))
         up = asyncio.ensure_future(self._receive(socket, other, hear))
         tasks = {down, up}
         self._open |= tasks
@@ -270,11 +321,12 @@ class Terminals:
                 raise error
         await socket.close(code=GONE if down.cancelled() and up.cancelled() else 1000)
 
-    async def _send(self, socket: web.WebSocketResponse, other: Connected) -> None:
+    async def _send(self, socket: web.WebSocketResponse, other: Connected, pace: Pace) -> None:
         run = self._server.bridge.run
         while (item := await run(other.take)) is not None:
             if isinstance(item, bytes):
                 await socket.send_bytes(item)
+                await pace.sent(len(item))
             else:
                 await socket.send_str(msgspec.json.encode(item).decode())
                 if isinstance(item, Exit):
@@ -309,6 +361,7 @@ async def join(colony: RunningColony, name: str, query: AttachQuery) -> opening.
             read_only=query.read_only,
             size=size_of(query.rows, query.columns),
             since=query.since,
+            clear=query.clear,
         )
     except opening.NoTerminal as error:
         raise conflict(str(error), error.help) from None

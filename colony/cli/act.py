@@ -147,8 +147,9 @@ def wait(
     if waited["met"]:
         return
     if found["state"] in ("failed", "stopped", "completed"):
-        why = found["detail"] or found["last_exit"] or found["state"]
-        raise Failed(Exit.FAILED, f"{wanted} is {found['state']}: {why}", f"colony logs {service}")
+        why = found["detail"] or found["last_exit"]
+        text = f"{wanted} is {found['state']}" + (f": {why}" if why else "")
+        raise Failed(Exit.FAILED, text, f"colony logs {service}")
     raise Failed(
         Exit.TIMEOUT,
         f"not so after {timeout:g} s: {wanted} is {found['state']}",

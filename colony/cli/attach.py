@@ -107,7 +107,8 @@ def _attached(session: Session, colony: str, terminal: str, read_only: bool, key
     path = path_of("colonies", colony, "terminals", terminal, "attach")
     where = colony if terminal == MAIN else f"{colony}/{terminal}"
     seated = viewing.at_a_terminal()
-    query = {"read_only": read_only, **(size_now() if seated else {})}
+    # Not cleared: what stands there is scrolled away, the line about the keys last of all.
+    query = {"read_only": read_only, "clear": False, **(size_now() if seated else {})}
     try:
         with Connection(session.client.address, path, query) as connection:
             if not seated:

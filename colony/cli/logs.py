@@ -7,6 +7,7 @@ import re
 import sys
 import time
 import zlib
+from contextlib import suppress
 from typing import Any, Final
 
 import click
@@ -82,6 +83,8 @@ def logs(
     """
     colony, wanted = _meant(session, services, name)
     stop = _pattern(until)
+    if timeout is not None and until is None and not follow:
+        raise Failed(Exit.WRONG, "--timeout is for --until or --follow: nothing is waited for")
     query = {
         "service": wanted,
         "tail": tail,
@@ -95,6 +98,7 @@ def logs(
     if not query["follow"]:
         for line in session.client.get(path, query)["lines"]:
             out.as_line(line) if as_json else show(line)
+        show.end()
         return
     deadline = None if timeout is None else time.monotonic() + timeout
     met = False
@@ -109,6 +113,7 @@ def logs(
         if stop is not None and not note and stop.search(line["text"]):
             met = True
             break
+    show.end()
     if stop is not None and not met:
         if deadline is not None and time.monotonic() >= deadline:
             raise Failed(Exit.TIMEOUT, f"no line matched {until!r} in {timeout:g} s")
@@ -137,26 +142,47 @@ def followed(session: Session, path: str, query: dict[str, Any], deadline: float
 
 
 class Shower:
-    """Prints a line as `run` does: the service's name in its colour, and the text as it is."""
+    """Prints a line as `run` does: the service's name in its colour, and the text as it is.
+
+    The pieces of an overlong line are one line again, unless another one comes in between: then
+    what is broken off there ends in an ellipsis.
+    """
 
     def __init__(self, colour: bool, *, prefix: bool, times: bool) -> None:
         self.colour = colour
         self.prefix = prefix
         self.times = times
         self.width = 0
+        self.open: tuple[str, int, int] | None = None
+        """Of the line that was last printed and goes on: whose, its number, and its next piece."""
 
     def __call__(self, line: dict[str, Any]) -> None:
+        goes_on = (line["service"], line["seq"], line["piece"]) == self.open
+        if not goes_on:
+            self.end()
+        start = "" if goes_on else self._start(line)
+        if line.get("dropped"):
+            sys.stdout.write(f"{start}… {line['dropped']} lines dropped\n")
         text = line["text"] if self.colour else _ESCAPES.sub("", line["text"])
+        sys.stdout.write(f"{start}{text}" + ("" if line["more"] else "\n"))
+        sys.stdout.flush()
+        self.open = (line["service"], line["seq"], line["piece"] + 1) if line["more"] else None
+
+    def end(self) -> None:
+        """Ends a line that goes on, if one was printed last."""
+        if self.open is not None:
+            self.open = None
+            sys.stdout.write(" …\n")
+            sys.stdout.flush()
+
+    def _start(self, line: dict[str, Any]) -> str:
         start = f"{line['ts'][11:23]} " if self.times else ""
         if self.prefix:
             name = line["service"]
             self.width = max(self.width, len(name))
             code = NAME_COLOURS[zlib.crc32(name.encode()) % len(NAME_COLOURS)]
             start += out.paint(f"{name:<{self.width}} |", code, self.colour) + " "
-        if line.get("dropped"):
-            sys.stdout.write(f"{start}… {line['dropped']} lines dropped\n")
-        sys.stdout.write(f"{start}{text}\n")
-        sys.stdout.flush()
+        return start
 
 
 def _meant(session: Session, services: tuple[str, ...], name: str | None) -> tuple[str, list[str]]:
@@ -183,10 +209,14 @@ def _moment(since: str | None) -> str | None:
     """A time ago as a time; a cursor or a time as it is."""
     if since is None or since.isdigit():
         return since
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|min|h|d)", since)
-    if found is None:
-        return since
     from datetime import UTC, datetime
 
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|min|h|d)", since)
+    if found is None:
+        with suppress(ValueError):
+            datetime.fromisoformat(since)
+            return since
+        words = "a time ago like 5m, a time like 2026-11-26T14:00, or the cursor of a page"
+        raise Failed(Exit.WRONG, f"--since: {words}, got: {since!r}")
     then = time.time() - float(found[1]) * _UNITS[found[2]]
     return datetime.fromtimestamp(then, UTC).isoformat()

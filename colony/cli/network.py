@@ -80,7 +80,7 @@ def remove(session: Session, network: str) -> None:
 @json_option
 @pass_session
 def inspect(session: Session, network: str, as_json: bool) -> None:
-    """Show a network: its colonies, their ports, whom they reach."""
+    """Show the members of a network, and whom they reach."""
     found = session.client.get(path_of("networks", network))
     if as_json:
         out.as_json(found)

@@ -35,6 +35,7 @@ FAULTS: Final = {
     "ignore_stop": "Does not end when it is told to: web.",
     "flapping": "Each life ends after a while: web@1m:3s,lasting=5m.",
     "port_stolen": "Somebody else has its port: web@1m,lasting=5m.",
+    "unstartable": "Its program is not there: web@1m,lasting=5m.",
     "daemonise": "Exits and leaves a server behind: web@1m.",
 }
 """The flags for what goes wrong, and their help."""

@@ -20,7 +20,7 @@ Times are seconds since the colony was started. A `Fault` is *what* happens to w
     state       Hang                     the life at hand; with `lasting`, those that begin as well
                 NeverReady, SlowStart,   the life at hand and those that begin while the fault is
                 IgnoreStop, Flapping,    in force: for `lasting` seconds, or for ever
-                PortStolen
+                PortStolen, Unstartable
 """
 
 from __future__ import annotations
@@ -236,6 +236,15 @@ class PortStolen(msgspec.Struct, frozen=True, tag="port_stolen"):
         return "its port is somebody else's"
 
 
+class Unstartable(msgspec.Struct, frozen=True, tag="unstartable"):
+    """Its program is not there: a life that is to begin cannot. A line for the shell begins, and
+    exits with 127 at once.
+    """
+
+    def __str__(self) -> str:
+        return "its program is not there"
+
+
 class Daemonise(msgspec.Struct, frozen=True, tag="daemonise"):
     """The process exits in good order, and leaves a server behind on its port."""
 
@@ -243,10 +252,21 @@ class Daemonise(msgspec.Struct, frozen=True, tag="daemonise"):
         return "leaves a server behind and exits with code 0"
 
 
-What = Crash | Exit | Hang | NeverReady | SlowStart | IgnoreStop | Flapping | PortStolen | Daemonise
-
-STATES: Final = (Hang, NeverReady, SlowStart, IgnoreStop, Flapping, PortStolen)
+STATES: Final = (Hang, NeverReady, SlowStart, IgnoreStop, Flapping, PortStolen, Unstartable)
 """What is in force for a while; all others happen at one instant and are over."""
+
+What = (
+    Crash
+    | Exit
+    | Hang
+    | NeverReady
+    | SlowStart
+    | IgnoreStop
+    | Flapping
+    | PortStolen
+    | Unstartable
+    | Daemonise
+)
 
 
 class Fault(msgspec.Struct, frozen=True):

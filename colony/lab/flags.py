@@ -72,6 +72,7 @@ EXAMPLES: Final[dict[str, str]] = {
     "ignore_stop": "web",
     "flapping": "web:3s",
     "port_stolen": "web@1m",
+    "unstartable": "web@1m",
     "daemonise": "web@1m",
 }
 """A use of each flag, for its help and for errors."""

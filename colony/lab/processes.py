@@ -29,7 +29,7 @@ from colony.lab.agenda import Agenda, Item
 from colony.lab.faults import Behaviour, Crash, Exit, Lived, Scenario, What
 from colony.services.holder import Holder
 from colony.services.plan import Probe, ServicePlan
-from netns import ExitStatus
+from netns import ExitStatus, SpawnError
 
 FIRST_PID: Final = 1001
 
@@ -38,6 +38,9 @@ IGNORED: Final = frozenset({0, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH})
 
 LEEWAY: Final = 1.0
 """Seconds that a life which was cut short may be cut later here, as one of another's that ended."""
+
+IN_VAIN: Final = 0.002
+"""Seconds that a shell takes to see that there is no such command."""
 
 STRANGER: Final = Holder(FIRST_PID - 1, "somebody else's server")
 """Who has a port that was stolen."""
@@ -370,11 +373,18 @@ class LabSite:
 
     async def spawn(self, found: Callable[[], None]) -> LabProcess:
         """Takes as long as the behaviour says."""
-        stage = self.stage
+        stage, argv = self.stage, self.plan.argv
+        missing = stage.in_force(faults.Unstartable, self.agenda.now()) is not None
+        by_shell = argv[:2] == ("/bin/sh", "-c")
+        if missing and not by_shell:
+            program = argv[0] if argv else "?"
+            raise SpawnError(f"cannot start {program!r}: {program} does not exist")
         seconds = stage.behaviour.spawn.draw(stage.dice)
         await self.agenda.until(self.agenda.now() + seconds, stage.service)
         on_ready = found if self.plan.ready.kind == "log" else (lambda: None)
         self.process = self.machine.born(stage, on_ready)
+        if missing:
+            self.process.end_at(self.agenda.now() + IN_VAIN, ExitStatus(127))
         return self.process
 
     async def until_ready(self, probe: Probe) -> None:

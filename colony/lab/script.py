@@ -58,6 +58,7 @@ from colony.lab.faults import (
     PortStolen,
     Scenario,
     SlowStart,
+    Unstartable,
     What,
 )
 
@@ -109,6 +110,7 @@ KINDS: Final[dict[str, Kind]] = {
     "ignore_stop": Kind(IgnoreStop),
     "flapping": Kind(Flapping, needs=("up",), may=("code",)),
     "port_stolen": Kind(PortStolen),
+    "unstartable": Kind(Unstartable),
     "daemonise": Kind(Daemonise),
 }
 

@@ -319,6 +319,8 @@ def _told(trace: Trace, entry: Entry) -> Shape:
         case "backoff":
             later = (entry.due or entry.at) - entry.at
             words = f"restart {entry.count} of {entry.limit}, in {length(later)}"
+        case "failed" if entry.detail.startswith("cannot start"):
+            words = entry.detail
         case "stopping" | "stopped" if entry.by:
             shape = _taken(trace, entry)
             words = f"taken down by {entry.by}" if entry.kind == "stopping" else "is down"

@@ -322,7 +322,7 @@ class Collector:
             event.at,
             event.child,
             "backoff" if event.delay > 0 else "restarting",
-            detail=str(event.reason),
+            detail=_in_words(event.reason),
             due=self._since(event.at + event.delay) if event.delay > 0 else None,
             count=event.count,
             limit=event.intensity,
@@ -330,15 +330,13 @@ class Collector:
 
     def _limit_reached(self, event: Any) -> None:
         self._cause = event.child
-        plural = "" if event.intensity == 1 else "s"
-        detail = (
-            f"more than {event.intensity} restart{plural} in {event.period:g} s: {event.reason}"
-        )
+        restarts = f"{event.intensity} restart{'' if event.intensity == 1 else 's'}"
+        detail = f"more than {restarts} in {event.period:g} s: {_in_words(event.reason)}"
         self._add(event.at, event.child, "gave_up", detail=detail, limit=event.intensity)
         self.ending = Ending("gave_up", self._since(event.at), event.child, detail)
 
     def _start_failed(self, event: Any) -> None:
-        self._add(event.at, event.child, "failed", detail=str(event.reason))
+        self._add(event.at, event.child, "failed", detail=_in_words(event.reason))
 
     def _supervisor_ended(self, event: Any) -> None:
         """The services' supervisor is gone: with the limit, by `exit_colony`, or told to."""
@@ -358,6 +356,12 @@ class Collector:
     def _last_end(self) -> Entry | None:
         ends = (each for each in reversed(self.entries) if each.kind in ("exited", "crashed"))
         return next((each for each in ends if each.service in self.exits), None)
+
+
+def _in_words(reason: object) -> str:
+    """An exit reason for the person who reads: an error's class says nothing that its text does
+    not."""
+    return str(reason).removeprefix("SpawnError: ")
 
 
 class _Words:

@@ -45,11 +45,16 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class LineSplitter:
-    """Cuts a stream of chunks into lines, without their line ends. Bytes stay bytes."""
+    """Cuts a stream of chunks into lines, without their line ends. Bytes stay bytes.
 
-    __slots__ = ("_rest",)
+    mark
+        What a piece of a line that will not end is given at its end. Default nothing.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_mark", "_rest")
+
+    def __init__(self, mark: bytes = b"") -> None:
+        self._mark = mark
         self._rest = b""
 
     def __repr__(self) -> str:
@@ -60,7 +65,7 @@ class LineSplitter:
         *whole, rest = (self._rest + data).split(b"\n")
         lines = [line.removesuffix(b"\r") for line in whole]
         while len(rest) > LONGEST:
-            lines.append(rest[:LONGEST])
+            lines.append(rest[:LONGEST] + self._mark)
             rest = rest[LONGEST:]
         self._rest = rest
         return lines

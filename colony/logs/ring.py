@@ -35,8 +35,9 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
         The number of the first line that begins in it.
     lines
         How many lines begin in it.
-    continues
-        The number of the line that its first bytes belong to, if that began in an earlier chunk.
+    continues, piece
+        The number of the line that its first bytes belong to, if that began in an earlier chunk,
+        and how many pieces of it went before.
     open
         Whether its last line goes on in a later one.
     """
@@ -49,6 +50,7 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     continues: int = 0
     open: bool = False
+    piece: int = 0
 
 
 class Ring:
@@ -92,7 +94,7 @@ class Ring:
         self.saved_line = 0
         self._chunks: deque[Chunk] = deque()
         self._rest: dict[Stream, bytes] = {}
-        self._open: dict[Stream, int] = {}
+        self._open: dict[Stream, tuple[int, int]] = {}  # the line's number, and how many pieces
 
     def __repr__(self) -> str:
         return f"<Ring of {self.service}: {self.bytes} bytes, lines {self.first}-{self.lines}>"
@@ -130,13 +132,15 @@ class Ring:
         return bool(rest)
 
     def _add(self, position: int, at: float, stream: Stream, data: bytes) -> None:
-        continues = self._open.pop(stream, 0)
+        continues, piece = self._open.pop(stream, (0, 0))
         is_open = not data.endswith(b"\n")
         begun = data.count(b"\n") + is_open - (1 if continues else 0)
-        chunk = Chunk(position, self.lines + 1, begun, at, stream, data, continues, is_open)
+        chunk = Chunk(position, self.lines + 1, begun, at, stream, data, continues, is_open, piece)
         self.lines += begun
         if is_open:
-            self._open[stream] = self.lines if begun else continues
+            number, before = (self.lines, 0) if begun else (continues, piece)
+            parts = -(-(len(data) - data.rfind(b"\n") - 1) // LONGEST)
+            self._open[stream] = number, before + parts
         self._chunks.append(chunk)
         self.bytes += len(data)
         self.unsaved += len(data)
@@ -194,7 +198,7 @@ def lines_of(service: str, chunk: Chunk) -> Iterator[LogLine]:
             number += 1
         goes_on = chunk.open and index == last
         parts = list(pieces(line if goes_on else line.removesuffix(b"\r")))
-        for piece, part in enumerate(parts, 1 if continued else 0):
+        for piece, part in enumerate(parts, chunk.piece if continued else 0):
             more = goes_on or part is not parts[-1]
             yield LogLine(
                 service,

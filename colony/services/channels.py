@@ -65,8 +65,10 @@ class Channels:
         if self.shown is not None:
             self.shown.begin(self, logs)
             tap = self.shown.tap
-        while self._ours:
-            stream, fd = self._ours.popitem()
+        # Standard output first: of what a short life has written to both before we look, that is
+        # read first whose reading began first.
+        for stream in tuple(self._ours):
+            fd = self._ours.pop(stream)
             name: Stream = "stderr" if stream == "stderr" else "stdout"
             self.feeds.append(logs.attach(colony, service, name, fd, watch, tap))
 

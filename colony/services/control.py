@@ -43,7 +43,7 @@ from actors import (
 from colony.events import ServiceStopped
 from colony.services.board import Board, GetService, UnknownService, board_name
 from colony.services.port_actor import Halt, PortActor, SendSignal, WriteInput
-from colony.services.status import ServiceStatus
+from colony.services.status import ServiceStatus, explain
 
 T = TypeVar("T")
 
@@ -255,7 +255,8 @@ class Control(Actor):
                 return
             except ChildRefused as again:
                 refused = again
-        raise NotPossible(f"{service} cannot start: {refused.reason or refused.code}")
+        why = explain(refused.reason) if refused.reason is not None else refused.code
+        raise NotPossible(f"{service} cannot start: {why}")
 
     async def _restart(self, service: str) -> None:
         await self._stop(service)

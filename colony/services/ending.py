@@ -71,7 +71,7 @@ def left_alone(strays: Belongs, elders: Census = NOBODY) -> Census | None:
         if any(strays(pid) for pid in _younger(everybody, met)):
             return None
         met |= everybody
-        if sweep.last_pid() == born:
+        if sweep.hears_of_births() and sweep.last_pid() == born:
             break
     return everybody
 

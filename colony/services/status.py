@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from actors import Event, Restart, events
+from actors import Crashed, Event, FailedToStart, Reason, Restart, Shutdown, events
 from actors.restarts import RESTARTED
 from colony.events import (
     ServiceDetached,
@@ -108,6 +108,13 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in MEETS[condition]
 
 
+def explain(reason: Reason) -> str:
+    """An exit reason for a user: the root of a chain of failed starts, and no class names."""
+    while isinstance(reason, Shutdown) and isinstance(reason.term, FailedToStart):
+        reason = reason.term.reason
+    return str(reason.error) if isinstance(reason, Crashed) else str(reason)
+
+
 def named_in(event: Event) -> str:
     """The service that an event may be about, by the name that it has there; "" for none."""
     return getattr(event, "service", "") or getattr(event, "child", "")
@@ -131,7 +138,7 @@ def after(status: ServiceStatus, event: Event, supervisor: str) -> ServiceStatus
 
 def _to(status: ServiceStatus, event: Event, state: State, **changes: Any) -> ServiceStatus:
     plain: dict[str, Any] = {"detail": "", "due": None} | changes
-    if state != status.state:
+    if state != status.state or not status.since:
         plain["since"] = event.at
     return msgspec.structs.replace(status, state=state, **plain)
 
@@ -180,7 +187,7 @@ def _restarting(status: ServiceStatus, event: events.Restarting) -> ServiceStatu
         status,
         event,
         "backoff",
-        detail=str(event.reason),
+        detail=explain(event.reason),
         due=event.at + event.delay,
         restarts=status.restarts + 1,
         recent=event.count,
@@ -190,12 +197,12 @@ def _restarting(status: ServiceStatus, event: events.Restarting) -> ServiceStatu
 
 
 def _limit_reached(status: ServiceStatus, event: events.LimitReached) -> ServiceStatus:
-    text = f"more than {event.intensity} restarts in {event.period:g} s: {event.reason}"
+    text = f"more than {event.intensity} restarts in {event.period:g} s: {explain(event.reason)}"
     return _to(status, event, "failed", detail=text, pid=None)
 
 
 def _start_failed(status: ServiceStatus, event: events.ChildStartFailed) -> ServiceStatus:
-    return _to(status, event, "failed", detail=str(event.reason), pid=None)
+    return _to(status, event, "failed", detail=explain(event.reason), pid=None)
 
 
 _DECISIONS: Final = (events.Restarting, events.LimitReached, events.ChildStartFailed)

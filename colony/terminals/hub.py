@@ -56,7 +56,7 @@ class Hello(News, frozen=True):
 
 
 class Resync(News, frozen=True):
-    """The viewer was overtaken; `offset` and `replay` as in `Hello`."""
+    """The viewer was overtaken, or has asked; `offset` and `replay` as in `Hello`."""
 
     offset: int
     replay: int
@@ -153,22 +153,29 @@ class Hub:
     # -- the viewers' side ---------------------------------------------------------------------
 
     def join(
-        self, *, read_only: bool = False, size: Size | None = None, since: int | None = None
+        self,
+        *,
+        read_only: bool = False,
+        size: Size | None = None,
+        since: int | None = None,
+        clear: bool = True,
     ) -> Viewer:
         """A new viewer, who `leave`s at the end.
 
         since
             The offset up to which it knows the output; default: nothing is known, and all that is
             kept is shown.
+        clear
+            Whether its screen is cleared before that; if not, it is on its main one.
         """
-        viewer = Viewer(self, read_only, size)
+        viewer = Viewer(self, read_only, size, clear)
         self.viewers.append(viewer)
         self._agree()
         viewer.forget_news()  # the first word says it all
         known = since is not None and self.ring.start <= since <= self.ring.end
         if known:
             viewer.begin_at(since or 0)
-        shown = b"" if known else self._replay()
+        shown = b"" if known else self._replay(clear)
         viewer.greet(
             Hello(
                 viewer.offset if known else self.ring.end,
@@ -204,16 +211,23 @@ class Hub:
         """A viewer has taken something."""
         self._progress.set()
 
-    def resync(self, viewer: Viewer) -> None:
+    def resync(self, viewer: Viewer, clear: bool = True) -> None:
         """Sends an overtaken viewer on to the present."""
-        shown = self._replay(TAIL)
+        shown = self._replay(clear, TAIL)
         viewer.begin_at(self.ring.end)
         viewer.greet(Resync(viewer.offset, len(shown)), shown)
         if self.modes.alternate:
             self._repaint()
 
-    def _replay(self, most: int | None = None) -> bytes:
-        return replay(self.ring, self._before, self.modes, most)
+    def refresh(self, viewer: Viewer) -> None:
+        """Shows a viewer again what it shows: its terminal has lost it. Of no effect while that is
+        on its way."""
+        if not viewer.is_being_greeted:
+            self.resync(viewer, viewer.clear)
+            viewer.wake()
+
+    def _replay(self, clear: bool, most: int | None = None) -> bytes:
+        return replay(self.ring, self._before, self.modes, most, clear=clear)
 
     def _agree(self) -> None:
         size = agreed(
@@ -235,8 +249,9 @@ class Hub:
 class Viewer:
     """One who looks, from `Hub.join` to `leave`. `take` is for one task."""
 
-    def __init__(self, hub: Hub, read_only: bool, size: Size | None) -> None:
+    def __init__(self, hub: Hub, read_only: bool, size: Size | None, clear: bool = True) -> None:
         self.hub = hub
+        self.clear = clear
         self.read_only = read_only
         self.size = size
         self.left_behind = False
@@ -262,6 +277,11 @@ class Viewer:
 
     def forget_news(self) -> None:
         self._news.clear()
+
+    @property
+    def is_being_greeted(self) -> bool:
+        """Whether what shows it everything is still to be given to it."""
+        return any(isinstance(news, Hello | Resync) for news in self._news)
 
     def tell(self, news: News) -> None:
         """Gives it news, which come in turn; only the last of a kind matters."""

@@ -48,6 +48,12 @@ RESET: Final = (
 )
 """Brings any terminal back to how a shell expects it, without clearing what it shows."""
 
+RESET_HERE: Final = (
+    b"\x1b[?1;5;9;66;1000;1002;1003;1004;1005;1006;1007;1015;1016;2004l"
+    b"\x1b[?7;25h\x1b>\x1b[0 q\x1b7\x1b[r\x1b8\x1b[m\x0f"
+)
+"""The same for one that is on its main screen: the cursor stays where it is."""
+
 _SEQUENCE: Final = re.compile(
     rb"\x1b(?:\[\?([0-9;]{1,128})([hl])|(c)|(\[!p)|([=>])|\[([0-9]?) q"
     rb"|\]([0-9]{1,2});([^\x07\x1b\x9c]{0,512})(?:\x07|\x1b\\))"

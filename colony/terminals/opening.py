@@ -128,6 +128,10 @@ class Attached:
         """The viewer's window has another size."""
         self._viewer.hub.resize(self._viewer, size)
 
+    def refresh(self) -> None:
+        """Is shown again what it has been shown."""
+        self._viewer.hub.refresh(self._viewer)
+
     async def screen(self) -> Screen:
         """What it shows now. Raises `NoEmulator`."""
         return await screen_of(self._viewer.hub)
@@ -293,6 +297,7 @@ async def attach(
     read_only: bool = False,
     size: Size | None = None,
     since: int | None = None,
+    clear: bool = True,
 ) -> Attached:
     """Joins a terminal; [terminal]'s own is started if it does not run.
 
@@ -304,11 +309,11 @@ async def attach(
         else:
             which = await found(colony, name)
             if isinstance(which, ServiceTerminal):
-                viewer = which.hub.join(read_only=read_only, size=size, since=since)
+                viewer = which.hub.join(read_only=read_only, size=size, since=since, clear=clear)
                 return Attached(viewer, which)
             ref = which
         with suppress(ActorDown):  # it ended this very moment
-            return await join(ref, read_only=read_only, size=size, since=since)
+            return await join(ref, read_only=read_only, size=size, since=since, clear=clear)
         await anyio.lowlevel.checkpoint()
 
 
@@ -318,9 +323,10 @@ async def join(
     read_only: bool = False,
     size: Size | None = None,
     since: int | None = None,
+    clear: bool = True,
 ) -> Attached:
     """Joins this session. Raises `ActorDown`."""
-    viewer, actor = await ref.call(Join(read_only, size, since))
+    viewer, actor = await ref.call(Join(read_only, size, since, clear))
     return Attached(viewer, actor, ref)
 
 

@@ -67,6 +67,8 @@ class Outer:
             write_all(self.output, self.modes.leave())
         with contextlib.suppress(termios.error):
             termios.tcsetattr(self.fd, termios.TCSADRAIN, self._saved)
+        if self.modes.alternate:
+            self._tell_guard(b"m")
         self.modes = Modes()
 
     def show(self, data: bytes) -> None:
@@ -74,7 +76,7 @@ class Outer:
         alternate = self.modes.alternate
         self.modes.feed(data)
         if alternate != self.modes.alternate:
-            os.write(self._guard, b"a" if self.modes.alternate else b"m")
+            self._tell_guard(b"a" if self.modes.alternate else b"m")
         write_all(self.output, data)
 
     @property
@@ -101,9 +103,12 @@ class Outer:
                 os._exit(0)
         os.close(theirs)
 
+    def _tell_guard(self, what: bytes) -> None:
+        with contextlib.suppress(OSError):  # it was killed
+            os.write(self._guard, what)
+
     def _end_guard(self) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self._guard, b"q")
+        self._tell_guard(b"q")
         os.close(self._guard)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._guard_pid, 0)

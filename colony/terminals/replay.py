@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from colony.terminals.modes import DEFAULTS, RESET, Modes
+from colony.terminals.modes import DEFAULTS, RESET, RESET_HERE, Modes
 from colony.terminals.ring import Ring
 
 BOUNDARY: Final = 64 * 1024
@@ -48,19 +48,24 @@ def boundary(data: bytes) -> int:
     return escape if escape >= 0 else len(data)
 
 
-def replay(ring: Ring, before: Modes, now: Modes, most: int | None = None) -> bytes:
+def replay(
+    ring: Ring, before: Modes, now: Modes, most: int | None = None, *, clear: bool = True
+) -> bytes:
     """What a fresh viewer is sent before the bytes from `ring.end` on.
 
     before, now
         The modes at the ring's start and at its end.
     most
         Bytes of the ring that are shown at most; default all.
+    clear
+        Whether the viewer's screen is cleared first; else it is on its main one, and goes on where
+        its cursor is.
 
     A full-screen program's old bytes are useless at any other size than theirs: it is asked to
     paint anew instead, on an empty screen, over what the main one shows when it has ended.
     """
     if now.alternate:
-        return _beneath(ring, before, most) + now.prelude() + CLEAR
+        return _beneath(ring, before, most, clear) + now.prelude() + CLEAR
     if most is None or ring.end - ring.start <= most:
         start, modes = ring.start, before.copy()
     else:
@@ -71,21 +76,28 @@ def replay(ring: Ring, before: Modes, now: Modes, most: int | None = None) -> by
         modes.feed(data[:cut])
         data = data[cut:]
     # `now` once more at the end: a tail was begun with a guess.
-    return RESET + modes.prelude() + CLEAR + without_questions(data) + _difference(modes, data, now)
+    begun = _begun(modes, clear) + without_questions(data)
+    return begun + _difference(modes, data, now)
 
 
-def _beneath(ring: Ring, before: Modes, most: int | None) -> bytes:
+def _begun(modes: Modes, clear: bool) -> bytes:
+    if clear:
+        return RESET + modes.prelude() + CLEAR
+    return RESET_HERE + modes.prelude()
+
+
+def _beneath(ring: Ring, before: Modes, most: int | None, clear: bool) -> bytes:
     """What the main screen shows while the alternate one is there, as far as it is known."""
     start = ring.start if most is None else max(ring.start, ring.end - most)
     data = ring.read(start, ring.end - start)
     entered = [found.start() for found in _ENTER.finditer(data)]
     if not entered:
-        return RESET
+        return RESET if clear else RESET_HERE
     data = data[boundary(data) if start > 0 else 0 : entered[-1]]
     modes = before.copy() if start == ring.start else Modes()
-    first = RESET + modes.prelude() + CLEAR + without_questions(data)
+    shown = _begun(modes, clear) + without_questions(data)
     modes.feed(data)
-    return first + modes.leave()
+    return shown + modes.leave()
 
 
 def _difference(modes: Modes, data: bytes, now: Modes) -> bytes:

@@ -4,7 +4,8 @@
                                              └── told to stop: SIGHUP, SIGTERM, SIGKILL ──▶ gone
 
 Scrollback outlives every viewer, since it is here; the session outlives no colony, since it is
-under its supervisor. A program that ends by itself ends the session, and is not started again.
+under its supervisor. A program that ends by itself ends the session, as soon as somebody has seen
+it, and is not started again.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ GRACE: Final = 2.0
 DRAIN: Final = 0.5
 """Seconds that what an ended program left in its terminal may take, for a stray may hold it."""
 
+AWAITED: Final = 10.0
+"""Seconds for which an ended session waits for its first viewer: whoever has started it is on the
+way, however short its program was, and is to see what it wrote and how it ended."""
+
 _PAUSE: Final = 0.02
 
 
@@ -60,6 +65,7 @@ class Join(Call["Session", "tuple[Viewer, Session]"], frozen=True):
     read_only: bool = False
     size: Size | None = None
     since: int | None = None
+    clear: bool = True
 
 
 class Describe(Call["Session", SessionInfo], frozen=True):
@@ -80,6 +86,10 @@ class ProgramEnded(Cast["Session"], frozen=True):
     """The program has ended, and its output is read."""
 
 
+class NobodyCame(Cast["Session"], frozen=True):
+    """The program has ended a while ago, and nobody has seen it."""
+
+
 class Left(Cast["Session"], frozen=True):
     """The last viewer of a session that does not linger has left."""
 
@@ -93,6 +103,8 @@ class Session(Actor):
         self.process: Process | None = None
         self.status: ExitStatus | None = None
         self.ended = anyio.Event()
+        self.seen = False
+        """Whether it has had a viewer."""
         self.painting: OwnedTask | None = None
 
     def __repr__(self) -> str:
@@ -171,6 +183,18 @@ class Session(Actor):
 
     @on(ProgramEnded)
     def _program_ended(self, _msg: ProgramEnded) -> None:
+        if not self.seen:
+            self.ctx.run(self._await_viewer)
+            return
+        assert self.status is not None
+        raise Stop(SessionOver(self.status))
+
+    async def _await_viewer(self) -> None:
+        await anyio.sleep(AWAITED)
+        self.ctx.ref.tell(NobodyCame())
+
+    @on(NobodyCame)
+    def _nobody_came(self, _msg: NobodyCame) -> None:
         assert self.status is not None
         raise Stop(SessionOver(self.status))
 
@@ -201,7 +225,12 @@ class Session(Actor):
 
     @on(Join)
     def _join(self, msg: Join) -> tuple[Viewer, Session]:
-        viewer = self.hub.join(read_only=msg.read_only, size=msg.size, since=msg.since)
+        viewer = self.hub.join(
+            read_only=msg.read_only, size=msg.size, since=msg.since, clear=msg.clear
+        )
+        self.seen = True
+        if self.ended.is_set():
+            self.ctx.ref.tell(ProgramEnded())
         return viewer, self
 
     @on(Look)
@@ -219,7 +248,7 @@ class Session(Actor):
             plan.colony,
             plan.name,
             plan.argv,
-            self.process.pid if self.process is not None else 0,
+            self.process.pid if self.process is not None and not self.ended.is_set() else 0,
             hub.size.rows,
             hub.size.columns,
             len(hub.viewers),

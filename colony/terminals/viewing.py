@@ -3,7 +3,7 @@
 Signals come through a pipe, so that nothing happens in the middle of something else:
 
     SIGWINCH    the new size is passed on
-    SIGTSTP     the terminal is restored, we stop; after SIGCONT it is raw again
+    SIGTSTP     the terminal is restored, we stop; after SIGCONT it is raw and painted again
     SIGTERM,    the terminal is restored, the session lives on
     SIGHUP
 """
@@ -102,6 +102,7 @@ class View:
                 raise Detached(number)
             if number == signal.SIGTSTP:
                 self.outer.stop_here()
+                self.connection.tell("refresh")  # who had the terminal meanwhile wrote over it
             elif number == signal.SIGCONT:
                 self.outer.enter()
         size = self.outer.size

@@ -53,6 +53,7 @@ from colony.lab.faults import (
     Scenario,
     SlowStart,
     Uniform,
+    Unstartable,
 )
 from colony.lab.trace import Ending, Entry, Trace
 from colony.lab.world import Simulation, play, simulate
@@ -87,6 +88,7 @@ __all__ = [
     "Stepped",
     "Trace",
     "Uniform",
+    "Unstartable",
     "config_of",
     "play",
     "simulate",

@@ -44,6 +44,7 @@ from colony.lab.faults import (
     Scenario,
     SlowStart,
     Uniform,
+    Unstartable,
     What,
 )
 
@@ -96,7 +97,14 @@ def moments(services: Iterable[str], high: float = 600.0) -> Strategy[Moment]:
 
 def whats() -> Strategy[What]:
     """What goes wrong."""
-    plain: tuple[What, ...] = (Hang(), NeverReady(), IgnoreStop(), PortStolen(), Daemonise())
+    plain: tuple[What, ...] = (
+        Hang(),
+        NeverReady(),
+        IgnoreStop(),
+        PortStolen(),
+        Unstartable(),
+        Daemonise(),
+    )
     return st.one_of(
         ends(),
         st.sampled_from(plain),

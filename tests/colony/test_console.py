@@ -17,6 +17,7 @@ from colony.events import (
     ServiceStopping,
     Stream,
 )
+from colony.logs import LONGEST
 from colony.network.egress_proxy import EgressDenied
 from colony.network.ports import FocusChanged, ForwardOpened
 from netns.actors import NamespaceMade, NetworkHealed, NetworkSick, Reaped
@@ -142,6 +143,12 @@ def test_output_comes_in_whole_lines_each_with_its_name() -> None:
     assert one.show(output(b"x\n", "worker", "stderr")) == b"worker | x\n"
     assert one.rest("shop", "web") == b"web    | re\n"
     assert one.rest("shop", "web") == b""
+
+
+def test_a_line_that_will_not_end_comes_in_pieces_that_say_so() -> None:
+    one, part = console(), b"x" * LONGEST
+    assert one.show(output(part + b"y")) == b"web    | " + part + " …\n".encode()
+    assert one.show(output(b"z\n")) == b"web    | yz\n"
 
 
 def test_the_two_streams_of_a_service_do_not_mix() -> None:

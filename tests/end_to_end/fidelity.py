@@ -77,6 +77,12 @@ class PortStolen(Step, frozen=True):
     port: int
 
 
+class Vanishes(Step, frozen=True):
+    """Its program is removed."""
+
+    program: str
+
+
 class Daemonises(Step, frozen=True):
     """It leaves a server behind, when it is told to."""
 
@@ -174,6 +180,7 @@ async def _step_there(lab: world.Simulation, step: Step) -> None:
         Killed: faults.Crash(),
         Hangs: faults.Hang(),
         Daemonises: faults.Daemonise(),
+        Vanishes: faults.Unstartable(),
     }
     match step:
         case Stopped(service):
@@ -273,6 +280,8 @@ async def _step_here(shop: Shop, step: Step, stack: ExitStack) -> None:
             ends = len(shop.seen(ServiceExited, service))
             await control.call(SignalService(service, signal.SIGSTOP))
             await shop.saw(ServiceExited, service, ends + 1)
+        case Vanishes(_, program):
+            os.unlink(program)
         case Killed(service):
             pid = await _pid(shop, service)
             if pid is not None:

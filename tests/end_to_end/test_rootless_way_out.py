@@ -42,10 +42,10 @@ SIZE = 30_000  # what pasta takes at once: of more it may take seconds
 
 SEND = f"""
 import socket, sys, time
-for target in sys.argv[1:]:
+for target in sys.argv[2:]:
     host, _, port = target.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=20) as there:
+        with socket.create_connection((host, int(port)), timeout=float(sys.argv[1])) as there:
             there.sendall(bytes({SIZE}))
             there.shutdown(socket.SHUT_WR)
             print(target, "took", there.recv(100).decode(), flush=True)
@@ -55,15 +55,16 @@ time.sleep(600)
 """
 
 
-def sending(*targets: str) -> dict[str, Any]:
-    return {"command": [sys.executable, "-Ic", SEND, *targets]}
+def sending(*targets: str, patience: float = 20) -> dict[str, Any]:
+    """A service that sends to these and says what became of it. `patience` in seconds."""
+    return {"command": [sys.executable, "-Ic", SEND, str(patience), *targets]}
 
 
 @by_each_program
 def test_both_families_go_out_and_none_comes_in(users: Shop, program: str) -> None:
     out4, out6 = f"{OUTSIDE4}:{PORT}", f"{OUTSIDE6}:{PORT}"
     inward = [f"{address}:{SECRET}" for address in (*INWARD[program], "127.0.0.1", "::1")]
-    free = users.colony({"out": sending(out4, out6, *inward)})
+    free = users.colony({"out": sending(out4, out6), "in": sending(*inward, patience=2)})
     shut = users.colony({"out": sending(out4, out6)}, network={"egress": "none"})
     listed = users.colony(
         {"out": sending(out4, out6)},
@@ -77,7 +78,7 @@ def test_both_families_go_out_and_none_comes_in(users: Shop, program: str) -> No
             run.expect(rf"{free.name}/out \| {target} took {SIZE}$")
             run.expect(rf"{shut.name}/out \| {target} is not reached$")
         for target in inward:
-            run.expect(rf"{free.name}/out \| {target} is not reached$")
+            run.expect(rf"{free.name}/in +\| {target} is not reached$")
         run.expect(rf"{listed.name}/out \| {out4} took {SIZE}$")
         run.expect(rf"{listed.name}/out \| {out6} is not reached$")
         assert run.stop() == 130

@@ -4,6 +4,7 @@ same events in the same order, for every strategy and every type of restart."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any, get_args
 
@@ -25,6 +26,7 @@ from tests.end_to_end.fidelity import (
     Started,
     Step,
     Stopped,
+    Vanishes,
     really,
     simulated,
     slow_to_be_ready,
@@ -173,6 +175,24 @@ async def test_one_whose_port_is_somebody_elses() -> None:
     real = await really(two, steps, isolated=True, **rules("one_for_one"))
     assert told(real) == told(await simulated(two, steps, **rules("one_for_one")))
     assert [entry.kind for entry in real.of("web")][-1] == "failed"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("after", [(), ("b",)], ids=["alone", "after"])
+async def test_one_whose_program_is_gone(
+    strategy: Strategy, after: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Each start that fails counts as a restart, until the limit is reached."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nread code; exit $code\n")
+    program.chmod(0o755)
+    web = {"command": [str(program)], "backoff": BACKOFF, "after": list(after)}
+    two = {**services("b"), "web": web}
+    steps = (Vanishes("web", str(program)), Killed("web"))
+    limit = rules(strategy, intensity=3)
+    real = await really(two, steps, **limit)
+    assert told(real) == told(await simulated(two, steps, **limit))
+    assert real.ending.kind == "gave_up"
 
 
 # -- whatever is done to whomever ------------------------------------------------------------------

@@ -115,6 +115,17 @@ def test_stopped_and_continued(shop: Shop) -> None:
     eventually(lambda: not echoes(child))
     child.send("echo on-$((1+1))\r")
     child.expect_exact("on-2\r\n")
+    child.send("less colony.toml\r")
+    child.expect_exact("\x1b[?1049h")
+    child.expect_exact("[colony]")
+    os.kill(child.pid, signal.SIGTSTP)
+    child.expect_exact("\x1b[?1049l")
+    eventually(lambda: echoes(child))
+    os.kill(child.pid, signal.SIGCONT)
+    child.expect_exact("\x1b[?1049h")  # as it was left: on the other screen, painted again
+    child.expect_exact("[colony]")
+    child.send("q")
+    child.expect_exact(PROMPT)
     detach(child)
 
 
@@ -186,6 +197,15 @@ def test_sessions_of_ones_own_are_listed_captured_and_ended(shop: Shop) -> None:
     assert ran.stdout == f"{colony.name}/1 is gone\n".encode()
     child.expect("SIGHUP")
     assert status(child) == 129
+
+
+def test_a_short_command_of_ones_own_is_seen_to_its_end(shop: Shop) -> None:
+    colony, _ = running(shop)
+    words = ("attach", "--new", colony.name, "--", "sh", "-c", "echo one-$((1+1)); exit 5")
+    child = at_terminal(shop, *words, inside=False)
+    child.expect_exact("one-2\r\n")
+    child.expect_exact("[exited 5]")
+    assert status(child) == 5
 
 
 def test_who_is_not_there(shop: Shop) -> None:

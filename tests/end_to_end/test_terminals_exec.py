@@ -77,6 +77,7 @@ def test_on_a_terminal(shop: Shop) -> None:
         inside=False,
     )
     child.expect_exact("31 97\r\n")
+    assert child.before == b""  # not even a cleared screen
     child.send("abc\r")
     child.expect_exact("got abc")
     assert status(child) == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 from typing import Any
 
@@ -41,6 +43,30 @@ def test_lines_wait_while_one_sits_in_the_terminal(shop: Shop, joined: bool) -> 
     child.expect("stopping")
     assert status(child) == 130
     assert colony.name not in command(shop, "ls").stdout.decode()
+
+
+def test_an_instance_of_its_own_beside_another(shop: Shop) -> None:
+    """Its terminal is its own; commands reach it when they are told where, and else the first."""
+    other = shop.colony({"other": SLEEPER})
+    shop.run(other, options=EMBEDDED).expect("other +pid")
+    colony = shop.colony({"web": TALKER}, terminal=TERMINAL)
+    words = ("run", *EMBEDDED, "--separate", "--attach", str(colony.file))
+    child = at_terminal(shop, *words, inside=False)
+    child.expect(r"another instance runs; this one answers to: colony --host (unix://\S+)")
+    where = child.match[1].decode()
+    child.expect_exact(f"[attached to {colony.name}; Ctrl-] d detaches]")
+    child.expect_exact(PROMPT)
+    child.send("echo in-$COLONY_NAME-$((1+2))\r")
+    child.expect_exact(f"in-{colony.name}-3\r\n")
+    listed = command(shop, "--host", where, "terminals", colony.name, "--json").stdout
+    assert json.loads(listed)[0]["viewers"] == 1
+    assert command(shop, "attach", colony.name).returncode == 5
+    assert other.name in command(shop, "ls").stdout.decode()
+    child.send("\x1dd")
+    child.expect_exact("tick-2")
+    child.send("\x03")
+    assert status(child) == 130
+    assert not os.path.exists(where.removeprefix("unix://"))
 
 
 def test_the_shells_end_leads_back_and_a_signal_ends_all(shop: Shop) -> None:

@@ -72,8 +72,10 @@ def tmux(shop: Shop) -> Iterator[Tmux]:
 
 def test_vim_is_left_and_found_again(shop: Shop, tmux: Tmux) -> None:
     colony, _ = running(shop)
+    tmux.type("echo before-$((1+1))", "Enter")
     tmux.attach(colony)
-    tmux.shows(PROMPT.strip())
+    tmux.shows("Ctrl-] d detaches]\nREADY>")  # for eyes as well
+    tmux.shows("\nbefore-2\n")
     tmux.type("vim -u NONE text", "Enter")
     tmux.shows("~\n~")
     tmux.type("i", "one wörld", "Escape")

@@ -70,8 +70,11 @@ def entries(directory: Path) -> list[str]:
 
 
 def query(*argv: str) -> list[dict[str, Any]]:
-    text = output(*argv)
-    return json.loads(text) if text.strip() else []
+    """What `ip -j` lists: all of it. A list that somebody's change interrupted lacks entries."""
+    while True:
+        ran = subprocess.run(argv, check=True, capture_output=True, text=True)
+        if "interrupted" not in ran.stderr:
+            return json.loads(ran.stdout) if ran.stdout.strip() else []
 
 
 def open_descriptors() -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from netns import host, namespace, nft, pins
+from netns import host, linux, namespace, nft, pins
 from netns.errors import NameTaken, NetnsError, PacketFilterError, StepFailed
 from netns.namespace import STEPS, Build, Namespace, Step
 from tests.netns.support import (
@@ -46,6 +46,7 @@ async def test_it_is_complete_and_says_so(tmp_path: Path) -> None:
         assert link["ifalias"] == f"colony:{instance.id}:{name}"
         assert link["altnames"] == [f"colony-{name}"]
         assert link["group"] == str(0x6C000000 | int(instance.id, 16))
+        assert (link["num_tx_queues"], link["num_rx_queues"]) == (1, 1)
         inner = query("ip", "-j", "-n", space.name, "address")
         assert [(i["ifname"], "UP" in i["flags"]) for i in inner] == [("lo", True), ("eth0", True)]
         addresses = {a["local"] for a in inner[1]["addr_info"]}
@@ -353,10 +354,96 @@ async def test_pins_say_whose_they_are(tmp_path: Path) -> None:
         await network.destroy(space)
         assert await thread.run(pins.read, thread, name) is None
         other = secrets.token_hex(3)
-        await thread.run(pins.reserve, name, other)
+        label = pins.Label(other)
+        await thread.run(label.reserve, name)
+        label.close()
         assert await thread.run(pins.read, thread, name) == pins.Pin(name, other, None)
         await thread.run(pins.remove, name)
         await thread.run(pins.remove, name)
+
+
+def test_one_file_labels_all_pins_as_long_as_one_has_it(tmp_path: Path) -> None:
+    directory = str(tmp_path)
+    label = pins.Label("a1b2c3", directory)
+
+    def inode(colony: str) -> int:
+        return os.stat(pins.path_of(colony, directory)).st_ino
+
+    label.reserve("a")
+    label.reserve("b")
+    assert inode("a") == inode("b")
+    with pytest.raises(FileExistsError):
+        label.reserve("a")
+    for colony in ("a", "b"):
+        label.close_unused()
+        assert repr(label) == "<Label a1b2c3 in use>"
+        pins.remove(colony, directory)
+    label.reserve("c")  # the kernel gives a file without a name no other
+    assert Path(pins.path_of("c", directory)).read_text() == "a1b2c3"
+    pins.remove("c", directory)
+    label.close_unused()
+    assert repr(label) == "<Label a1b2c3 unused>"
+
+
+async def test_a_colonys_files_are_on_no_disk(tmp_path: Path) -> None:
+    async with rig(tmp_path) as (thread, instance, network):
+        name = unique()
+        space = await network.create(name)
+        assert sorted(os.listdir(space.files)) == ["hosts", "resolv.conf"]
+        assert not instance.files_of(name).exists()
+
+        def seen() -> list[str]:
+            with thread.inside(space):
+                return sorted(os.listdir(instance.own))
+
+        # Its neighbours' files are not there either.
+        other = await network.create(unique())
+        assert await thread.run(seen) == ["hosts", "resolv.conf"]
+        (space.files / "hosts").write_text("192.0.2.1 nowhere\n")
+        assert await network.heal(space) == ["the hosts file"]
+        await network.destroy(space, other)
+        assert not space.files.exists()
+
+
+async def test_without_a_shelf_the_files_are_in_the_instances_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: str) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(linux, "own_tmpfs", refused)
+    async with rig(tmp_path) as (thread, instance, network):
+        name = unique()
+        space = await network.create(name)
+        assert space.files == instance.files_of(name)
+
+        def inside() -> str:
+            with thread.inside(space):
+                return read("/etc/hosts")
+
+        assert (await thread.run(inside)).endswith(f"127.0.0.1 localhost {name}")
+        await network.destroy(space)
+        assert not space.files.exists()
+
+
+async def test_views_made_after_the_host_has_mounted_something_have_their_files(
+    tmp_path: Path,
+) -> None:
+    """Another mould has the same shelf."""
+    async with rig(tmp_path) as (thread, _, network):
+        first = await network.create(unique())
+        network._host.views._stale = True
+        second = await network.create(unique())
+
+        def inside(space: Namespace) -> str:
+            with thread.inside(space):
+                return read("/etc/hosts").split()[-1]
+
+        assert [await thread.run(inside, each) for each in (first, second)] == [
+            first.colony,
+            second.colony,
+        ]
+        await network.destroy(first, second)
 
 
 @pytest.fixture

@@ -70,6 +70,11 @@ async def test_a_second_instance_leaves_the_socket_to_the_first(tmp_path: Path) 
         async with Host(Options(WISHES, runtime=tmp_path / "run", serve=True)) as second:
             await second.start()
             assert not await second.served()
+            assert second.parts.api is not None
+            assert second.parts.api.socket == second.parts.instance.own / SOCKET
+            its_own = Client(Address(second.parts.api.socket))
+            found = await r.ask(its_own.get, "/api/version")
+            assert found["instance"] == second.parts.instance.id != first
             assert (await r.ask(r.client.get, "/api/version"))["instance"] == first
         assert (await r.ask(r.client.get, "/api/version"))["instance"] == first
 

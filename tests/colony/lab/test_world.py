@@ -27,6 +27,7 @@ from colony.lab.faults import (
     PortStolen,
     Scenario,
     SlowStart,
+    Unstartable,
     What,
 )
 from colony.lab.summary import summarise
@@ -241,6 +242,29 @@ def test_a_server_that_was_left_behind_is_the_service_until_it_ends() -> None:
         (10.0, "crashed"),
         (10.0, "restarting"),
     ]
+
+
+def test_one_whose_program_is_gone_fails_to_start_until_it_is_back() -> None:
+    text = WEB.replace('"web"', '["/opt/web"]')
+    faults = (at(5, Unstartable(), lasting=3.5), at(6, Crash()))
+    trace = played(made(text), *faults)
+    assert [(int(when), kind) for when, kind in lines(trace)][3:] == [
+        (6, "fault"),
+        (6, "crashed"),
+        (6, "restarting"),
+        (6, "failed"),
+        (6, "backoff"),
+        (7, "failed"),
+        (7, "backoff"),
+        (9, "started"),
+        (9, "ready"),
+    ]
+    [failed, _] = [entry for entry in trace.entries if entry.kind == "failed"]
+    assert failed.detail == "cannot start '/opt/web': /opt/web does not exist"
+    # A shell is there, and finds out.
+    by_shell = played(made(WEB), *faults)
+    ends = [(int(e.at), e.detail) for e in by_shell.of("web") if e.kind == "crashed"]
+    assert ends == [(6, "killed by SIGKILL"), (6, "exit code 127"), (7, "exit code 127")]
 
 
 def test_a_fault_of_one_that_does_not_run_is_missed() -> None:

@@ -79,15 +79,15 @@ def test_a_line_that_does_not_end_goes_out_in_open_chunks_that_continue_each_oth
     ring = filled(
         ("stdout", part), ("stderr", b"e\n"), ("stdout", part), ("stdout", b"end\nnext\n")
     )
-    found = [(line.number, line.piece > 0, line.more, line.stream) for line in lines(ring)]
+    found = [(line.number, line.piece, line.more, line.stream) for line in lines(ring)]
     assert found == [
-        (1, False, True, "stdout"),
-        (1, True, True, "stdout"),
-        (2, False, False, "stderr"),
-        (1, True, True, "stdout"),
-        (1, True, True, "stdout"),
-        (1, True, False, "stdout"),
-        (3, False, False, "stdout"),
+        (1, 0, True, "stdout"),
+        (1, 1, True, "stdout"),
+        (2, 0, False, "stderr"),
+        (1, 2, True, "stdout"),
+        (1, 3, True, "stdout"),
+        (1, 4, False, "stdout"),
+        (3, 0, False, "stdout"),
     ]
     assert b"".join(line.data for line in lines(ring) if line.number == 1) == part * 2 + b"end"
 

@@ -99,6 +99,16 @@ async def test_what_completes_stays_down() -> None:
         assert shop.seen(Restarting) == []
 
 
+async def test_what_a_short_life_wrote_to_both_streams_stays_in_order() -> None:
+    command = "echo one; echo two >&2; echo three; echo four >&2"
+    async with colony({"once": {"command": command, "restart": "temporary"}}) as shop:
+        await shop.until("once", "completed")
+        written = [(line.stream, line.data) for line in await shop.lines("once")]
+        assert [data for stream, data in written if stream == "stdout"] == [b"one", b"three"]
+        assert [data for stream, data in written if stream == "stderr"] == [b"two", b"four"]
+        assert written[0] == ("stdout", b"one")
+
+
 async def test_the_end_of_the_service_that_is_the_point_ends_the_colony() -> None:
     async with colony(
         {

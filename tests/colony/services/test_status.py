@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors import Abnormal, Event, events
+from actors import Abnormal, Crashed, Event, FailedToStart, Shutdown, events
 from colony.events import (
     ServiceDetached,
     ServiceExited,
@@ -18,7 +18,7 @@ from colony.events import (
     ServiceStopping,
     ServiceWaiting,
 )
-from colony.services.status import Condition, ServiceStatus, State, after
+from colony.services.status import Condition, ServiceStatus, State, after, explain
 
 BOSS = "system/colonies/app/services"
 NAMES: dict[str, Any] = {"colony": "app", "service": "web"}
@@ -77,6 +77,21 @@ def fold(*happened: Event, **first: Any) -> ServiceStatus:
 def test_state_and_detail(happened: list[Event], restart: Any, state: State, detail: str) -> None:
     status = fold(*happened, restart=restart)
     assert (status.state, status.detail) == (state, detail)
+
+
+def test_one_that_begins_by_waiting_has_done_so_since_then() -> None:
+    assert fold(WAITING).since == 1
+    again = msgspec.structs.replace(WAITING, at=2)
+    assert fold(WAITING, again).since == 1
+
+
+def test_why_it_cannot_start_is_said_without_the_names_of_classes() -> None:
+    error = ValueError("env_file .env, line 1 is not of the form NAME=value")
+    failed = events.ChildStartFailed(at=1, **{**DECISION, "reason": Crashed(error)})
+    assert fold(failed).detail == str(error)
+    chain = Shutdown(FailedToStart("services", Shutdown(FailedToStart("web", Crashed(error)))))
+    assert explain(chain) == str(error)
+    assert explain(Abnormal("exit code 1")) == "exit code 1"
 
 
 def test_a_whole_story() -> None:

@@ -13,6 +13,7 @@ from colony.terminals import opening
 from colony.terminals.driven import ExpectTimeout, TerminalEnded
 from colony.terminals.hub import Exit, Hello, Resized, Viewers
 from colony.terminals.opening import NoSession, NotStarted
+from colony.terminals.session import Look
 from colony.terminals.sizes import Size
 from tests.colony.api.support import PATIENCE, is_alive, rig, until
 
@@ -129,6 +130,24 @@ async def test_the_ends_of_a_session(tmp_path: Path) -> None:
         await until(lambda: not is_alive(info.pid))
         with pytest.raises(ActorDown):
             await opening.join(ref)
+
+
+async def test_who_comes_after_a_short_programs_end_sees_all_of_it(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        name, ref = await opening.start(colony, argv=["/bin/sh", "-c", "echo hi; exit 5"])
+        hub = await ref.call(Look())
+        await until(lambda: hub.exit is not None)
+        attached = await opening.join(ref)
+        items = [await attached.take() for _ in range(4)]
+        assert isinstance(items[0], Hello)
+        assert isinstance(items[1], bytes)
+        assert items[1].endswith(b"hi\r\n")
+        assert items[2:] == [Viewers(1), Exit(5, None, "exit code 5")]
+        attached.leave()
+        with anyio.fail_after(PATIENCE):
+            while name in await opening.sessions(colony):  # noqa: ASYNC110 - nobody tells us
+                await anyio.sleep(0.01)
 
 
 async def test_a_colonys_end_hangs_its_sessions_up(tmp_path: Path) -> None:
