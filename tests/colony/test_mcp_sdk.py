@@ -124,6 +124,10 @@ async def test_every_tool_does_what_it_says(tmp_path: Path) -> None:
         assert data(await call(client, "colony_down", colony=name))["state"] == "stopped"
 
 
+def unwrapped(text: str) -> str:
+    return "".join(text.splitlines()).rstrip()
+
+
 async def test_a_terminal_is_typed_into_and_looked_at(tmp_path: Path) -> None:
     async with rig(tmp_path) as r, session(tmp_path) as (client, _):
         name = await started(r, client)
@@ -132,15 +136,22 @@ async def test_a_terminal_is_typed_into_and_looked_at(tmp_path: Path) -> None:
             True,
             "there is no terminal; terminal_send starts one",
         )
+
+        async def shows(line: str, *ends: str) -> None:
+            text = ""
+            with anyio.move_on_after(PATIENCE):
+                # Its prompt names the folder, and may be too long for one line.
+                while not (line in text.splitlines() and unwrapped(text).endswith(ends)):
+                    await anyio.sleep(0.01)
+                    text = data(await call(client, "terminal_snapshot", colony=name))["text"]
+                return
+            raise AssertionError(f"no {line!r} and no {ends} in the end, but {text!r}")
+
         typed = data(await call(client, "terminal_send", colony=name, text="echo $((40+2))\n"))
+        await shows("42", "$", "#")  # before it asks, the terminal itself shows what comes next
         again = data(await call(client, "terminal_send", colony=name, text="exit"))
         assert again["name"] == typed["name"]
-        with anyio.fail_after(PATIENCE):
-            while True:
-                shown = data(await call(client, "terminal_snapshot", colony=name))
-                if {"42"} < set(shown["text"].splitlines()) and shown["text"].endswith("exit"):
-                    break
-                await anyio.sleep(0.01)
+        await shows("42", "exit")
         named = await call(client, "terminal_snapshot", colony=name, terminal=typed["name"])
         assert data(named)["terminal"] == typed["name"]
         wrong = await call(client, "terminal_snapshot", colony=name, terminal="nope")
