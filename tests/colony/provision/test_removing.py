@@ -93,7 +93,7 @@ def test_a_worktrees_setup_is_asked_about_once_for_its_repository(cli: Cli, tmp_
     text = '[colony.environment]\nsetup = "touch ran"\n[services.web]\ncommand = "x"\n'
     source = repository(tmp_path / "app", {"colony.toml": text})
     refused = cli("new", str(source))
-    assert (refused.returncode, "have not been allowed: touch ran" in refused.stderr) == (1, True)
+    assert (refused.returncode, "have not been allowed: touch ran" in refused.stderr) == (7, True)
     for name, *yes in (("one", "--yes"), ("two",)):
         assert cli("new", str(source), "--name", name, *yes).returncode == 0
         assert (cli.home / "workspaces" / name / "ran").exists()
