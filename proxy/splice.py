@@ -104,6 +104,7 @@ class Door:
         self.clients: set[Client] = set()
         self.services: set[Service] = set()
         self._listening: list[socket.socket] = []
+        self._somebody = asyncio.Event()
 
     def listen(self, sock: socket.socket) -> None:
         """Takes the connections of a socket that listens, which stays its owner's."""
@@ -123,6 +124,9 @@ class Door:
                 loop.call_later(1.0, self._accept_again, sock)
                 return
             connection.setblocking(False)
+            if not self.clients:
+                self.now = loop.time()
+                self._somebody.set()
             self.clients.add(Client(self, loop, connection, str(address[0]).encode()))
 
     def _accept_again(self, sock: socket.socket) -> None:
@@ -130,13 +134,16 @@ class Door:
             this_loop().add_reader(sock, self._accept, sock)
 
     async def sweep(self, every: float) -> None:
-        """Ends connections whose time is up. Runs until cancelled."""
+        """Ends connections whose time is up; rests while there are none. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             self.now = loop.time()
             self.known.forget()
             for client in tuple(self.clients):
                 client.check_time()
+            if not self.clients:
+                self._somebody.clear()
+                await self._somebody.wait()
             await asyncio.sleep(every)
 
     async def close(self) -> None:
