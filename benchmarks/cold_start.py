@@ -88,6 +88,7 @@ class Contest:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.name = f"bench-{os.getpid()}"  # another run may have left its namespace
         self.samples = _ratio.Samples()
         (folder / "index.html").write_text("hello\n")
 
@@ -104,7 +105,7 @@ class Contest:
         door, port = free_port(), 4001
         toml = self.folder / "colony.toml"
         command = f"{sys.executable} -m http.server {port}"
-        toml.write_text(TOML.format(name="bench", command=command, port=port))
+        toml.write_text(TOML.format(name=self.name, command=command, port=port))
         arguments = [sys.executable, "-m", "colony", "run", str(toml), "--http-port", str(door)]
         env = _ratio.environment(
             COLONY_RUNTIME_DIR=str(self.folder / "runtime"), COLONY_HOME=str(self.folder / "home")
@@ -112,7 +113,7 @@ class Contest:
         with self.samples.timed(name):
             context = started([*arguments, *options], self.folder, env)
             process = context.__enter__()
-            until_answered(door, f"bench-{port}.colony.localhost", process)
+            until_answered(door, f"{self.name}-{port}.colony.localhost", process)
         context.__exit__(None, None, None)
 
 
