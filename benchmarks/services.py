@@ -303,7 +303,8 @@ def _instance(contestant: Contestant, services: int) -> int:
 def _another(host: Contestant, index: int) -> subprocess.Popen[bytes]:
     folder = host.folder / f"more-{index}"
     folder.mkdir()
-    toml = f'[colony]\nname = "more-{os.getpid()}-{index}"\n[services.web]\ncommand = ["sleep", "1000"]\n'
+    name = f"more-{os.getpid()}-{index}"
+    toml = f'[colony]\nname = "{name}"\n[services.web]\ncommand = ["sleep", "1000"]\n'
     (folder / "colony.toml").write_text(toml)
     return subprocess.Popen(
         [sys.executable, "-m", "colony", "run", str(folder / "colony.toml")],
