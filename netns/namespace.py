@@ -3,10 +3,11 @@
 Law: `STEPS` is the whole recipe. Every step undoes itself, done or half done; when one fails it and
 those before it are undone, last first, and the error names it. Destruction is the same undoing.
 
-    files ─ namespace ─ pin ─ link ─ host side ─ inside ─ redirect ─ view ─ routes ─ egress
+    namespace ─ pin ─ link ─ host side ─ inside ─ redirect ─ files ─ view ─ egress ─ routes
 
-`inside` sets the inner end up, and `routes` is some steps later: the kernel tells the host's end
-of that at once, on another processor and under the lock that every route needs (0.5 ms with 500).
+`inside` sets the inner end up, and `routes` comes last: the kernel tells the host's end of that at
+once, on another processor and under the lock that every route needs (0.5 ms with 500). What is in
+between needs no such lock.
 
                host                        namespace colony-{name}
     ┌─────────────────────────┐        ┌──────────────────────────────────┐
@@ -433,16 +434,16 @@ def _keep_in(b: Build) -> None:
 
 
 STEPS: Final = (
-    Step("files", _write_files, _remove_files),
     Step("namespace", _make_namespace, _drop_namespace),
     Step("pin", pin, _unpin),
     Step("link", make_link, _delete_link),
     Step("host side", configure_host_side, _delete_host_routes),
     Step("inside", set_inside_up, _nothing),
     Step("redirect", redirect, _nothing),
+    Step("files", _write_files, _remove_files),
     Step("view", _make_view, _drop_view),
-    Step("routes", route_inside, _nothing),
     Step("egress", _let_out, _keep_in),
+    Step("routes", route_inside, _nothing),
 )
 
 
