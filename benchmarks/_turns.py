@@ -22,8 +22,8 @@ from typing import Any, Final, NamedTuple
 
 import _ratio  # noqa: F401 - it puts the clone into the path
 
-LONG: Final = 0.0005
-"""Seconds; shorter turns are not written down."""
+LONG: Final = 0.002
+"""Seconds; shorter turns are not noted: notes are memory of the one whose memory is measured."""
 
 
 class Turn(NamedTuple):

@@ -10,9 +10,9 @@ beside one  the echo while another session is a flood of `yes`, whose viewer has
 beside two  the same beside two more floods, at which nobody looks
 memory      by how much the instance has grown after so long of that one flood, its session and its
             viewer included: MiB
-turn        the longest time for which Colony's event loop has done one thing, or one after another,
-            without asking what else there is: ms, of the wall clock (`_turns`). With other work on
-            the machine, part of it is waiting for a processor; so it stands without that, too
+turn        the longest time for which Colony's event loop was held: it did one thing, or one after
+            another, without asking what else there is; ms (`_turns`). Without the time for which
+            it was ready and all processors were the floods', and then with that
 
 Each contestant runs the same bash behind a terminal that this program plays.
 """
@@ -347,8 +347,8 @@ def main() -> None:
     report.state("echo, p99", p99(mine["echo"]), unit="µs", goal="<= 1000")
     report.state("echo beside one flood, p99", p99(mine["one"]), unit="µs", goal="<= 5000")
     report.state("ctrl-c in a flood, worst", max(mine["ctrl-c"]), unit="ms", goal="<= 20")
-    report.state("longest turn of the event loop", max(mine["turn"]), unit="ms", goal="<= 5")
-    report.state("the same without waiting for a processor", max(mine["own"]), unit="ms")
+    report.state("longest turn of the event loop", max(mine["own"]), unit="ms", goal="<= 5")
+    report.state("the same with waiting for a processor", max(mine["turn"]), unit="ms")
     report.state("memory grown in a flood", max(mine["memory"]), unit="MiB", goal="< 2")
     report.show(json=arguments.json)
 

@@ -11,6 +11,7 @@ identity back. Works on asyncio and trio: what needs asyncio runs in a thread of
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
@@ -148,6 +149,11 @@ class HostFailed(Exception):
     """The instance cannot run; the text says why. Nothing of it is left."""
 
 
+SWITCH: Final = 0.0005
+"""Seconds for which the loop waits for a thread that computes, such as one that reads a terminal's
+flood. By Python's own 5 ms a turn that asks the kernel for something twice can take 10."""
+
+
 class Host:
     """The instance, from entering the block to leaving it.
 
@@ -200,6 +206,7 @@ class Host:
         options = self.options
         if options.serve:  # a program that embeds us has limits of its own
             raise_open_files()
+            sys.setswitchinterval(SWITCH)
         machine = await anyio.to_thread.run_sync(look_at_machine)
         self.modes = choose(
             options.wishes,
