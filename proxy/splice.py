@@ -43,8 +43,6 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import Protocol, cast
 
-import msgspec
-
 from proxy import pages
 from proxy.http1 import (
     UNTIL_CLOSE,
@@ -52,18 +50,16 @@ from proxy.http1 import (
     BadRequest,
     Body,
     RequestHead,
-    ResponseHead,
     read_request,
     read_response,
 )
+from proxy.known import Asked, Known
 from proxy.routes import EMPTY, Route, RouteTable, Upstream, is_ours, normal_host
 from proxy.wires import Wire, WireLoop
 
 _log = logging.getLogger(__name__)
 
 _ACCEPTED_AT_ONCE = 64
-_KEPT = 256
-_KEPT_MAX = 4096
 
 
 class Dialer(Protocol):
@@ -157,52 +153,6 @@ class Door:
             for service in self.services:
                 service.abort()
             await asyncio.sleep(0)
-
-
-class Asked(msgspec.Struct, frozen=True, gc=False):
-    """What a request without a body came to: from whom, by which table, where to, in what words."""
-
-    head: RequestHead
-    client: bytes
-    table: RouteTable
-    route: Route
-    sent: bytes
-
-
-class Known:
-    """What the heads of the last moments said, by their bytes; they hold cookies and the like, so
-    whoever has one calls `forget` every second or so.
-
-    At most `_KEPT` of each kind, and none longer than `_KEPT_MAX` bytes.
-    """
-
-    __slots__ = ("answers", "requests")
-
-    def __init__(self) -> None:
-        self.requests: dict[bytes, Asked] = {}
-        self.answers: dict[bytes, ResponseHead] = {}
-
-    def __repr__(self) -> str:
-        return f"<Known {len(self.requests)} requests, {len(self.answers)} answers>"
-
-    def forget(self) -> None:
-        self.requests.clear()
-        self.answers.clear()
-
-    def keep_request(self, asked: Asked) -> None:
-        """Keeps it if its head was sent on as it came, apart from the fields added."""
-        raw = asked.head.raw
-        if len(raw) == asked.head.end <= _KEPT_MAX and not asked.head.body:
-            if len(self.requests) >= _KEPT:
-                self.requests.clear()
-            self.requests[raw] = asked
-
-    def keep_answer(self, data: bytes, head: ResponseHead, method: bytes) -> None:
-        """Keeps what the head of a last answer said, unless that was owed to the method."""
-        if head.end <= _KEPT_MAX and head.status >= 200 and method != b"HEAD":
-            if len(self.answers) >= _KEPT:
-                self.answers.clear()
-            self.answers[data[: head.end]] = head
 
 
 class State(Enum):
