@@ -10,7 +10,7 @@
     ↻ web        restarting, 1 of at most 5 in 60 s
 
 Shapes carry the state, colours repeat it. What a service writes is data: it is shown as it is, byte
-for byte, after its name; it is never read as markup.
+for byte, after its name; it is never read as markup. Without colours its own are left out, too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from actors import Crashed, Event, crashes, events
+from colony.escapes import plain_bytes
 from colony.events import (
     Notice,
     ProvisionStep,
@@ -38,6 +39,7 @@ from colony.events import (
 from colony.logs import LineSplitter
 from colony.network.egress_proxy import EgressDenied
 from colony.network.ports import FocusChanged, ForwardOpened
+from colony.services.status import explain
 from colony.tree import COLONIES, SERVICES, SYSTEM
 from netns.actors import (
     NamespaceGone,
@@ -83,6 +85,7 @@ class Console:
         self._splitters: dict[tuple[str, str, str], LineSplitter] = {}
         self._width = 0
         self._periods: dict[str, float] = {}
+        self._begun: set[tuple[str, str]] = set()
 
     def expect(
         self, colony: str, services: dict[str, str], names: list[str], period: float
@@ -144,7 +147,8 @@ class Console:
 
     def _lines(self, colony: str, service: str, lines: list[bytes]) -> bytes:
         prefix = self.prefix(colony, service)
-        return b"".join(prefix + line + b"\n" for line in lines)
+        as_shown = (line if self.colour else plain_bytes(line) for line in lines)
+        return b"".join(prefix + line + b"\n" for line in as_shown)
 
 
 def duration(seconds: float) -> str:
@@ -157,6 +161,10 @@ def duration(seconds: float) -> str:
         return f"{seconds:.2f} s"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+
+
+def _left_over(count: int) -> str:
+    return f"{count} left-over process{'es' if count != 1 else ''} killed"
 
 
 # -- one function an event -------------------------------------------------------------------------
@@ -197,11 +205,12 @@ def _way_out(console: Console, event: WayOutOpened) -> bytes:
 
 
 def _namespace_gone(console: Console, event: NamespaceGone) -> bytes:
-    left = f", {event.killed} left-over processes killed" if event.killed else ""
+    left = f", {_left_over(event.killed)}" if event.killed else ""
     return console.line("done", "namespace", f"colony-{event.colony} removed{left}", event.seconds)
 
 
 def _started(console: Console, event: ServiceStarted) -> bytes:
+    console._begun.add((event.colony, event.service))
     return console.line("done", console.name(event.colony, event.service), f"pid {event.pid}")
 
 
@@ -217,7 +226,7 @@ def _ready(console: Console, event: ServiceReady) -> bytes:
 
 def _exited(console: Console, event: ServiceExited) -> bytes:
     name = console.name(event.colony, event.service)
-    strays = f", {event.strays} left-over processes killed" if event.strays else ""
+    strays = f", {_left_over(event.strays)}" if event.strays else ""
     text = f"{event.status} after {duration(event.seconds)}{strays}"
     kind = "done" if event.orderly else "failed"
     return console.rest(event.colony, event.service) + console.line(kind, name, text)
@@ -274,7 +283,9 @@ def _start_failed(console: Console, event: events.ChildStartFailed) -> bytes:
     colony = colony_of(event.supervisor)
     if colony is None:
         return b""
-    return console.line("failed", console.name(colony, event.child), "cannot start")
+    # Of a first start the colony's own end says why.
+    why = f": {explain(event.reason)}" if (colony, event.child) in console._begun else ""
+    return console.line("failed", console.name(colony, event.child), f"cannot start{why}")
 
 
 def is_own_fault(event: events.CrashReport) -> bool:

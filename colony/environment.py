@@ -116,7 +116,7 @@ def read_env_files(paths: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in paths:
         try:
-            text = Path(path).read_text("utf-8")
+            text = Path(path).read_bytes().decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not UTF-8"
             raise EnvFileError(f"env_file {path} cannot be read: {why}") from None
@@ -129,17 +129,22 @@ def parse_env(text: str, path: str = "env_file") -> dict[str, str]:
 
     `#` begins a comment at the start of a line or after a space; `export` may stand in front. A
     value in single quotes is as it stands; one in double quotes knows the escapes of a newline, a
-    tab, a quote and a backslash; $NAME is not expanded. Raises `EnvFileError` for anything else.
+    tab, a quote and a backslash; either may go over several lines. $NAME is not expanded. Raises
+    `EnvFileError` for anything else.
     """
     found: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        match = _ASSIGNMENT.fullmatch(stripped)
-        if match is None:
+    text = text.replace("\r\n", "\n")
+    at = 0
+    while at < len(text):
+        match = _ASSIGNMENT.match(text, at) or _NOTHING.match(text, at)
+        if match is None or "\0" in match[0]:
             # Not the line itself: it may be a secret.
-            raise EnvFileError(f"env_file {path}, line {number} is not of the form NAME=value")
+            where = f"env_file {path}, line {text.count(chr(10), 0, at) + 1}"
+            form = "is not of the form NAME=value" if match is None else "holds a NUL character"
+            raise EnvFileError(f"{where} {form}")
+        at = match.end() + 1
+        if match.re is _NOTHING:
+            continue
         name, single, double, bare = match.groups()
         if double is not None:
             double = _ESCAPE.sub(lambda m: _ESCAPES.get(m[1], m[0]), double)
@@ -147,11 +152,13 @@ def parse_env(text: str, path: str = "env_file") -> dict[str, str]:
     return found
 
 
+_NOTHING: Final = re.compile(r"[^\S\n]*(?:#[^\n]*)?(?=\n|\Z)")
 _ASSIGNMENT: Final = re.compile(
-    r"""(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*
-        (?:'([^']*)'|"((?:[^"\\]|\\.)*)"|((?:[^'"\s].*?)?))
-        (?:\s+\#.*|\s*)""",
-    re.VERBOSE,
+    r"""[^\S\n]*(?:export[^\S\n]+)?([A-Za-z_][A-Za-z0-9_.-]*)[^\S\n]*=[^\S\n]*
+        (?:'([^']*)'[^\S\n]*(?:\#[^\n]*)?
+          |"((?:[^"\\]|\\.)*)"[^\S\n]*(?:\#[^\n]*)?
+          |((?:[^'"\s][^\n]*?)?)(?:[^\S\n]+\#[^\n]*|[^\S\n]*))(?=\n|\Z)""",
+    re.VERBOSE | re.DOTALL,
 )
 _ESCAPE: Final = re.compile(r"\\(.)")
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "$": "$"}

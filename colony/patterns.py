@@ -14,6 +14,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, Protocol
 
+from colony.escapes import plain_bytes
+
 MEMORY: Final = 1024 * 1024
 """Bytes that an expression may take; with these the worst of them takes 0.1 s for 16 KiB."""
 
@@ -45,6 +47,13 @@ def compiled(pattern: str) -> Pattern:
     except UnicodeEncodeError:
         raise WrongPattern("it is no text") from None
     return made
+
+
+def found_in(pattern: Pattern, line: bytes) -> bool:
+    """Whether a line of a service's output matches, as written or as a terminal shows it."""
+    if pattern.search(line) is not None:
+        return True
+    return b"\x1b" in line and pattern.search(plain_bytes(line)) is not None
 
 
 def _words(error: Exception) -> str:

@@ -22,11 +22,11 @@ from colony.cli.session import (
     service_names,
 )
 from colony.client import path_of
+from colony.escapes import plain
 from colony.exits import Exit
 
 NAME_COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
 
 
 class Duration(click.ParamType[float]):
@@ -110,7 +110,7 @@ def logs(
             out.message(f"· {line['text']}")
         else:
             show(line)
-        if stop is not None and not note and stop.search(line["text"]):
+        if stop is not None and not note and _matches(stop, line["text"]):
             met = True
             break
     show.end()
@@ -163,7 +163,7 @@ class Shower:
         start = "" if goes_on else self._start(line)
         if line.get("dropped"):
             sys.stdout.write(f"{start}… {line['dropped']} lines dropped\n")
-        text = line["text"] if self.colour else _ESCAPES.sub("", line["text"])
+        text = line["text"] if self.colour else plain(line["text"])
         sys.stdout.write(f"{start}{text}" + ("" if line["more"] else "\n"))
         sys.stdout.flush()
         self.open = (line["service"], line["seq"], line["piece"] + 1) if line["more"] else None
@@ -203,6 +203,11 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
         raise Failed(
             Exit.WRONG, f"--until: no regular expression: {error}, got: {text!r}"
         ) from None
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> bool:
+    """Whether a line matches, as written or as a terminal shows it."""
+    return pattern.search(text) is not None or pattern.search(plain(text)) is not None
 
 
 def _moment(since: str | None) -> str | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from colony.logs.lines import LogLine
 from colony.logs.ring import Chunk, lines_of
-from colony.patterns import compiled
+from colony.patterns import compiled, found_in
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -62,7 +62,7 @@ def select(rings: Iterable[tuple[str, Sequence[Chunk]]], wanted: Filter) -> list
         for chunk, service in _merged(rings)
         if _chosen(chunk, wanted)
         for line in lines_of(service, chunk)
-        if pattern is None or pattern.search(line.data)
+        if pattern is None or found_in(pattern, line.data)
     )
     return list(lines) if wanted.count is None else list(deque(lines, wanted.count))
 

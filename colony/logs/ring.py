@@ -8,7 +8,7 @@ as the ring holds and no object a line.
     kept      [1: "GET /a\\nGET /b\\n"]       [3: "GET /c\\n"]      ("GE" waits for its end)
 
 A chunk ends with a newline, unless the line is overlong: then the chunk is *open*, and the next one
-of the same stream *continues* it.
+of the same stream *continues* it; or unless it is the stream's last.
 """
 
 from __future__ import annotations
@@ -127,14 +127,18 @@ class Ring:
         """The stream has ended: what it left without a newline is a line; whether there was any."""
         rest = self._rest.pop(stream, b"")
         if rest:
-            self._add(position, at, stream, rest)
+            self._add(position, at, stream, rest, ends=True)
         self._open.pop(stream, None)
         return bool(rest)
 
-    def _add(self, position: int, at: float, stream: Stream, data: bytes) -> None:
+    def _add(
+        self, position: int, at: float, stream: Stream, data: bytes, *, ends: bool = False
+    ) -> None:
+        """`ends`: nothing follows, so that a line without a newline is a whole one."""
         continues, piece = self._open.pop(stream, (0, 0))
-        is_open = not data.endswith(b"\n")
-        begun = data.count(b"\n") + is_open - (1 if continues else 0)
+        unended = not data.endswith(b"\n")
+        is_open = unended and not ends
+        begun = data.count(b"\n") + unended - (1 if continues else 0)
         chunk = Chunk(position, self.lines + 1, begun, at, stream, data, continues, is_open, piece)
         self.lines += begun
         if is_open:
@@ -188,7 +192,8 @@ class Ring:
 def lines_of(service: str, chunk: Chunk) -> Iterator[LogLine]:
     """A chunk's lines; an overlong one in its pieces."""
     lines = chunk.data.split(b"\n")
-    if not chunk.open:
+    ended = not lines[-1]
+    if ended:
         lines.pop()
     last = len(lines) - 1
     number = chunk.first - 1
@@ -196,8 +201,9 @@ def lines_of(service: str, chunk: Chunk) -> Iterator[LogLine]:
         continued = index == 0 and chunk.continues
         if not continued:
             number += 1
-        goes_on = chunk.open and index == last
-        parts = list(pieces(line if goes_on else line.removesuffix(b"\r")))
+        whole = ended or index < last
+        goes_on = chunk.open and not whole
+        parts = list(pieces(line.removesuffix(b"\r") if whole else line))
         for piece, part in enumerate(parts, chunk.piece if continued else 0):
             more = goes_on or part is not parts[-1]
             yield LogLine(

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import anyio
 
 from colony.api import types as t
+from colony.escapes import plain
 from colony.sdk.errors import CommandFailed, NotFound, ServiceFailed, TimedOut
 from colony.sdk.flow import Flow, Source
 from colony.sdk.values import Event, Response
@@ -425,4 +426,7 @@ class Http:
 
 def _found_in(pattern: re.Pattern[str], line: t.LogLine) -> bool:
     """Whether a service wrote it."""
-    return line.stream != "note" and pattern.search(line.text) is not None
+    if line.stream == "note":
+        return False
+    text = line.text
+    return pattern.search(text) is not None or pattern.search(plain(text)) is not None

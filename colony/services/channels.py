@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from colony.logs import Feed, LineSplitter, Logs, Stream
 from colony.logs.store import Watch
-from colony.patterns import Pattern
+from colony.patterns import Pattern, found_in
 from colony.terminals.service import SIZE, ServiceTerminal
 
 
@@ -59,8 +59,10 @@ class Channels:
         os.set_blocking(self._input, False)
         self.resize(*(SIZE if self.shown is None else self.shown.hub.size))
 
-    def attach(self, logs: Logs, colony: str, service: str, watch: Watch | None) -> None:
-        """Has the output read from now on."""
+    def attach(
+        self, logs: Logs, colony: str, service: str, watch: Callable[[], Watch] | None
+    ) -> None:
+        """Has the output read from now on, each stream with a watch of its own."""
         tap = None
         if self.shown is not None:
             self.shown.begin(self, logs)
@@ -70,7 +72,7 @@ class Channels:
         for stream in tuple(self._ours):
             fd = self._ours.pop(stream)
             name: Stream = "stderr" if stream == "stderr" else "stdout"
-            self.feeds.append(logs.attach(colony, service, name, fd, watch, tap))
+            self.feeds.append(logs.attach(colony, service, name, fd, watch and watch(), tap))
 
     def started(self) -> None:
         """The process has its ends: ours of them are closed."""
@@ -111,7 +113,9 @@ class Channels:
 
 
 class LineWatch:
-    """Looks for the first line that matches, in whatever thread reads; calls `found` then."""
+    """Looks for the first line of one stream that matches, in whatever thread reads; calls `found`
+    then. Two streams are two: what one writes in the middle of the other's line is no part of it.
+    """
 
     def __init__(self, pattern: Pattern, found: Callable[[], None]) -> None:
         self._pattern = pattern
@@ -121,7 +125,7 @@ class LineWatch:
     def __call__(self, data: bytes) -> bool:
         """Takes what was read; whether the line has come."""
         for line in self._splitter.feed(data):
-            if self._pattern.search(line):
+            if found_in(self._pattern, line):
                 self._found()
                 return True
         return False

@@ -179,7 +179,7 @@ class LinuxSite:
             return await keeper.call(TerminalOf(self.plan.service))
         return None
 
-    def _line_watch(self, found: Callable[[], None]) -> LineWatch | None:
+    def _line_watch(self, found: Callable[[], None]) -> Callable[[], LineWatch] | None:
         if self.plan.ready.kind != "log":
             return None
         soon = backend.current().call_soon_threadsafe
@@ -188,7 +188,8 @@ class LinuxSite:
             with suppress(RuntimeError):  # the loop is gone
                 soon(found)
 
-        return LineWatch(compiled(self.plan.ready.pattern), seen)
+        pattern = compiled(self.plan.ready.pattern)
+        return lambda: LineWatch(pattern, seen)
 
     async def until_ready(self, probe: Probe) -> None:
         """Asks, soon at first and then less often, until the answer is good."""

@@ -136,6 +136,16 @@ def test_a_restart_says_how_many_are_left() -> None:
     assert console().show(event).decode() == "↻ web        restarting, 2 of at most 5 in 1 min\n"
 
 
+def test_only_a_start_that_was_not_the_first_says_why_it_failed() -> None:
+    one, why = console(), Crashed(ValueError("no such file: web.env"))
+    failed = events.ChildStartFailed(
+        at=0, supervisor="system/colonies/shop/services", child="web", reason=why
+    )
+    assert one.show(failed).decode() == "✗ web        cannot start\n"
+    one.show(ServiceStarted(at=0, colony="shop", service="web", pid=4711, incarnation=1))
+    assert one.show(failed).decode() == "✗ web        cannot start: no such file: web.env\n"
+
+
 def test_output_comes_in_whole_lines_each_with_its_name() -> None:
     one = console()
     assert one.show(output(b"hal")) == b""
@@ -160,7 +170,13 @@ def test_the_two_streams_of_a_service_do_not_mix() -> None:
 
 def test_what_a_service_writes_is_never_markup_and_stays_as_it_is() -> None:
     raw = b"[red]\xff\xfe{x} \x1b[1m"
-    assert console().show(output(raw + b"\n")) == b"web    | " + raw + b"\n"
+    shown = console(colour=True).show(output(raw + b"\n"))
+    assert shown.endswith(b"web    |\x1b[0m " + raw + b"\n")
+
+
+def test_without_colours_a_service_has_none_either() -> None:
+    line = output(b"\x1b[32mready \x1b[1min\x1b[0m 3 ms\xff\n")
+    assert console().show(line) == b"web    | ready in 3 ms\xff\n"
 
 
 def test_with_several_colonies_names_have_theirs_in_front() -> None:

@@ -29,17 +29,36 @@ from colony.environment import EnvFileError, parse_env, read_env_files, variable
         ("A=ü", "ü"),
         ("# A=2\n\nA=1\n# A=3", "1"),
         ("A=2\nA=1", "1"),
+        ("A=1\r\n", "1"),
+        ("\t A=1\r\n\r\n", "1"),
+        ('A="a"#b', "a"),
+        ('A="-----BEGIN\r\nx y # z\n-----END"  # c', "-----BEGIN\nx y # z\n-----END"),
+        ("A='a\n\nb'\n", "a\n\nb"),
+        ("A=a\u2028b\x0cc", "a\u2028b\x0cc"),
+        ('A={"a": 1}', '{"a": 1}'),
     ],
 )
 def test_what_a_line_means(text: str, value: str) -> None:
     assert parse_env(text) == {"A": value}
 
 
-@pytest.mark.parametrize("line", ["A", "1A=2", "=1", "A='x", 'A="x" y', "A B=1"])
+@pytest.mark.parametrize("line", ["A", "1A=2", "=1", "A='x", 'A="x', 'A="x" y', "A B=1", "A='x\ny"])
 def test_a_line_that_is_none_is_named_by_its_number_and_not_shown(line: str) -> None:
     with pytest.raises(EnvFileError) as refused:
         parse_env(f"OK=1\n{line}\n", "a/.env")
     assert str(refused.value) == "env_file a/.env, line 2 is not of the form NAME=value"
+
+
+def test_what_no_process_can_be_given_is_refused_where_it_stands() -> None:
+    with pytest.raises(EnvFileError) as refused:
+        parse_env("OK='1\n2'\nA=x\0y\n", "a/.env")
+    assert str(refused.value) == "env_file a/.env, line 3 holds a NUL character"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    file = tmp_path / "windows.env"
+    file.write_bytes(b"\xef\xbb\xbfA=1\r\nB=2\r\n")
+    assert read_env_files([str(file)]) == {"A": "1", "B": "2"}
 
 
 def test_later_files_win_and_a_missing_one_is_named(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_an_unfinished_line_is_there_for_those_who_ask_and_a_line_once_the_strea
     assert ring.unfinished(9.0) == [LogLine("web", 2, 9.0, "stdout", b"prompt> ", more=True)]
     assert ring.close(2, 2.0, "stdout")
     assert not ring.close(3, 3.0, "stdout")
-    assert lines(ring)[1:] == [LogLine("web", 2, 2.0, "stdout", b"prompt> ", more=True)]
+    assert lines(ring)[1:] == [LogLine("web", 2, 2.0, "stdout", b"prompt> ")]
     assert ring.unfinished(9.0) == []
 
 

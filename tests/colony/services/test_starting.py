@@ -165,6 +165,20 @@ async def test_ready_by_a_line_of_its_output() -> None:
         assert shop.seen(ServiceReady)[0].how == r"a line like listening on \d"
 
 
+async def test_a_line_is_one_streams_and_its_colours_are_no_words_of_it() -> None:
+    code = (
+        "import os, time\n"
+        "os.write(1, b'listen'); time.sleep(0.1)\n"
+        "os.write(2, b'noise\\n'); time.sleep(0.1)\n"
+        "os.write(1, b'ing \\x1b[1mon\\x1b[0m 3\\n')\n"
+        "time.sleep(1000)"
+    )
+    async with colony(
+        {"web": {"command": python(code), "ready": {"log": r"^listening on \d"}}}
+    ) as shop:
+        await shop.until("web", "ready")
+
+
 async def test_ready_by_an_http_answer() -> None:
     code = """
 import http.server, os

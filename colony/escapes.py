@@ -1,0 +1,31 @@
+"""What terminals take for commands in the output of services: colours, titles, the cursor's moves.
+
+    plain("\\x1b[32mready\\x1b[0m") == "ready"
+
+Whoever looks for words in a line, or writes it where no terminal is, wants it without them: a
+program that colours each word for itself has written `ready in` nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_ESCAPE: Final = (
+    r"\x1b(?:"
+    r"\[[0-?]*[ -/]*[@-~]"  # a control sequence: colours, moves, modes
+    r"|[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"  # a string, as that of a title or a link
+    r"|[ -/]*[0-~])"  # the rest: character sets, keypads, resets
+)
+_TEXT: Final = re.compile(_ESCAPE)
+_BYTES: Final = re.compile(_ESCAPE.encode())
+
+
+def plain(text: str) -> str:
+    """The text without escapes."""
+    return _TEXT.sub("", text)
+
+
+def plain_bytes(data: bytes) -> bytes:
+    """The bytes without escapes."""
+    return _BYTES.sub(b"", data) if b"\x1b" in data else data
