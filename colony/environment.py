@@ -16,6 +16,8 @@ say otherwise:
                          so does Rails
     HTTP_PROXY, HTTPS_PROXY, NO_PROXY, NODE_USE_ENV_PROXY
                          with `egress = "proxy"`: the way out
+    TERM, COLORTERM      with `pty = true`: Colony's own terminal, whatever Colony runs in; LANG,
+                         too, if nothing there says UTF-8
 """
 
 from __future__ import annotations
@@ -33,6 +35,18 @@ HOSTS: Final = ".colony.local"
 
 PRIVATE: Final = ("COLONY_INSTANCE",)
 """Variables of our own process that a service must not inherit as they are."""
+
+LOCALE: Final = ("LC_ALL", "LC_CTYPE", "LANG")
+"""What says in which encoding a terminal is written to."""
+
+OUTER: Final = frozenset(
+    {
+        *("TMUX", "TMUX_PANE", "STY", "WINDOW", "COLUMNS", "LINES", "TERMCAP", "WINDOWID"),
+        *("TERM_PROGRAM", "TERM_PROGRAM_VERSION", "VTE_VERSION", "KONSOLE_VERSION"),
+        *("ITERM_SESSION_ID", "WT_SESSION", "KITTY_WINDOW_ID", "ALACRITTY_WINDOW_ID"),
+    }
+)
+"""Variables about the terminal that Colony itself was started in: they say nothing of its own."""
 
 
 def service_environment(
@@ -54,7 +68,7 @@ def service_environment(
     for name, url in urls.items():
         told[f"COLONY_URL_{variable_name(name)}"] = url
     inherited = {name: value for name, value in system.items() if name not in PRIVATE}
-    return {**inherited, **told}
+    return {**(at_terminal(inherited) if service.pty else inherited), **told}
 
 
 def unset_variables(
@@ -91,6 +105,24 @@ def colony_environment(
     inherited = {name: value for name, value in system.items() if name not in PRIVATE}
     beneath = {**inherited, **told}
     return {**beneath, **resolved(merged(config.colony.env), beneath)}
+
+
+def at_terminal(env: Mapping[str, str]) -> dict[str, str]:
+    """What a program is told of a terminal of Colony's: the variables, made to fit it.
+
+    TERM is what every viewer's terminal understands, not that of the first one, nor that in which
+    Colony was started, which may have been none.
+    """
+    told = {name: value for name, value in env.items() if name not in OUTER}
+    told |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    if not any(_is_utf8(told.get(name)) for name in LOCALE):
+        told = {name: value for name, value in told.items() if name not in LOCALE}
+        told["LANG"] = "C.UTF-8"
+    return told
+
+
+def _is_utf8(value: str | None) -> bool:
+    return value is not None and value.lower().replace("-", "").endswith("utf8")
 
 
 def way_out(config: Config) -> dict[str, str]:

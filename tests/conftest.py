@@ -18,6 +18,19 @@ for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signa
     if signal.getsignal(each) is signal.SIG_IGN:
         signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
 
+# Some tests install packages, and a registry may be busy for a moment, or never answer a request:
+# npm by itself waits five minutes for that answer, which is longer than a test may take.
+for name, value in {
+    "npm_config_fetch_timeout": "40000",  # milliseconds, as the next two
+    "npm_config_fetch_retry_mintimeout": "1000",
+    "npm_config_fetch_retry_maxtimeout": "10000",
+    "npm_config_fetch_retries": "5",
+    "PIP_RETRIES": "10",
+    "UV_HTTP_RETRIES": "10",
+    "CARGO_NET_RETRY": "10",
+}.items():
+    os.environ.setdefault(name, value)
+
 pytest_plugins = ["actors.pytest_plugin", "colony.pytest_plugin"]
 
 # How long an example takes says something of the machine. On CI the same examples are tried each

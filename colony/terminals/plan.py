@@ -12,7 +12,7 @@ import msgspec
 from actors import Reason
 from colony.config import Config
 from colony.config.interpolation import arguments, resolved
-from colony.environment import colony_environment
+from colony.environment import at_terminal, colony_environment
 from colony.terminals.sizes import DEFAULT, Size
 from netns import ExitStatus
 from netns.names import COLONY_VARIABLE
@@ -23,15 +23,8 @@ TERMINAL_VARIABLE: Final = "COLONY_TERMINAL"
 MAIN: Final = "terminal"
 """The session of colony.toml's [terminal]; others have numbers."""
 
-OUTER: Final = frozenset(
-    {
-        *("TMUX", "TMUX_PANE", "STY", "WINDOW", "COLUMNS", "LINES", "TERMCAP", "WINDOWID"),
-        *("TERM_PROGRAM", "TERM_PROGRAM_VERSION", "VTE_VERSION", "KONSOLE_VERSION"),
-        *("ITERM_SESSION_ID", "WT_SESSION", "KITTY_WINDOW_ID", "ALACRITTY_WINDOW_ID"),
-        *("COLONY_SERVICE", "PORT"),
-    }
-)
-"""Variables about the terminal that Colony itself was started in: they say nothing here."""
+OUTER: Final = frozenset({"COLONY_SERVICE", "PORT"})
+"""Variables about the service that Colony itself may run in: they say nothing here."""
 
 
 class SessionPlan(msgspec.Struct, frozen=True):
@@ -71,17 +64,9 @@ class SessionOver(Reason, frozen=True):
 def session_environment(
     system: Mapping[str, str], config: Config, urls: Mapping[str, str], name: str
 ) -> dict[str, str]:
-    """The environment of a session: the system's, the colony's, [terminal]'s; and a terminal's.
-
-    TERM is what every viewer's terminal understands, not that of the first one.
-    """
-    env = colony_environment(system, config, urls)
+    """The environment of a session: the system's, the colony's, [terminal]'s; and a terminal's."""
+    env = at_terminal(colony_environment(system, config, urls))
     env = {key: value for key, value in env.items() if key not in OUTER}
-    env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    if not any(_is_utf8(env.get(key)) for key in ("LC_ALL", "LC_CTYPE", "LANG")):
-        env.pop("LC_ALL", None)
-        env["LANG"] = "C.UTF-8"
-        env.pop("LC_CTYPE", None)
     env |= resolved(config.environment(config.terminal), env)
     # Whatever the file says, these stay: it is by them that strays are found.
     return env | {COLONY_VARIABLE: config.name, TERMINAL_VARIABLE: name}
@@ -103,7 +88,3 @@ def users_shell(env: Mapping[str, str]) -> str:
         except KeyError:
             shell = ""
     return shell if shell.startswith("/") and os.access(shell, os.X_OK) else "/bin/sh"
-
-
-def _is_utf8(value: str | None) -> bool:
-    return value is not None and value.lower().replace("-", "").endswith("utf8")

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from colony.environment import EnvFileError, parse_env, read_env_files, variable_name
+from colony import config
+from colony.environment import (
+    EnvFileError,
+    parse_env,
+    read_env_files,
+    service_environment,
+    variable_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +82,26 @@ def test_later_files_win_and_a_missing_one_is_named(tmp_path: Path) -> None:
 
 def test_a_services_name_in_a_variables() -> None:
     assert variable_name("api-v2") == "API_V2"
+
+
+def test_a_service_with_a_terminal_is_told_of_that_and_another_of_what_colony_has(
+    tmp_path: Path,
+) -> None:
+    """Colony may have been started where there is none, or in one of its own kind."""
+    file = tmp_path / "colony.toml"
+    file.write_text(
+        '[colony]\nname = "x"\n[services.web]\ncommand = "a"\npty = true\n'
+        '[services.job]\ncommand = "b"\n'
+    )
+    loaded = config.load(file)
+    known = {"TERM", "COLORTERM", "LANG", "LC_ALL", "COLUMNS"}
+
+    def told(service: str, outside: dict[str, str]) -> dict[str, str]:
+        env = service_environment(outside, loaded, loaded.services[service], {})
+        return {name: value for name, value in env.items() if name in known}
+
+    outside = {"TERM": "dumb", "LC_ALL": "C", "COLUMNS": "9"}
+    own = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
+    assert (told("web", {}), told("job", {})) == (own, {})
+    assert (told("web", outside), told("job", outside)) == (own, outside)
+    assert told("web", {"LANG": "de_DE.UTF-8"}) == own | {"LANG": "de_DE.UTF-8"}

@@ -152,7 +152,7 @@ async def test_a_command_is_ended_when_its_time_is_over_or_its_caller_leaves(
     shop: Shop, way: str
 ) -> None:
     async with running(shop, way, {"web": page("hello")}) as c:
-        done = await c.exec("echo begun; exec sleep 1000", timeout=2.0)
+        done = await c.exec("echo begun; exec sleep 1000", timeout=4.0)
         assert (done.timed_out, done.stdout) == (True, "begun\n")
         file = shop.folder / "pid"
         async with anyio.create_task_group() as tasks:
