@@ -49,6 +49,11 @@ def boundary(data: bytes) -> int:
     return escape if escape >= 0 else len(data)
 
 
+def beginning(clear: bool) -> bytes:
+    """What a viewer is sent before the first byte of all."""
+    return _begun(Modes(), Modes(), clear)
+
+
 def replay(
     ring: Ring, before: Modes, now: Modes, most: int | None = None, *, clear: bool = True
 ) -> bytes:

@@ -175,6 +175,20 @@ def test_detach_keys_of_ones_own_and_the_first_key_alone(shop: Shop) -> None:
     assert status(child) == 0
 
 
+def test_what_a_program_asks_at_once_is_answered(shop: Shop) -> None:
+    colony, _ = running(shop)
+    asks = "stty raw -echo; printf '\\033[6n'; head -c 6 | od -An -c; sleep 1000"
+    child = at_terminal(shop, "attach", "--new", colony.name, "--", "sh", "-c", asks, inside=False)
+    child.expect_exact("\x1b[6n")
+    child.send("\x1b[1;1R")
+    child.expect(r"033 +\[ +1 +; +1 +R")
+    detach(child)
+    again = at_terminal(shop, "attach", f"{colony.name}/1", inside=False)
+    again.expect(r"033 +\[ +1 +; +1 +R")
+    assert b"\x1b[6n" not in again.before
+    detach(again)
+
+
 TOLD_OTHERWISE = "\\033[>4;2m\\033[>1u"
 """Asks for keys to be told otherwise, for `printf`."""
 
