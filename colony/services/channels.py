@@ -16,6 +16,7 @@ from collections.abc import Callable
 from colony.logs import Feed, LineSplitter, Logs, Stream
 from colony.logs.store import Watch
 from colony.patterns import Pattern, found_in
+from colony.terminals.pty import opened
 from colony.terminals.service import SIZE, ServiceTerminal
 
 
@@ -52,7 +53,7 @@ class Channels:
         os.set_blocking(self._input, False)
 
     def _open_terminal(self) -> None:
-        master, slave = os.openpty()
+        master, slave = opened()
         self._ours["stdout"], self.theirs["terminal"] = master, slave
         self.terminal = os.ttyname(slave)
         self._input = os.dup(master)

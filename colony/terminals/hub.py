@@ -26,7 +26,7 @@ import anyio
 import msgspec
 
 from colony.terminals.modes import Modes
-from colony.terminals.replay import replay
+from colony.terminals.replay import beginning, replay
 from colony.terminals.ring import CAPACITY, Ring
 from colony.terminals.sizes import DEFAULT, Size, agreed
 
@@ -108,6 +108,8 @@ class Hub:
         self.modes = Modes()
         self.viewers: list[Viewer] = []
         self.exit: Exit | None = None
+        self._typed_into = False
+        """Whether it has had a viewer who types."""
         self._before = Modes()
         """The modes at the ring's start."""
         self._alone = alone
@@ -159,6 +161,7 @@ class Hub:
         size: Size | None = None,
         since: int | None = None,
         clear: bool = True,
+        young: bool = False,
     ) -> Viewer:
         """A new viewer, who `leave`s at the end.
 
@@ -167,7 +170,13 @@ class Hub:
             kept is shown.
         clear
             Whether its screen is cleared before that; if not, it is on its main one.
+        young
+            Whether the program has just begun, and waits for what a terminal answers to it: the
+            first who types is given its output as it was written.
         """
+        first = young and since is None and not (read_only or self._typed_into or self.ring.start)
+        since = 0 if first else since
+        self._typed_into = self._typed_into or not read_only
         viewer = Viewer(self, read_only, size, clear)
         self.viewers.append(viewer)
         self._agree()
@@ -175,7 +184,7 @@ class Hub:
         known = since is not None and self.ring.start <= since <= self.ring.end
         if known:
             viewer.begin_at(since or 0)
-        shown = b"" if known else self._replay(clear)
+        shown = (beginning(clear) if first else b"") if known else self._replay(clear)
         viewer.greet(
             Hello(
                 viewer.offset if known else self.ring.end,

@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from colony.terminals.keyboard import Keyboard
+
 DEFAULTS: Final = {
     1: False,  # cursor keys as applications want them
     5: False,  # reverse video
@@ -33,6 +35,8 @@ DEFAULTS: Final = {
     1015: False,  # mouse coordinates: urxvt
     1016: False,  # mouse coordinates: pixels
     2004: False,  # bracketed paste
+    2031: False,  # reports of a change between light and dark
+    2048: False,  # reports of the size
 }
 """Private modes that are followed, with how a reset terminal has them."""
 
@@ -42,35 +46,37 @@ ALTERNATE: Final = frozenset({47, 1047, 1049})
 LONGEST: Final = 1024
 """Bytes of an unfinished sequence that are kept; a longer one is none that we follow."""
 
-RESET: Final = (
-    b"\x1b[?1049l\x1b[!p\x1b[?1;5;9;66;1000;1002;1003;1004;1005;1006;1007;1015;1016;2004l"
-    b"\x1b[?7;25h\x1b>\x1b[0 q\x1b[r\x1b[m\x0f"
-)
+_OFF: Final = b";".join(b"%d" % number for number, on in DEFAULTS.items() if not on)
+_SWITCHED: Final = b"\x1b[?%bl\x1b[?7;25h" % _OFF
+
+_PLAIN: Final = b"\x1b[?2026l\x1b>\x1b[4l\x1b7\x1b[r\x1b8\x1b[m\x1b(B\x0f"
+"""Nothing held back, keypad, no inserting, no scroll region, colours, characters; in place."""
+
+RESET: Final = b"\x1b[?1049l\x1b[!p" + _SWITCHED + b"\x1b[0 q" + _PLAIN
 """Brings any terminal back to how a shell expects it, without clearing what it shows."""
 
-RESET_HERE: Final = (
-    b"\x1b[?1;5;9;66;1000;1002;1003;1004;1005;1006;1007;1015;1016;2004l"
-    b"\x1b[?7;25h\x1b>\x1b[0 q\x1b7\x1b[r\x1b8\x1b[m\x0f"
-)
+RESET_HERE: Final = _SWITCHED + b"\x1b[0 q" + _PLAIN
 """The same for one that is on its main screen: the cursor stays where it is."""
 
 _SEQUENCE: Final = re.compile(
     rb"\x1b(?:\[\?([0-9;]{1,128})([hl])|(c)|(\[!p)|([=>])|\[([0-9]?) q"
-    rb"|\]([0-9]{1,2});([^\x07\x1b\x9c]{0,512})(?:\x07|\x1b\\))"
+    rb"|\[([<=>])([0-9;]{0,32})u|\[>4(?:;([0-9]?))?[mn]"
+    rb"|\]([0-9]{1,2});([^\x07\x1b]{0,512})(?:\x07|\x1b\\))"
 )
 _UNFINISHED: Final = re.compile(
-    rb"\x1b(?:\[(?:\?[0-9;]{0,128}|!|[0-9]? ?)"
-    rb"|\](?:[0-9]{0,2}|[0-9]{1,2};[^\x07\x1b\x9c]{0,512}\x1b?))?\Z"
+    rb"\x1b(?:\[(?:\?[0-9;]{0,128}|[<=>][0-9;]{0,32}|!|[0-9]? ?)"
+    rb"|\](?:[0-9]{0,2}|[0-9]{1,2};[^\x07\x1b]{0,512}\x1b?))?\Z"
 )
 
 
 class Modes:
     """What has been switched, and is still so."""
 
-    __slots__ = ("_rest", "alternate", "cursor", "keypad", "set", "title")
+    __slots__ = ("_rest", "alternate", "cursor", "keyboard", "keypad", "set", "title")
 
     def __init__(self) -> None:
         self._rest = b""
+        self.keyboard = Keyboard()
         self._clear()
         self.title = ""
         """The window's title, "" if none was given."""
@@ -92,13 +98,15 @@ class Modes:
     __hash__ = None  # type: ignore[assignment]
 
     def _state(self) -> tuple[object, ...]:
-        return self._rest, self.set, self.alternate, self.keypad, self.cursor, self.title
+        keys = self.keyboard.state
+        return self._rest, self.set, self.alternate, self.keypad, self.cursor, self.title, keys
 
     def copy(self) -> Modes:
         """One that goes on by itself."""
         other = Modes()
         other._rest, other.set, other.alternate = self._rest, dict(self.set), self.alternate
         other.keypad, other.cursor, other.title = self.keypad, self.cursor, self.title
+        other.keyboard = self.keyboard.copy()
         return other
 
     def feed(self, data: bytes) -> None:
@@ -113,11 +121,13 @@ class Modes:
         self._rest = unfinished[0] if unfinished else b""
 
     def _note(self, found: re.Match[bytes]) -> None:
-        private, action, full, soft, keypad, cursor, kind, text = found.groups()
+        private, action, full, soft, keypad, cursor, how, flags, level, kind, text = found.groups()
         if private is not None:
             for number in private.split(b";"):
                 self._switch(int(number or 0), action == b"h")
         elif full is not None:
+            used, self.keyboard = self.keyboard.used, Keyboard()
+            self.keyboard.used = used
             self._clear()
         elif soft is not None:
             alternate = self.alternate  # a soft reset stays on its screen
@@ -127,11 +137,17 @@ class Modes:
             self.keypad = keypad == b"="
         elif cursor is not None:
             self.cursor = int(cursor or 0)
+        elif how is not None:
+            self.keyboard.kitty(how, flags, self.alternate)
+        elif kind is None:
+            self.keyboard.xterm(int(level or 0))
         elif int(kind) in (0, 2):
             self.title = text.decode("utf-8", "replace")
 
     def _switch(self, number: int, on: bool) -> None:
         if number in ALTERNATE:
+            if self.alternate and not on:
+                self.keyboard.left_alternate()
             self.alternate = on
         elif number in DEFAULTS:
             if DEFAULTS[number] == on:
@@ -142,16 +158,23 @@ class Modes:
     def leave(self) -> bytes:
         """What brings a terminal in this state back to how a shell expects it, with the cursor
         where it is. Only what is set: leaving an alternate screen that one is not in moves it."""
-        parts = [b"\x1b[?1049l"] if self.alternate else []
+        keys = self.keyboard
+        parts = [keys.leave(True), b"\x1b[?1049l"] if self.alternate else []
+        parts += [keys.leave(False), b"\x1b[>4m" if keys.level else b""]
         for number in sorted(self.set):
             parts.append(b"\x1b[?%d%b" % (number, b"h" if DEFAULTS[number] else b"l"))
         if self.cursor:
             parts.append(b"\x1b[0 q")
-        return b"".join(parts) + b"\x1b>\x1b7\x1b[r\x1b8\x1b[m\x0f"
+        return b"".join(parts) + _PLAIN
 
     def prelude(self) -> bytes:
         """What brings a terminal that was reset (`RESET`) into this state."""
-        parts = [b"\x1b[?1049h"] if self.alternate else []
+        keys = self.keyboard
+        parts = [keys.prelude(False)]
+        if self.alternate:
+            parts += [b"\x1b[?1049h", keys.prelude(True)]
+        if keys.level:
+            parts.append(b"\x1b[>4;%dm" % keys.level)
         for on, letter in ((True, b"h"), (False, b"l")):
             numbers = sorted(number for number, value in self.set.items() if value is on)
             if numbers:

@@ -4,10 +4,13 @@ Whatever happens includes SIGKILL, when nobody of us is left to do it. A guard d
 that does nothing but wait at the end of a pipe. It touches the settings only while they are still
 ours, since a shell that has come back to its prompt has settings of its own.
 
-    written to the guard   meaning
-    a, m                   the alternate screen, the main one is shown
-    q                      all is restored: end
-    (end of the pipe)      we were killed: restore
+    written to the guard        meaning
+    what brings it back, NUL    write this if you have to restore
+    q                           all is restored: end
+    (end of the pipe)           we were killed: restore
+
+The window's title is put on the terminal's own stack when a program first sets one, and taken from
+there afterwards; terminals without such a stack keep the program's.
 """
 
 from __future__ import annotations
@@ -25,10 +28,10 @@ from typing import Any, Final
 from colony.terminals.modes import Modes
 from colony.terminals.sizes import Size, size_of
 
-_EVERYTHING: Final = (
-    b"\x1b[?1;5;9;66;1000;1002;1003;1004;1005;1006;1007;1015;1016;2004l\x1b[?7;25h\x1b>\x1b[0 q"
-    b"\x1b7\x1b[r\x1b8\x1b[m\x0f\r\n"
-)
+_KEEP_TITLE: Final = b"\x1b[22;2t"
+_OLD_TITLE: Final = b"\x1b[23;2t"
+
+_END: Final = b"q"
 
 
 class Outer:
@@ -39,6 +42,9 @@ class Outer:
         self.output = output
         self.modes = Modes()
         """What was written has switched."""
+        self._back = b""
+        """What brings the terminal back, as the guard knows it."""
+        self._titled = False
         self._saved: list[Any] = []
         self._guard = -1
         self._guard_pid = 0
@@ -64,20 +70,24 @@ class Outer:
     def leave(self) -> None:
         """Makes it as it was: the settings, and what the program has switched."""
         with contextlib.suppress(OSError, termios.error):
-            write_all(self.output, self.modes.leave())
+            write_all(self.output, self._bringing_back())
         with contextlib.suppress(termios.error):
             termios.tcsetattr(self.fd, termios.TCSADRAIN, self._saved)
-        if self.modes.alternate:
-            self._tell_guard(b"m")
-        self.modes = Modes()
+        self.modes, self._titled = Modes(), False
+        self._prepare_guard()
 
     def show(self, data: bytes) -> None:
         """Writes to it what a program wrote."""
-        alternate = self.modes.alternate
         self.modes.feed(data)
-        if alternate != self.modes.alternate:
-            self._tell_guard(b"a" if self.modes.alternate else b"m")
+        if self.modes.title and not self._titled:
+            self._titled = True
+            data = _KEEP_TITLE + data
+        if b"\x1b" in data:
+            self._prepare_guard()
         write_all(self.output, data)
+
+    def _bringing_back(self) -> bytes:
+        return self.modes.leave() + (_OLD_TITLE if self._titled else b"")
 
     @property
     def size(self) -> Size | None:
@@ -102,13 +112,21 @@ class Outer:
             finally:
                 os._exit(0)
         os.close(theirs)
+        self._prepare_guard()
+
+    def _prepare_guard(self) -> None:
+        """Tells it what to write, if that is something else now."""
+        back = self._bringing_back()
+        if back != self._back:
+            self._back = back
+            self._tell_guard(back + b"\0")
 
     def _tell_guard(self, what: bytes) -> None:
         with contextlib.suppress(OSError):  # it was killed
             os.write(self._guard, what)
 
     def _end_guard(self) -> None:
-        self._tell_guard(b"q")
+        self._tell_guard(_END)
         os.close(self._guard)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._guard_pid, 0)
@@ -121,16 +139,17 @@ def _guard(pipe: int, fd: int, output: int, saved: list[Any], ours: list[Any]) -
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTOU, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
-    alternate = False
-    while data := os.read(pipe, 64):
-        if b"q" in data:
+    told = b""
+    while data := os.read(pipe, 4096):
+        *whole, rest = (told + data).split(b"\0")
+        if rest == _END:
             return
-        alternate = data[-1:] == b"a"
+        told = b"\0".join((*whole[-1:], rest))
     with contextlib.suppress(OSError, termios.error):
         if same_settings(termios.tcgetattr(fd), ours):
             termios.tcsetattr(fd, termios.TCSANOW, saved)
         os.set_blocking(output, False)
-        os.write(output, (b"\x1b[?1049l" if alternate else b"") + _EVERYTHING)
+        os.write(output, told.partition(b"\0")[0] + b"\r\n")
 
 
 def raw(saved: list[Any]) -> list[Any]:

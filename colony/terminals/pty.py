@@ -60,6 +60,9 @@ _QUIET_MS: Final = 1
 """Seconds that a share is gathered at most; milliseconds without a byte that end it sooner."""
 
 _CHUNK: Final = 16 * 1024
+_IUTF8: Final = 0o40000
+"""Linux's; termios has its name from Python 3.13 on."""
+
 _REPAINT: Final = 0.03
 """Seconds between two sizes, for a program to see both."""
 
@@ -71,7 +74,7 @@ class Pty:
     """A terminal from `open` to `close`. `path` is the program's end."""
 
     def __init__(self, size: Size) -> None:
-        self.master, self._slave = os.openpty()
+        self.master, self._slave = opened()
         try:
             self.path = os.ttyname(self._slave)
             os.set_blocking(self.master, False)
@@ -192,6 +195,16 @@ class Pty:
         if master >= 0:
             anyio.notify_closing(master)
             os.close(master)
+
+
+def opened() -> tuple[int, int]:
+    """Both ends of a new terminal, the master first. Erasing takes a character, not a byte of it:
+    everybody's terminal and every session's LANG are UTF-8."""
+    master, slave = os.openpty()
+    settings = termios.tcgetattr(slave)
+    settings[0] |= _IUTF8
+    termios.tcsetattr(slave, termios.TCSANOW, settings)
+    return master, slave
 
 
 def _gatherer() -> anyio.CapacityLimiter:

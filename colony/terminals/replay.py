@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from colony.terminals.keyboard import PLAIN
 from colony.terminals.modes import DEFAULTS, RESET, RESET_HERE, Modes
 from colony.terminals.ring import Ring
 
@@ -48,6 +49,11 @@ def boundary(data: bytes) -> int:
     return escape if escape >= 0 else len(data)
 
 
+def beginning(clear: bool) -> bytes:
+    """What a viewer is sent before the first byte of all."""
+    return _begun(Modes(), Modes(), clear)
+
+
 def replay(
     ring: Ring, before: Modes, now: Modes, most: int | None = None, *, clear: bool = True
 ) -> bytes:
@@ -65,7 +71,7 @@ def replay(
     paint anew instead, on an empty screen, over what the main one shows when it has ended.
     """
     if now.alternate:
-        return _beneath(ring, before, most, clear) + now.prelude() + CLEAR
+        return _beneath(ring, before, now, most, clear) + now.prelude() + CLEAR
     if most is None or ring.end - ring.start <= most:
         start, modes = ring.start, before.copy()
     else:
@@ -76,26 +82,29 @@ def replay(
         modes.feed(data[:cut])
         data = data[cut:]
     # `now` once more at the end: a tail was begun with a guess.
-    begun = _begun(modes, clear) + without_questions(data)
+    begun = _begun(modes, now, clear) + without_questions(data)
     return begun + _difference(modes, data, now)
 
 
-def _begun(modes: Modes, clear: bool) -> bytes:
-    if clear:
-        return RESET + modes.prelude() + CLEAR
-    return RESET_HERE + modes.prelude()
+def _begun(modes: Modes, now: Modes, clear: bool) -> bytes:
+    return _reset(now, clear) + modes.prelude() + (CLEAR if clear else b"")
 
 
-def _beneath(ring: Ring, before: Modes, most: int | None, clear: bool) -> bytes:
+def _reset(now: Modes, clear: bool) -> bytes:
+    """Some old terminals show what they do not know of keys: only where a program has used it."""
+    return (RESET if clear else RESET_HERE) + (PLAIN if now.keyboard.used else b"")
+
+
+def _beneath(ring: Ring, before: Modes, now: Modes, most: int | None, clear: bool) -> bytes:
     """What the main screen shows while the alternate one is there, as far as it is known."""
     start = ring.start if most is None else max(ring.start, ring.end - most)
     data = ring.read(start, ring.end - start)
     entered = [found.start() for found in _ENTER.finditer(data)]
     if not entered:
-        return RESET if clear else RESET_HERE
+        return _reset(now, clear)
     data = data[boundary(data) if start > 0 else 0 : entered[-1]]
     modes = before.copy() if start == ring.start else Modes()
-    shown = _begun(modes, clear) + without_questions(data)
+    shown = _begun(modes, now, clear) + without_questions(data)
     modes.feed(data)
     return shown + modes.leave()
 
@@ -110,4 +119,7 @@ def _difference(modes: Modes, data: bytes, now: Modes) -> bytes:
         if modes.set.get(number) != now.set.get(number):
             on = now.set.get(number, DEFAULTS[number])
             parts.append(b"\x1b[?%d%b" % (number, b"h" if on else b"l"))
+    if modes.keyboard.state != now.keyboard.state:
+        parts += [modes.keyboard.leave(now.alternate), PLAIN, now.keyboard.prelude(now.alternate)]
+        parts.append(b"\x1b[>4;%dm" % now.keyboard.level if now.keyboard.level else b"")
     return b"".join(parts)

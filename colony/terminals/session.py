@@ -38,6 +38,11 @@ AWAITED: Final = 10.0
 """Seconds for which an ended session waits for its first viewer: whoever has started it is on the
 way, however short its program was, and is to see what it wrote and how it ended."""
 
+YOUNG: Final = 5.0
+"""Seconds after its start in which what a program has asked its terminal is still to be answered:
+shells ask before anybody can have joined, and wait. Later, an answer would be typed into whatever
+runs by then."""
+
 _PAUSE: Final = 0.02
 
 
@@ -134,6 +139,7 @@ class Session(Actor):
             self.pty.close()
             raise
         self.pty.started()
+        self.began = anyio.current_time()
         self.ctx.run(self._hold, self.process)
 
     async def _hold(self, process: Process) -> None:
@@ -225,8 +231,9 @@ class Session(Actor):
 
     @on(Join)
     def _join(self, msg: Join) -> tuple[Viewer, Session]:
+        young = anyio.current_time() - self.began < YOUNG and not self.ended.is_set()
         viewer = self.hub.join(
-            read_only=msg.read_only, size=msg.size, since=msg.since, clear=msg.clear
+            read_only=msg.read_only, size=msg.size, since=msg.since, clear=msg.clear, young=young
         )
         self.seen = True
         if self.ended.is_set():

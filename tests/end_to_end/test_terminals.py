@@ -175,6 +175,44 @@ def test_detach_keys_of_ones_own_and_the_first_key_alone(shop: Shop) -> None:
     assert status(child) == 0
 
 
+def test_what_a_program_asks_at_once_is_answered(shop: Shop) -> None:
+    colony, _ = running(shop)
+    asks = "stty raw -echo; printf '\\033[6n'; head -c 6 | od -An -c; sleep 1000"
+    child = at_terminal(shop, "attach", "--new", colony.name, "--", "sh", "-c", asks, inside=False)
+    child.expect_exact("\x1b[6n")
+    child.send("\x1b[1;1R")
+    child.expect(r"033 +\[ +1 +; +1 +R")
+    detach(child)
+    again = at_terminal(shop, "attach", f"{colony.name}/1", inside=False)
+    again.expect(r"033 +\[ +1 +; +1 +R")
+    assert b"\x1b[6n" not in again.before
+    detach(again)
+
+
+TOLD_OTHERWISE = "\\033[>4;2m\\033[>1u"
+"""Asks for keys to be told otherwise, for `printf`."""
+
+
+def test_where_keys_are_told_otherwise_one_detaches_and_has_them_back(shop: Shop) -> None:
+    colony, _ = running(shop)
+    child = at_terminal(shop, "attach", colony.name)
+    child.send(f"printf '{TOLD_OTHERWISE}\\033]2;of the program\\007go-%s' 2\r")
+    child.expect_exact("\x1b[22;2t")  # the title is kept
+    child.expect_exact("\x1b[>4;2m\x1b[>1u\x1b]2;of the program\x07go-2")
+    child.send("\x1b[93;5u\x1b[93;5:3u\x1b[100;1u")
+    child.expect_exact("\x1b[<1u\x1b[>4m")
+    child.expect_exact("\x1b[23;2t")
+    child.expect_exact("[detached from ")
+    assert status(child) == 0
+    again = at_terminal(shop, "attach", colony.name, inside=False)
+    again.expect_exact("go-2")
+    again.expect_exact(PROMPT)
+    os.kill(again.pid, signal.SIGKILL)
+    again.expect_exact("\x1b[<1u\x1b[>4m")
+    eventually(lambda: echoes(again))
+    again.close(force=True)
+
+
 def test_without_a_terminal_what_is_piped_is_typed(shop: Shop) -> None:
     colony, _ = running(shop, terminal={"command": ["/bin/sh"]})
     ran = command(shop, "attach", colony.name, stdin=b"echo got-$((1+1)); exit 5\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from colony.terminals.hub import Hello, Hub, Resync, Viewers
+from colony.terminals.hub import Hello, Hub, Resync, Viewer, Viewers
 
 
 async def test_a_refresh_shows_everything_again_and_nothing_twice() -> None:
@@ -28,3 +28,32 @@ async def test_a_refresh_shows_everything_again_and_nothing_twice() -> None:
     assert painted == [1]
     hub.feed(b"more")
     assert await viewer.take() == b"more"
+
+
+async def given(viewer: Viewer) -> tuple[Hello, bytes]:
+    """The greeting, and all bytes that are there."""
+    hello, shown = await viewer.take(), b""
+    assert isinstance(hello, Hello)
+    while (item := viewer.take_nowait()) is not None:
+        shown += item if isinstance(item, bytes) else b""
+    return hello, shown
+
+
+async def test_what_a_young_program_has_asked_is_asked_of_the_first_who_types() -> None:
+    hub = Hub()
+    hub.feed(b"\x1b[?1049h\x1b[c>")
+    _, shown = await given(hub.join(read_only=True, young=True))
+    assert b"\x1b[c" not in shown
+    hello, shown = await given(hub.join(young=True))
+    assert (hello.offset, len(shown)) == (0, hello.replay + hub.ring.end)
+    assert shown.endswith(b"\x1b[?1049h\x1b[c>")
+    _, shown = await given(hub.join(young=True))
+    assert b"\x1b[c" not in shown
+
+
+async def test_what_was_asked_long_ago_is_asked_of_nobody() -> None:
+    hub = Hub()
+    hub.feed(b"\x1b[c>")
+    hello, shown = await given(hub.join())
+    assert hello.offset == hub.ring.end
+    assert b"\x1b[c" not in shown

@@ -36,6 +36,13 @@ PIECES = [
     b"text\n",
     b"\x1b]7;",
     b"[?1h",
+    b"\x1b[>4;2m",
+    b"\x1b[>4m",
+    b"\x1b[>1u",
+    b"\x1b[>5u",
+    b"\x1b[<u",
+    b"\x1b[=3;2u",
+    b"\x1b[?2048h",
 ]
 streams = st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join)
 
@@ -96,6 +103,33 @@ def test_modes_of_a_full_screen_program() -> None:
     assert modes.prelude() == b"\x1b[?1049h\x1b[?1h\x1b=\x1b]2;vim\x1b\\"
 
 
+def test_a_title_may_have_any_character() -> None:
+    modes = Modes()
+    modes.feed("\x1b]0;✓ all is done\x07".encode())  # with the byte 0x9c, which ends nothing
+    assert modes.title == "✓ all is done"
+
+
+@given(streams)
+def test_who_leaves_has_a_terminal_as_before(data: bytes) -> None:
+    modes = Modes()
+    modes.feed(data)
+    modes._rest = b""
+    modes.feed(modes.leave())
+    modes.title = ""
+    modes.keyboard.stacks[1][:] = [0]
+    assert modes == Modes()
+
+
+def test_how_keys_are_told_is_undone_and_done_again() -> None:
+    modes = Modes()
+    modes.feed(b"\x1b[>1u\x1b[?1049h\x1b[>5u\x1b[>4;2m")
+    assert modes.prelude() == b"\x1b[>1u\x1b[?1049h\x1b[=0;1u\x1b[>5u\x1b[>4;2m"
+    assert modes.leave().startswith(b"\x1b[<1u\x1b[?1049l\x1b[<1u\x1b[>4m")
+    modes.feed(b"\x1b[<u\x1b[?1049l\x1b[<u\x1b[>4;m")
+    assert modes.prelude() == b""
+    assert b"u" not in modes.leave()
+
+
 @given(streams, st.integers(1, 60))
 def test_a_replay_ends_in_the_present_state(data: bytes, capacity: int) -> None:
     ring, before, now = Ring(capacity), Modes(), Modes()
@@ -105,6 +139,7 @@ def test_a_replay_ends_in_the_present_state(data: bytes, capacity: int) -> None:
         shown = Modes()
         shown.feed(replay(ring, before, now, most))
         assert (shown.set, shown.alternate) == (now.set, now.alternate)
+        assert shown.keyboard.state == now.keyboard.state
 
 
 def test_a_replay_asks_the_terminal_nothing() -> None:
@@ -132,16 +167,20 @@ typed = st.lists(
 @given(typed, places)
 def test_the_chord_is_found_however_it_is_read(data: bytes, at: list[int]) -> None:
     whole, pieces = Chord(KEYS), Chord(KEYS)
-    expected = whole.feed(data, 0.0)
-    passed = b"".join(pieces.feed(piece, 0.0) for piece in cut(data, at))
+    expected = whole.feed(data, 0.0) + whole.expire(1.0)
+    passed = b"".join(pieces.feed(piece, 0.0) for piece in cut(data, at)) + pieces.expire(1.0)
     assert (passed, pieces.detached) == (expected, whole.detached)
 
 
-@given(st.binary(max_size=200), places)
+sequences = st.text(alphabet="\x1b[0127;:u~dA", max_size=40).map(str.encode)
+
+
+@given(st.one_of(st.binary(max_size=200), sequences), places)
 def test_what_has_no_first_key_is_passed_on_whole(data: bytes, at: list[int]) -> None:
     data = data.replace(b"\x1d", b"")
     one = Chord(KEYS)
-    assert b"".join(one.feed(piece, 0.0) for piece in cut(data, at)) == data
+    passed = b"".join(one.feed(piece, 0.0) for piece in cut(data, at)) + one.expire(1.0)
+    assert passed == data
     assert not one.detached
 
 
@@ -160,6 +199,76 @@ def test_what_has_no_first_key_is_passed_on_whole(data: bytes, at: list[int]) ->
 def test_the_chord(data: bytes, passed: bytes, detached: bool) -> None:
     one = Chord(KEYS)
     assert (one.feed(data, 0.0), one.detached) == (passed, detached)
+
+
+TOLD_OTHERWISE = [
+    (b"\x1b[27;5;93~", b"d"),  # xterm, as vim asks for it
+    (b"\x1b[93;5u", b"d"),  # kitty
+    (b"\x1b[93;133u", b"d"),  # and NumLock is on
+    (b"\x1b[93;5:1u\x1b[93;5:3u", b"\x1b[100;1:1u"),  # with releases
+    (b"\x1b[57442;5u\x1b[93;5u\x1b[57442;1:3u", b"\x1b[100u"),  # with Ctrl itself
+    (b"\x1b[1098::93;5u", b"\x1b[1074::100;;1074u"),  # on a Cyrillic layout
+]
+
+
+@pytest.mark.parametrize(("first", "then"), TOLD_OTHERWISE)
+def test_keys_are_the_same_however_they_are_told(first: bytes, then: bytes) -> None:
+    one, again, held = Chord(KEYS), Chord(KEYS), Chord(KEYS)
+    assert one.feed(b"ls" + first + then + b"more", 0.0) in (b"ls", b"ls\x1b[57442;5u")
+    assert one.detached
+    passed = again.feed(first, 0.0) + again.feed(b"x" + then, 0.1)
+    assert (passed, again.detached) == (first + b"x" + then, False)
+    passed = held.feed(first, 0.0) + held.expire(0.5)
+    assert (passed, held.due) == (first, None)
+
+
+@pytest.mark.parametrize(("first", "then"), TOLD_OTHERWISE)
+@pytest.mark.parametrize("pasted", [b"\x1b[200~", b""])
+def test_a_key_is_known_wherever_its_sequence_is_cut(
+    first: bytes, then: bytes, pasted: bytes
+) -> None:
+    typed = pasted + first + then
+    for place in range(1, len(typed)):
+        one = Chord(KEYS)
+        passed = one.feed(typed[:place], 0.0) + one.feed(typed[place:], 0.1)
+        assert one.detached is not bool(pasted)
+        if pasted:
+            assert passed == typed
+
+
+def test_escape_is_not_held_back() -> None:
+    one = Chord(KEYS)
+    assert one.feed(b"\x1b", 0.0) == b"\x1b"
+    assert one.due is None
+    assert one.feed(b"\x1dd", 9.0) == b""
+    assert one.detached
+
+
+def test_other_keys_of_the_same_kind_are_passed_on() -> None:
+    for typed in (b"\x1b[27;5;99~", b"\x1b[93;3u", b"\x1b[1;5A", b"\x1b[200", b"\x1b[<0;3;4M"):
+        one = Chord(KEYS)
+        passed = one.feed(typed, 0.0)
+        assert (passed + one.expire(1.0), one.detached) == (typed, False)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "key"),
+    [
+        (b"\x1b[27;6;95~", 0x1F),
+        (b"\x1b[45;6u", 0x1F),
+        (b"\x1b[32;5u", 0),
+        (b"\x1b[97;5u", 1),
+        (b"\x1b[27;6;65~", 1),
+        (b"\x1b[100;2u", ord("D")),
+        (b"\x1b[27;2;68~", ord("D")),
+        (b"\x1b[93;7u", chord.OTHER_KEY),
+        (b"\x1b[99999999999;5u", chord.OTHER_KEY),
+        (b"\x1b[93;5:3u", chord.NO_KEY),
+        (b"\x1b[200~", chord.OTHER_KEY),
+    ],
+)
+def test_which_key_a_sequence_is(sequence: bytes, key: int) -> None:
+    assert chord.key_of(sequence) == key
 
 
 def test_a_first_key_that_nothing_follows_is_passed_on() -> None:

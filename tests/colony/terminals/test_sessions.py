@@ -47,6 +47,15 @@ async def test_size_comes_before_the_first_byte_and_travels(tmp_path: Path) -> N
             await t.expect("31 90\n")
 
 
+async def test_erasing_takes_a_character(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        async with colony.terminal(argv=["/bin/sh", "-c", "echo go; read x; echo =$x="]) as t:
+            await t.expect("go\n")
+            await t.send("a漢\x7fb\n")
+            assert await t.expect("=ab=\n")
+
+
 async def test_job_control(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         colony = await one.add(IDLE)
