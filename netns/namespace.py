@@ -21,6 +21,11 @@ grows with their number. The gateway's address is on every host end, so that no 
 exists whose life somebody would have to manage, and the kernel's reverse-path check (`rp_filter`)
 stops a colony that speaks under another's address.
 
+Both ends have the same hardware address and ask for none (`NOARP`), so that no neighbour has to be
+found, over IPv4 or IPv6, and the IPv6 addresses that the kernel makes up for a link (fe80::…) are
+wanted by nobody: they are not made. They were half of what the kernel goes through, under its
+routing lock, when a link comes up (0.3 of 0.5 ms with 500).
+
 All of this runs on the network thread. The asynchronous face is `netns.network`.
 """
 
@@ -332,7 +337,9 @@ def configure_host_side(b: Build) -> None:
     address, metric = b.plan.address, b.host.instance.number
     alias = names.alias(b.instance, b.plan.colony)
     requests = [
-        messages.configure_link(index, b.space.link, alias=alias, settings4=_HOST_CONF4),
+        messages.configure_link(
+            index, b.space.link, alias=alias, settings4=_HOST_CONF4, only_given6=b.space.ipv6
+        ),
         messages.add_altname(index, names.altname(b.plan.colony)),
     ]
     if b.space.ipv6:
@@ -364,7 +371,9 @@ def _delete_host_routes(b: Build) -> None:
 def set_inside_up(b: Build) -> None:
     assert b.inner is not None
     b.inner.send(
-        messages.configure_link(b.index, names.INNER_INTERFACE, settings4=_INNER_CONF4),
+        messages.configure_link(
+            b.index, names.INNER_INTERFACE, settings4=_INNER_CONF4, only_given6=b.space.ipv6
+        ),
         messages.set_up(b.index, names.INNER_INTERFACE),
     )
 

@@ -26,17 +26,26 @@ def encoded(message: Any, request: messages.Request, **fields: Any) -> bytes:
 def test_a_veth_pair() -> None:
     made = messages.create_veth("vc123", 0x6C000001, 1400, 9)
     queues = [("IFLA_NUM_TX_QUEUES", 1), ("IFLA_NUM_RX_QUEUES", 1)]
-    inner = [("IFLA_IFNAME", "eth0"), ("IFLA_MTU", 1400), ("IFLA_NET_NS_FD", 9), *queues]
-    data = {"attrs": [("VETH_INFO_PEER", {"index": 2, "attrs": inner})]}
+    hardware = ("IFLA_ADDRESS", "02:c0:10:00:00:01")
+    no_arp = {"flags": 0x80, "change": 0x80}
+    inner = [
+        ("IFLA_IFNAME", "eth0"),
+        ("IFLA_MTU", 1400),
+        ("IFLA_NET_NS_FD", 9),
+        hardware,
+        *queues,
+    ]
+    data = {"attrs": [("VETH_INFO_PEER", {"index": 2, **no_arp, "attrs": inner})]}
     info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}
     attributes = [
         ("IFLA_IFNAME", "vc123"),
         ("IFLA_GROUP", 0x6C000001),
         ("IFLA_MTU", 1400),
+        hardware,
         *queues,
         ("IFLA_LINKINFO", info),
     ]
-    assert made.data == encoded(ifinfmsg(), made, attrs=attributes)
+    assert made.data == encoded(ifinfmsg(), made, attrs=attributes, **no_arp)
 
 
 def test_links() -> None:

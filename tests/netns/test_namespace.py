@@ -50,7 +50,12 @@ async def test_it_is_complete_and_says_so(tmp_path: Path) -> None:
         inner = query("ip", "-j", "-n", space.name, "address")
         assert [(i["ifname"], "UP" in i["flags"]) for i in inner] == [("lo", True), ("eth0", True)]
         addresses = {a["local"] for a in inner[1]["addr_info"]}
-        assert {str(space.address.v4), str(space.address.v6)} <= addresses
+        assert addresses == {str(space.address.v4), str(space.address.v6)}
+        (outer,) = query("ip", "-j", "address", "show", space.link)
+        gateways = [str(space.address.gateway4), str(space.address.gateway6)]
+        assert [a["local"] for a in outer["addr_info"]] == gateways
+        assert all("NOARP" in end["flags"] for end in (outer, inner[1]))
+        assert outer["address"] == inner[1]["address"]
         (default,) = query("ip", "-j", "-n", space.name, "route", "show", "default")
         assert default["gateway"] == str(space.address.gateway4)
         assert space.redirect
