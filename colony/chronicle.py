@@ -177,7 +177,8 @@ class Chronicle:
                 self._waiting.popleft()
                 self._lost += 1
             self._waiting.append((self._clock(), event))
-        self._more.set()
+        if not self._more.is_set():
+            self._more.set()
 
     def start(self) -> None:
         """Starts the thread. What came before waits for it."""

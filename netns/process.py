@@ -34,7 +34,8 @@ from netns.namespace import Namespace
 from netns.thread import Located, NetworkThread, Place, place_of
 
 _FIRST_FREE: Final = 3  # the descriptors after stdin, stdout and stderr
-_UNCATCHABLE: Final = {signal.SIGKILL, signal.SIGSTOP}
+# Asked once: each time it would make a name of every signal anew.
+_CATCHABLE: Final = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _OPEN, _CLOSE, _DUP2 = os.POSIX_SPAWN_OPEN, os.POSIX_SPAWN_CLOSE, os.POSIX_SPAWN_DUP2
 
 
@@ -147,8 +148,8 @@ class Process:
         this; closing twice is no error."""
         if self.pidfd < 0:
             return
-        with anyio.CancelScope(shield=True):
-            if self.poll() is None:
+        if self.poll() is None:
+            with anyio.CancelScope(shield=True):
                 self.signal_group(signal.SIGKILL)
                 await self.wait()
         self._reap()
@@ -351,7 +352,7 @@ def _start(program: str, order: Order) -> int:
             order.env,
             file_actions=actions,
             setsigmask=(),
-            setsigdef=signal.valid_signals() - _UNCATCHABLE,
+            setsigdef=_CATCHABLE,
             **({"setsid": True} if order.session else {"setpgroup": 0}),
         )
     except OSError as error:

@@ -44,7 +44,7 @@ _LOOK_AGAIN: Final = (0.0005,) * 20 + (0.0025,) * 20
 wait for a processor in the midst of that."""
 
 # Fields of /proc/PID/stat after the command's closing parenthesis (proc_pid_stat(5)).
-_STATE, _ENV_START, _ENV_END = 0, 47, 48
+_STATE, _PARENT, _ENV_START, _ENV_END = 0, 1, 47, 48
 _AT_WORK: Final = (b"R", b"D")
 _NEVER: Final = b"never"  # the place of one that there will not be
 
@@ -175,6 +175,36 @@ def census() -> Census:
     with os.scandir("/proc") as entries:
         listed = [(int(entry.name), entry.inode()) for entry in entries if entry.name.isdigit()]
     return frozenset(entry for entry in listed if entry[0] != me)
+
+
+def parent_of(pid: int) -> int | None:
+    """The number of a process's parent, 0 if that is outside of what is seen here; None if the
+    process is gone. Asks for nothing of the process's memory, and so waits for nobody."""
+    try:
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return int(os.read(file, 4096).rpartition(b")")[2].split(None, 2)[_PARENT])
+    except (OSError, IndexError):  # it has ended in between
+        return None
+    finally:
+        os.close(file)
+
+
+def orphans_parents() -> frozenset[int]:
+    """Whose child a process may become when its parent ends: this one's, or an ancestor's of it.
+
+    Who it is decides a flag of theirs (`PR_SET_CHILD_SUBREAPER`) that nobody else can see. A
+    process that is told of later is one of these already: one only becomes somebody's child that
+    was an ancestor before.
+    """
+    found = {0, 1}
+    pid: int | None = os.getpid()
+    while pid and pid not in found:
+        found.add(pid)
+        pid = parent_of(pid)
+    return frozenset(found)
 
 
 def _find_since(first: int, belongs: Belongs) -> Iterator[int]:

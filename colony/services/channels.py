@@ -94,6 +94,11 @@ class Channels:
             packed = struct.pack("HHHH", rows, columns, 0, 0)
             fcntl.ioctl(self._input, termios.TIOCSWINSZ, packed)
 
+    @property
+    def empty(self) -> bool:
+        """Whether everything is read."""
+        return all(feed.ended.is_set() for feed in self.feeds)
+
     async def drained(self) -> None:
         """Waits until everything is read."""
         for feed in self.feeds:

@@ -153,6 +153,7 @@ class LinuxSite:
         except BaseException:
             self.close()
             raise
+        self.registrar.services.add(self.process)
         channels.attach(self.logs, plan.colony, plan.service, self._line_watch(found))
         channels.started()
         return self.process
@@ -281,7 +282,11 @@ class LinuxSite:
         Mostly there are none, and one look at those who came after it tells so. The sweep proper,
         which outruns whoever does nothing but fork, would put off each restart by milliseconds.
         """
-        everybody = await anyio.to_thread.run_sync(left_alone, self.strays, self.elders)
+        everybody = None
+        if self.process is not None and self.process.poll() is not None:
+            everybody = self.registrar.glance(self.elders)
+        if everybody is None:
+            everybody = await anyio.to_thread.run_sync(left_alone, self.strays, self.elders)
         if everybody is not None:
             self.registrar.note(everybody)
             return 0
@@ -291,7 +296,7 @@ class LinuxSite:
 
     async def drained(self) -> None:
         """Waits for the readers, half a second at most."""
-        if self.channels is not None:
+        if self.channels is not None and not self.channels.empty:
             with anyio.move_on_after(DRAIN):
                 await self.channels.drained()
 
@@ -302,6 +307,8 @@ class LinuxSite:
 
     def close(self) -> None:
         """Closes the channels and removes the socket."""
+        if self.process is not None:
+            self.registrar.services.discard(self.process)
         if self.channels is not None:
             self.channels.close(self.logs)
         if self.notify is not None:

@@ -446,7 +446,8 @@ class PortActor(Actor):
         self._stop_watching()
         process.signal_group(signal.SIGKILL)
         strays = await self._sweep()
-        await self.ended.wait()
+        if not self.ended.is_set():  # else `wait` would give others a turn, on a restart's way
+            await self.ended.wait()
         await self.site.drained()
         self.server = None
         return strays

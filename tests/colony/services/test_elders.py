@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from colony.services.ending import Registrar, left_alone, lingering
-from netns import sweep
+from colony.services.ending import Registrar, all_strangers, left_alone, lingering
+from netns import NetworkThread, spawn, sweep
 from netns.sweep import Belongs, with_variable
 
 pytestmark = pytest.mark.real_time
@@ -85,3 +86,81 @@ async def test_a_census_is_shared_for_a_second() -> None:
         assert pid in numbers(await registrar.elders())
         assert await lingering(lambda other: other == pid)
         assert not await lingering(lambda other: other == pid, await registrar.elders())
+
+
+TAKERS = frozenset({0, 1, 50})
+
+
+@pytest.mark.parametrize(
+    ("young", "parents", "sure"),
+    [
+        ({}, {}, True),
+        ({100}, {100: 60}, True),  # an elder's child
+        ({100, 101}, {100: 60, 101: 100}, True),  # and a grandchild
+        ({100}, {100: 1}, False),  # an orphan
+        ({100}, {100: 50}, False),
+        ({100}, {100: 0}, False),  # of a process that is not seen from here
+        ({100, 101}, {100: 1, 101: 100}, False),
+        ({100, 101}, {100: 101, 101: 60}, False),  # the numbers have begun anew
+        ({100}, {}, True),  # gone
+        ({100, 101}, {101: 100}, False),  # gone, and has left a child
+    ],
+)
+def test_a_stray_has_another_one_for_a_parent_or_a_taker_of_orphans(
+    young: set[int], parents: dict[int, int], sure: bool
+) -> None:
+    assert all_strangers(young, TAKERS, parents.get) is sure
+
+
+def test_an_orphan_becomes_the_child_of_an_ancestor() -> None:
+    made = subprocess.run(
+        ["sh", "-c", "setsid sleep 1000 >/dev/null & echo $!"], stdout=subprocess.PIPE, check=True
+    )
+    orphan = int(made.stdout)
+    try:
+        assert sweep.parent_of(orphan) in sweep.orphans_parents()
+    finally:
+        os.kill(orphan, signal.SIGKILL)
+
+
+def test_the_parent_of_nobody_is_none() -> None:
+    with sleeper("another") as pid:
+        assert sweep.parent_of(pid) == os.getpid()
+    assert sweep.parent_of(pid) is None
+
+
+async def test_a_glance_tells_that_a_service_has_left_nobody_behind() -> None:
+    """Others may be born at that moment, or be children of an ancestor's: it looks again then."""
+    registrar = Registrar()
+    async with NetworkThread() as thread:
+        for _ in range(1000):
+            elders = sweep.census()
+            async with (
+                await spawn(thread, ["true"]) as service,
+                await spawn(thread, ["sleep", "1000"]) as sibling,
+            ):
+                registrar.services |= {service, sibling}
+                await service.wait()
+                if (everybody := registrar.glance(elders)) is not None:
+                    break
+        assert everybody is not None
+        assert {service.pid, sibling.pid} <= numbers(everybody)
+
+
+async def test_a_glance_that_meets_a_stray_tells_nothing() -> None:
+    registrar, elders = Registrar(), sweep.census()
+    command = ["sh", "-c", "setsid sleep 1000 >/dev/null & echo $!"]
+    ours, theirs = os.pipe()
+    async with (
+        NetworkThread() as thread,
+        await spawn(thread, command, stdout=theirs) as service,
+    ):
+        os.close(theirs)
+        registrar.services.add(service)
+        await service.wait()
+        stray = int(os.read(ours, 100))
+        os.close(ours)
+        try:
+            assert registrar.glance(elders) is None
+        finally:
+            os.kill(stray, signal.SIGKILL)
