@@ -28,7 +28,9 @@ _LONGEST: Final = 60
 
 
 UNSEEN: Final = "a process that cannot be looked at"
-"""Another user's; or rootless, any that is not of a colony."""
+"""Another user's; rootless, any that is not of a colony; or one that is just ending."""
+
+_EXITING: Final = 0x4  # PF_EXITING (include/linux/sched.h)
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -95,9 +97,9 @@ def holder_of(port: int) -> Holder | None:
 
 def holder_among(inodes: set[str], pids: list[int]) -> Holder:
     """Which of the processes has one of these sockets; the oldest of them, which is the parent of
-    those that have inherited it."""
+    those that have inherited it. One that is ending, whose environment has gone, does not count."""
     for pid in sorted(pids):
-        if any(inode in inodes for inode in _socket_inodes(pid)):
+        if any(inode in inodes for inode in _socket_inodes(pid)) and not _is_ending(pid):
             env = _environment(pid)
             colony, service = env.get(COLONY_VARIABLE, ""), env.get(SERVICE_VARIABLE, "")
             return Holder(pid, _command(pid), colony, service)
@@ -160,6 +162,14 @@ def _socket_inodes(pid: int) -> Iterator[str]:
                 target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
                 if target.startswith("socket:["):
                     yield target[len("socket:[") : -1]
+
+
+def _is_ending(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        return bool(int(status.rpartition(")")[2].split()[6]) & _EXITING)
+    except (OSError, ValueError, IndexError):  # it has ended
+        return True
 
 
 def _environment(pid: int) -> dict[str, str]:

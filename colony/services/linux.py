@@ -56,6 +56,9 @@ ROUTED: Final = 2.0
 DETACH: Final = 2.0
 """Seconds that a server which was left behind may take until it listens."""
 
+DYING: Final = 3.0
+"""Seconds that a listener may be nobody's until it is somebody's whom we may not look at."""
+
 
 class LinuxMachine:
     """Makes sites on this host.
@@ -115,15 +118,25 @@ class LinuxSite:
     # -- from start to ready -------------------------------------------------------------------
 
     async def taken(self) -> Holder | None:
-        """Who else has the port, once our own strays of an earlier life are killed."""
-        port = self.plan.port
+        """Who else has the port, once our own strays of an earlier life are killed.
+
+        A process that is ending has no open file any more a moment before its sockets are closed:
+        a listener that is nobody's is looked at again, some seconds at most.
+        """
+        port, until, pause = self.plan.port, self.system.now() + DYING, FIRST_LOOK
         if port is None:
             return None
-        holder = await self.search.holder(port)
-        if holder is not None and self._is_ours(holder):
-            await sweep.kill_all(self.strays)
+        while True:
+            late = self.system.now() > until
             holder = await self.search.holder(port)
-        return holder
+            if holder is None or late:
+                return holder
+            if self._is_ours(holder):
+                await sweep.kill_all(self.strays)
+            elif holder.pid:
+                return holder
+            await anyio.sleep(pause)
+            pause = min(pause * LOOK_FACTOR, SLOWEST_LOOK)
 
     def _is_ours(self, holder: Holder) -> bool:
         return (holder.colony, holder.service) == (self.plan.colony, self.plan.service)

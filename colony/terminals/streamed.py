@@ -142,7 +142,7 @@ async def start(
     """
     parts = colony.host.parts
     space: Namespace | None = None
-    if parts.isolated:
+    if colony.isolated:
         owner = colony.system.named(namespace_name(colony.name), NamespaceOwner)
         space = await owner.call(GetNamespace())
     environment = colony_environment(colony.environ, colony.config, colony.urls)

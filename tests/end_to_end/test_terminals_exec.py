@@ -26,6 +26,14 @@ def test_streams_apart_byte_for_byte_and_the_status(shop: Shop) -> None:
 
 
 @root_only
+def test_on_the_hosts_network_beside_others_that_have_their_own(shop: Shop) -> None:
+    colony, _ = running(shop, network={"mode": "host"})
+    ran = command(shop, "exec", colony.name, "--", "readlink", "/proc/self/ns/net")
+    here = os.readlink("/proc/self/ns/net")
+    assert (ran.returncode, ran.stdout.decode().strip(), ran.stderr) == (0, here, b"")
+
+
+@root_only
 def test_what_cannot_be_run(shop: Shop) -> None:
     colony, _ = running(shop)
     (colony.file.parent / "plain").write_text("#!/bin/sh\n")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+from array import array
 
 import anyio
 import pytest
@@ -167,3 +169,24 @@ async def test_a_service_dies_while_it_is_being_stopped() -> None:
         stopped = await shop.control.call(StopService("web"))
         assert (stopped.state, stopped.last_exit) == ("stopped", "exit code 9")
         assert shop.seen(ServiceExited) == []
+
+
+async def test_a_listener_that_is_nobodys_is_one_that_is_closing_and_is_waited_for() -> None:
+    """So is a dead process's for a moment: its files have gone, and its socket has not."""
+    port = free_port()
+    here, there = socket.socketpair()
+    with here, there, socket.create_server(("127.0.0.1", port)) as listening:
+        here.sendmsg(
+            [b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [listening.fileno()]))]
+        )
+        listening.close()  # on its way through `there`, it is in nobody's table of files
+        async with anyio.create_task_group() as tasks:
+
+            async def closes_soon() -> None:
+                await anyio.sleep(0.2)
+                there.close()
+
+            tasks.start_soon(closes_soon)
+            async with colony({"web": server(port)}) as shop:
+                status = await shop.until("web", "ready")
+                assert (status.life, there.fileno()) == (1, -1)
