@@ -30,6 +30,7 @@ from colony.events import (
     ServiceLingers,
     ServiceOutput,
     ServiceReady,
+    ServiceRemark,
     ServiceStarted,
     ServiceStopped,
     ServiceStopping,
@@ -249,6 +250,11 @@ def _unhealthy(console: Console, event: ServiceUnhealthy) -> bytes:
     return console.line("failed", name, text)
 
 
+def _remark(console: Console, event: ServiceRemark) -> bytes:
+    name = console.name(event.colony, event.service)
+    return b"" if event.own else console.line("note", name, event.text)
+
+
 def _failed(console: Console, event: ServiceFailed) -> bytes:
     return console.line("failed", console.name(event.colony, event.service), event.reason)
 
@@ -425,6 +431,7 @@ _SHOWERS: Final[dict[type, Callable[[Console, Any], bytes]]] = {
     NamespaceGone: _namespace_gone,
     ServiceStarted: _started,
     ServiceReady: _ready,
+    ServiceRemark: _remark,
     ServiceExited: _exited,
     ServiceOutput: Console.output,
     ServiceWaiting: _waiting,

@@ -33,8 +33,16 @@ from colony.config.interpolation import Unset, arguments, expand, merged, resolv
 
 HOSTS: Final = ".colony.local"
 
-PRIVATE: Final = ("COLONY_INSTANCE",)
-"""Variables of our own process that a service must not inherit as they are."""
+PRIVATE: Final = (
+    "COLONY_INSTANCE",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+)
+"""Variables that are meant for our own process, by whoever started it, and not for a service."""
 
 LOCALE: Final = ("LC_ALL", "LC_CTYPE", "LANG")
 """What says in which encoding a terminal is written to."""

@@ -98,6 +98,16 @@ class ServiceUnhealthy(Event, frozen=True, kw_only=True):
     allowed: int
 
 
+class ServiceRemark(Event, frozen=True, kw_only=True):
+    """What is known of why a service that runs is as it is: its `own` word (STATUS of
+    sd_notify(3)), or why it is not ready yet."""
+
+    colony: str
+    service: str
+    text: str
+    own: bool = False
+
+
 class ServiceFailed(Event, frozen=True, kw_only=True):
     """A service cannot run, and trying again would not help: it stays down until an operator
     starts it."""

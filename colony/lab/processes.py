@@ -391,6 +391,10 @@ class LabSite:
         """Waits for the process."""
         await self._process.ready.wait()
 
+    def unready(self) -> str:
+        """Nothing is known: it is not asked."""
+        return ""
+
     async def told(self) -> Mapping[str, str]:
         """READY=1 when it is, if it is to say so; after that it has nothing to say."""
         if self._told or self.plan.ready.kind != "notify":

@@ -28,7 +28,7 @@ from colony.services.channels import Channels, LineWatch
 from colony.services.ending import NOBODY, Registrar, ask_to_end, left_alone, lingering
 from colony.services.holder import SERVICE_VARIABLE, Holder, Search, strays_of
 from colony.services.notify import NotifySocket
-from colony.services.plan import Probe, ServicePlan
+from colony.services.plan import HEALTH_INTERVAL, Probe, ServicePlan
 from colony.services.probes import Prober, pauses
 from colony.terminals.service import (
     ServiceTerminal,
@@ -111,6 +111,7 @@ class LinuxSite:
         self.channels: Channels | None = None
         self.notify: NotifySocket | None = None
         self.alive_at = 0.0
+        self.why_not = ""
 
     def __repr__(self) -> str:
         return f"<LinuxSite of {self.plan.colony}/{self.plan.service} {self.process or 'empty'}>"
@@ -182,6 +183,9 @@ class LinuxSite:
         if plan.notifies:
             self.notify = NotifySocket(plan.runtime)
             env["NOTIFY_SOCKET"] = self.notify.path
+        if plan.health is not None and plan.health.kind == "notify":
+            # Without it most programs do not think of saying that they live.
+            env["WATCHDOG_USEC"] = str(int((plan.health.interval or HEALTH_INTERVAL) * 1e6))
 
     async def _shown(self) -> ServiceTerminal | None:
         """Where its terminal is shown, if it has one."""
@@ -208,15 +212,21 @@ class LinuxSite:
     async def until_ready(self, probe: Probe) -> None:
         """Asks, soon at first and then less often, until the answer is good."""
         for pause in pauses(probe):
-            if not await self.prober.attempt(probe):
+            self.why_not = await self.prober.attempt(probe)
+            if not self.why_not:
                 return
             await anyio.sleep(pause)
+
+    def unready(self) -> str:
+        """As the prober said it last."""
+        return self.why_not
 
     async def told(self) -> Mapping[str, str]:
         """The next message on the service's own socket."""
         assert self.notify is not None
         told = await self.notify.receive()
-        self.alive_at = self.system.now()
+        if "1" in (told.get("WATCHDOG"), told.get("READY")):
+            self.alive_at = self.system.now()
         return told
 
     async def routed(self) -> None:

@@ -72,6 +72,10 @@ class Site(Protocol):
         """Returns once an attempt at the probe has succeeded."""
         ...
 
+    def unready(self) -> str:
+        """Why the last attempt of `until_ready` failed; "" if none has, or nobody asked."""
+        ...
+
     async def told(self) -> Mapping[str, str]:
         """What the service says of itself next, by sd_notify(3)."""
         ...

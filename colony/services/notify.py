@@ -1,9 +1,16 @@
 """What a service says of itself, by the protocol of sd_notify(3).
 
 The service is given the path of a datagram socket in `NOTIFY_SOCKET` and sends lines of KEY=VALUE.
-`READY=1` and `STATUS=…` are understood, `WATCHDOG=1` counts as a sign of life; what else there may
-be is left alone. A socket with a path is reached from every network namespace; an abstract one,
-which systemd uses too, belongs to one of them.
+Understood are
+
+    READY=1                 it is ready
+    STATUS=…                what it does, in words: shown by `colony ps`
+    WATCHDOG=1              a sign of life, expected within $WATCHDOG_USEC
+    WATCHDOG=trigger        it is not well
+    EXTEND_TIMEOUT_USEC=…   it needs so much longer, from now on, to be ready
+
+and what else there may be is left alone. A socket with a path is reached from every network
+namespace; an abstract one, which systemd uses too, belongs to one of them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -12,6 +12,10 @@ from colony.services.status import Condition
 from netns import ExitStatus
 
 ProbeKind = Literal["none", "tcp", "http", "exec", "log", "notify"]
+
+
+HEALTH_INTERVAL: Final = 10.0
+"""Seconds between two health checks, if nothing else is said."""
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -42,11 +46,12 @@ class Probe(msgspec.Struct, frozen=True):
     failures: int = 3
 
     def __str__(self) -> str:
+        shell = self.argv[:2] == ("/bin/sh", "-c")
         return {
             "none": "running",
             "tcp": f"port {self.port}",
             "http": f"GET {self.path} on port {self.port}",
-            "exec": " ".join(self.argv),
+            "exec": " ".join(self.argv[2 if shell else 0 :]),
             "log": f"a line like {self.pattern}",
             "notify": "its own word (sd_notify)",
         }[self.kind]

@@ -22,6 +22,7 @@ Three ends are no crash, and the actor stays, without a process of its own:
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from typing import Final
 
 import anyio
@@ -37,14 +38,17 @@ from actors import (
     Reason,
     Refused,
     Stop,
+    Timer,
     on,
 )
+from colony.escapes import plain
 from colony.events import (
     ServiceDetached,
     ServiceExited,
     ServiceFailed,
     ServiceLingers,
     ServiceReady,
+    ServiceRemark,
     ServiceStarted,
     ServiceStopped,
     ServiceStopping,
@@ -56,6 +60,7 @@ from colony.services.holder import Holder
 from colony.services.life import Happened, Life, Phase
 from colony.services.machine import Machine, Running, Site
 from colony.services.plan import (
+    HEALTH_INTERVAL,
     PortTaken,
     Probe,
     ProcessExited,
@@ -66,11 +71,19 @@ from colony.services.plan import (
 from netns import ExitStatus
 from netns.errors import SpawnError
 
-HEALTH_INTERVAL: Final = 10.0
-"""Seconds between two health checks, if nothing else is said."""
-
 LINGER: Final = 1.0
 """Seconds after which a stop that is not done yet is remarked upon."""
+
+PATIENT: Final = 10.0
+"""Seconds after which it is remarked upon that a service is not ready, and why."""
+
+LONGEST_STATUS: Final = 200
+LONGEST_DEADLINE: Final = 3600.0
+"""Letters of what a service says of itself that are kept; seconds by which it may put off, at once,
+until when it has to be ready."""
+
+SAID: Final = 0.5
+"""Seconds in which what a service says of itself is passed on once: some count to a thousand."""
 
 
 class ServiceState(msgspec.Struct, frozen=True):
@@ -120,6 +133,14 @@ class BecameReady(Cast["PortActor"], frozen=True):
     """The service is ready."""
 
 
+class StillStarting(Cast["PortActor"], frozen=True):
+    """The service has been starting for a while."""
+
+
+class HasSaid(Cast["PortActor"], frozen=True):
+    """The service has said something of itself a moment ago."""
+
+
 class BecameSick(Cast["PortActor"], frozen=True):
     """The service was not ready in time, or is not well any more."""
 
@@ -154,6 +175,10 @@ class PortActor(Actor):
         self.ready = False
         self.swept = True
         self.watchers: list[OwnedTask] = []
+        self.listener: OwnedTask | None = None
+        self.deadline: Timer | None = None
+        self.due = 0.0
+        self.said = ""
 
     def __repr__(self) -> str:
         name = f"{self.plan.colony}/{self.plan.service}"
@@ -258,15 +283,36 @@ class PortActor(Actor):
         """Finds out when it is ready, by whatever it is asked."""
         probe = self.plan.ready
         if self.plan.notifies:
-            self.watchers.append(self.ctx.run(self._listen))
+            self.listener = self.ctx.run(self._listen)
         if probe.kind == "none":
             self._became_ready(BecameReady())
             return
         if probe.kind in ("tcp", "http", "exec"):
             self.watchers.append(self.ctx.run(self._probe, probe))
+        self.ctx.send_after(PATIENT, StillStarting())
         if probe.deadline is not None:
-            text = f"not ready within {probe.deadline:g} s ({probe})"
-            self.ctx.send_after(probe.deadline, BecameSick(Happened.NEVER_READY, text))
+            self._expect_within(probe.deadline)
+
+    def _expect_within(self, seconds: float) -> None:
+        """To be ready by then, or when it was to be before, if that is later."""
+        due = self.ctx.now + seconds
+        if self.deadline is not None:
+            if due <= self.due:
+                return
+            self.deadline.cancel()
+        self.due = due
+        text = f"not ready within {self.plan.ready.deadline:g} s"
+        self.deadline = self.ctx.send_after(seconds, BecameSick(Happened.NEVER_READY, text))
+
+    @on(StillStarting)
+    def _still_starting(self, _msg: StillStarting) -> None:
+        if self.life.phase is Phase.STARTING:
+            text = f"not ready after {self.ctx.now - self.began:.0f} s{self._why_not()}"
+            self._publish(ServiceRemark, text=text)
+
+    def _why_not(self) -> str:
+        why = self.site.unready()
+        return f": {why}" if why else f" ({self.plan.ready})"
 
     async def _probe(self, probe: Probe) -> None:
         await self.site.until_ready(probe)
@@ -283,6 +329,26 @@ class PortActor(Actor):
             told = await self.site.told()
             if told.get("READY") == "1":
                 await self._announce()
+            self._heed(told)
+
+    def _heed(self, told: Mapping[str, str]) -> None:
+        """What else a service may say of itself, by sd_notify(3)."""
+        if "STATUS" in told:
+            if not self.said:
+                self.ctx.send_after(SAID, HasSaid())
+            self.said = plain(told["STATUS"])[:LONGEST_STATUS] or " "
+        health = self.plan.health
+        if told.get("WATCHDOG") == "trigger" and health is not None and health.kind == "notify":
+            text = "unhealthy: by its own word (WATCHDOG=trigger)"
+            self.ctx.ref.tell(BecameSick(Happened.UNHEALTHY, text))
+        longer = told.get("EXTEND_TIMEOUT_USEC", "")
+        if longer.isdecimal() and self.deadline is not None:
+            self._expect_within(min(int(longer[:18]) / 1e6, LONGEST_DEADLINE))
+
+    @on(HasSaid)
+    def _has_said(self, _msg: HasSaid) -> None:
+        text, self.said = self.said, ""
+        self._publish(ServiceRemark, text=text.strip(), own=True)
 
     @on(BecameReady)
     def _became_ready(self, _msg: BecameReady) -> None:
@@ -316,7 +382,10 @@ class PortActor(Actor):
                 return
 
     def _stop_watching(self) -> None:
-        """Ends the probes, which may be processes with the service's own mark."""
+        """Ends the probes, which may be processes with the service's own mark.
+
+        What it says of itself is heard to its end: one whose words nobody takes has to wait.
+        """
         for task in self.watchers:
             task.cancel()
         self.watchers.clear()
@@ -325,9 +394,10 @@ class PortActor(Actor):
     async def _became_sick(self, msg: BecameSick) -> None:
         if not self.life.take(msg.what):
             return
+        text = msg.text + (self._why_not() if msg.what is Happened.NEVER_READY else "")
         _, strays = await self._end()
         self.life.take(Happened.GONE)
-        self._crashed(Sick(msg.text), strays)
+        self._crashed(Sick(text), strays)
 
     # -- the ends ------------------------------------------------------------------------------
 
@@ -449,6 +519,8 @@ class PortActor(Actor):
         if not self.ended.is_set():  # else `wait` would give others a turn, on a restart's way
             await self.ended.wait()
         await self.site.drained()
+        if self.listener is not None:
+            self.listener.cancel()
         self.server = None
         return strays
 

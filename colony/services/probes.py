@@ -61,7 +61,7 @@ class Prober:
                     case "http":
                         return await self._http(probe.port, probe.path)
                     case "exec":
-                        return await self._exec(probe.argv)
+                        return await self._exec(probe)
                     case _:
                         return ""
             except OSError as error:
@@ -92,10 +92,10 @@ class Prober:
         status = int(found[1])
         return "" if 200 <= status < 400 else f"GET {path} on port {port} answers {status}"
 
-    async def _exec(self, argv: tuple[str, ...]) -> str:
+    async def _exec(self, probe: Probe) -> str:
         process = await spawn(
             self.thread,
-            argv,
+            probe.argv,
             namespace=self.place,
             instance=self.plan.instance,
             cwd=self.plan.cwd,
@@ -103,7 +103,7 @@ class Prober:
         )
         async with process:
             status = await process.wait()
-        return "" if status.ok else f"{' '.join(argv)!r}: {status}"
+        return "" if status.ok else f"{str(probe)!r}: {status}"
 
     async def _connect(self, port: int) -> socket.socket:
         """A connection to the service, wherever it listens. Raises `OSError`."""

@@ -26,6 +26,7 @@ from colony.events import (
     ServiceExited,
     ServiceFailed,
     ServiceReady,
+    ServiceRemark,
     ServiceStarted,
     ServiceStopped,
     ServiceStopping,
@@ -66,7 +67,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     state
         See `State`.
     detail
-        Why, in words: what it waits for, why it failed. "" where the state says it all.
+        Why, in words: what it waits for, why it failed or is not ready yet, what it says of itself.
+        "" where the state says it all.
     pid
         Its process; None if none runs.
     port, url
@@ -160,6 +162,12 @@ def _detached(status: ServiceStatus, event: ServiceDetached) -> ServiceStatus:
     return _to(status, event, "detached", pid=event.pid)
 
 
+def _remark(status: ServiceStatus, event: ServiceRemark) -> ServiceStatus:
+    if status.state not in RUNNING:
+        return status
+    return msgspec.structs.replace(status, detail=event.text)
+
+
 def _exited(status: ServiceStatus, event: ServiceExited) -> ServiceStatus:
     # If it is to be restarted, its supervisor says next when, or that this was once too often.
     state: State = "completed" if event.orderly else "failed"
@@ -211,6 +219,7 @@ _FOLDS: Final[dict[type, Callable[[ServiceStatus, Any], ServiceStatus]]] = {
     ServiceWaiting: _waiting,
     ServiceStarted: _started,
     ServiceReady: _ready,
+    ServiceRemark: _remark,
     ServiceDetached: _detached,
     ServiceExited: _exited,
     ServiceStopping: _stopping,

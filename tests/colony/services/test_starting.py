@@ -10,13 +10,15 @@ import pytest
 
 from actors import Refused
 from colony.events import (
+    ServiceExited,
     ServiceReady,
+    ServiceRemark,
     ServiceStarted,
     ServiceStopped,
     ServiceUnhealthy,
     ServiceWaiting,
 )
-from colony.services import GetServices, StopService, UnknownService, WaitUntil
+from colony.services import GetServices, StopService, UnknownService, WaitUntil, WriteStdin
 from tests.colony.services.hosting import colony, python, server, sleeper
 from tests.ports import free_port
 
@@ -220,6 +222,94 @@ async def test_ready_by_its_own_word() -> None:
         await shop.until("web", "ready")
 
 
+SAYS = """
+import os, socket, sys, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(os.environ["NOTIFY_SOCKET"])
+def say(*lines): s.send("\\n".join(lines).encode())
+"""
+
+
+async def test_what_it_says_of_itself_is_seen_and_heard_until_it_has_ended() -> None:
+    code = """
+import signal
+def end(*_):
+    for n in range(500): say("STOPPING=1", f"STATUS=closing {n}")
+    print("closed", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+say("STATUS=warming up")
+time.sleep(0.05)
+say("READY=1")
+say("STATUS=serves \\x1b[1m3\\x1b[0m clients")
+time.sleep(1000)
+"""
+    async with colony(
+        {"web": {"command": python(SAYS + code), "ready": "notify", "stop": {"grace": 60}}}
+    ) as shop:
+        await shop.until("web", "ready")
+        count = 1
+        while (await shop.saw(ServiceRemark, "web", count)).text != "serves 3 clients":
+            count += 1
+        assert (await shop.status("web")).detail == "serves 3 clients"
+        stopped = await shop.control.call(StopService("web"))
+        assert (stopped.state, stopped.last_exit) == ("stopped", "exit code 0")
+
+
+async def test_it_may_ask_for_more_time_to_be_ready() -> None:
+    code = """
+say("EXTEND_TIMEOUT_USEC=60000000")
+print("asked", flush=True)
+sys.stdin.readline()
+say("READY=1")
+time.sleep(1000)
+"""
+    ready = {"notify": True, "deadline": 3}
+    async with colony({"web": {"command": python(SAYS + code), "ready": ready}}) as shop:
+        await shop.wrote("web", b"asked")
+        life = (await shop.status("web")).life
+        await anyio.sleep(3.2)
+        await shop.control.call(WriteStdin("web", b"\n"))
+        assert (await shop.until("web", "ready")).life == life
+
+
+async def test_it_is_told_when_to_say_that_it_lives_and_may_say_that_it_is_not_well() -> None:
+    code = """
+say("READY=1")
+print(os.environ["WATCHDOG_USEC"], flush=True)
+sys.stdin.readline()
+say("WATCHDOG=trigger")
+time.sleep(1000)
+"""
+    health = {"notify": True, "interval": 90}
+    async with colony(
+        {"web": {"command": python(SAYS + code), "ready": "notify", "health": health}}
+    ) as shop:
+        await shop.until("web", "ready")
+        await shop.wrote("web", b"90000000")
+        await shop.control.call(WriteStdin("web", b"\n"))
+        status = await shop.until("web", "ready", life=2)
+        assert status.last_exit == "unhealthy: by its own word (WATCHDOG=trigger)"
+
+
+async def test_why_it_is_not_ready_is_known() -> None:
+    code = """
+import os, socket
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("127.0.0.1", int(os.environ["PORT"]))); s.listen(50)
+while True:
+    c, _ = s.accept()
+    c.recv(1000); c.send(b"HTTP/1.1 503 Later\\r\\n\\r\\n"); c.close()
+"""
+    port = free_port()
+    web = {"command": python(code), "port": port, "ready": {"http": "/up", "deadline": 2}}
+    async with colony({"web": web}, supervision={"intensity": 100}) as shop:
+        count = 1
+        why = f"not ready within 2 s: GET /up on port {port} answers 503"
+        while (await shop.saw(ServiceExited, "web", count)).status != why:
+            count += 1
+
+
 async def test_one_that_is_not_ready_in_time_has_crashed() -> None:
     async with colony(
         {"web": {"command": "sleep 1000", "port": free_port(), "ready": {"deadline": 0.05}}},
@@ -227,7 +317,7 @@ async def test_one_that_is_not_ready_in_time_has_crashed() -> None:
     ) as shop:
         await shop.saw(ServiceStarted, "web", 2)
         restarted = await shop.until("web", "starting", "backoff", "failed", life=2)
-        assert restarted.last_exit.startswith("not ready within 0.05 s (port ")
+        assert restarted.last_exit.startswith("not ready within 0.05 s: ")
         await shop.top.stopped()
 
 
@@ -242,7 +332,7 @@ async def test_one_that_gets_sick_is_ended_and_restarted() -> None:
         await shop.saw(ServiceStarted, "web", 2)
         await anyio.Path(shop.config.workspace, "sick").unlink()
         status = await shop.until("web", "ready", life=2)
-        assert status.last_exit.startswith("unhealthy: '/bin/sh -c test ! -e sick'")
+        assert status.last_exit.startswith("unhealthy: 'test ! -e sick': exit code 1")
 
 
 async def test_one_that_does_not_say_that_it_lives_is_restarted() -> None:
