@@ -16,8 +16,26 @@ def main() -> None:
     _run()
 
 
+def _open_closed_streams() -> None:
+    """Whoever started us may have closed a standard stream (`<&-`): the next thing that is opened,
+    the connection to the instance, would have its number, and what is printed would go there."""
+    import os
+
+    for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is not None:
+            continue
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, fd) if null != fd else os.set_inheritable(fd, True)
+        if null != fd:
+            os.close(null)
+        setattr(sys, name, os.fdopen(fd, mode, encoding="utf-8", closefd=False))
+
+
 def _run() -> None:
     import signal
+
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_closed_streams()
 
     # Until a command listens for it, Ctrl-C just ends the process, which has made nothing yet:
     # Python's KeyboardInterrupt would show where among the imports it struck.

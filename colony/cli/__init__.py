@@ -7,6 +7,7 @@ it shows, and how). The client commands import click, json and sockets; a test l
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from colony.cli.session import Session, show_error, wrong_usage
+from colony.cli.session import Failed, Session, show_error, wrong_usage
 from colony.client import ClientError
 from colony.exits import MEANINGS, Exit
 from colony.version import VERSION
@@ -148,6 +149,12 @@ class Commands(click.Group):
             # Whoever read our output has left: what `head` does to everybody.
             sys.stderr.close()
             sys.exit(0)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            sys.stdout = None  # or Python tries again, and complains
+            full = Failed(Exit.FAILED, f"what was to be written was not: {error.strerror}")
+            sys.exit(show_error(context.obj, full))
 
 
 def _unknown(context: click.Context, args: list[str], error: click.UsageError) -> click.UsageError:

@@ -17,7 +17,17 @@ from colony.terminals.chord import DEFAULT, parse, spelled
 MAIN = "terminal"
 
 
-@click.command()
+class WithCommand(click.Command):
+    """What stands after `--` is the command, whether or not a colony is named before."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        place = args.index("--") if "--" in args else len(args)
+        rest = super().parse_args(ctx, args[:place])
+        ctx.params["words"] = (*ctx.params["words"], *args[place + 1 :])
+        return rest
+
+
+@click.command(cls=WithCommand)
 @click.argument(
     "target", required=False, metavar="[COLONY[/TERMINAL]]", shell_complete=terminal_names
 )
@@ -50,7 +60,9 @@ def attach(
     except ValueError as error:
         raise Failed(Exit.WRONG, str(error)) from None
     if words and not new:
-        raise Failed(Exit.WRONG, "a command needs a terminal of its own", "colony attach --new …")
+        raise Failed(
+            Exit.WRONG, "a command needs a terminal of its own", "colony attach --new -- COMMAND"
+        )
     name, slash, terminal = named(session, target or "").partition("/")
     colony = checked(session, name or None)
     if new:

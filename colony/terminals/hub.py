@@ -25,6 +25,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from colony.terminals.answers import Questions
 from colony.terminals.modes import Modes
 from colony.terminals.replay import beginning, replay
 from colony.terminals.ring import CAPACITY, Ring
@@ -110,6 +111,8 @@ class Hub:
         self.exit: Exit | None = None
         self._typed_into = False
         """Whether it has had a viewer who types."""
+        self._questions: Questions | None = None
+        """What the program asks, while several would answer."""
         self._before = Modes()
         """The modes at the ring's start."""
         self._alone = alone
@@ -126,6 +129,8 @@ class Hub:
         """Takes what the program wrote."""
         self._before.feed(self.ring.append(data))
         self.modes.feed(data)
+        if self._questions is not None:
+            self._questions.note(data, anyio.current_time())
         for viewer in self.viewers:
             viewer.wake()
 
@@ -211,6 +216,13 @@ class Hub:
             self._agree()
             self._tell(Viewers(len(self.viewers)))
 
+    def typed(self, data: bytes) -> bytes:
+        """What goes to the program of that which a viewer types: all but what another one's
+        terminal has answered already."""
+        if self._questions is None:
+            return data
+        return self._questions.answered(data, anyio.current_time())
+
     def resize(self, viewer: Viewer, size: Size | None) -> None:
         """A viewer's window has another size."""
         viewer.size = size
@@ -239,6 +251,10 @@ class Hub:
         return replay(self.ring, self._before, self.modes, most, clear=clear)
 
     def _agree(self) -> None:
+        if sum(not viewer.read_only for viewer in self.viewers) < 2:
+            self._questions = None
+        elif self._questions is None:
+            self._questions = Questions(anyio.current_time())
         size = agreed(
             [viewer.size for viewer in self.viewers if not viewer.read_only],
             [viewer.size for viewer in self.viewers if viewer.read_only],

@@ -122,7 +122,7 @@ class Attached:
     async def write(self, data: bytes) -> None:
         """Types, unless it may only read. Waits while the program takes nothing."""
         if not self._viewer.read_only:
-            await self._shown.write(data)
+            await self._shown.write(self._viewer.hub.typed(data))
 
     def resize(self, size: Size | None) -> None:
         """The viewer's window has another size."""

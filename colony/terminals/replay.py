@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from colony.terminals.answers import without_questions
 from colony.terminals.keyboard import PLAIN
 from colony.terminals.modes import DEFAULTS, RESET, RESET_HERE, Modes
 from colony.terminals.ring import Ring
@@ -21,22 +22,6 @@ CLEAR: Final = b"\x1b[H\x1b[2J"
 """Not the scrollback of the viewer's own terminal, which is none of ours."""
 
 _ENTER: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)h")
-_QUESTIONS: Final = re.compile(
-    rb"\x1b\[[>=]?[0-9;]*c"  # who are you
-    rb"|\x1b\[\??[0-9;]*n"  # how are you, where is the cursor
-    rb"|\x1b\[>[0-9;]*q"  # which version
-    rb"|\x1b\[\??[0-9;]*\$p"  # is this mode set
-    rb"|\x1b\[\?u"  # which keyboard flags
-    rb"|\x1b\[(?:1[13-9]|2[01])(?:;[0-9]+)*t"  # how large is the window
-    rb"|\x1b\](?:4;[0-9]+|1[0-9]|52;[a-z]*);\?(?:\x07|\x1b\\)"  # which colour, what is copied
-    rb"|\x1bP[+$]q[^\x1b]*\x1b\\"  # which capability, which setting
-    rb"|\x05"
-)
-
-
-def without_questions(data: bytes) -> bytes:
-    """The same without what a terminal would answer to."""
-    return _QUESTIONS.sub(b"", data)
 
 
 def boundary(data: bytes) -> int:

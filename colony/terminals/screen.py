@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
+from colony.terminals.answers import without_questions
 from colony.terminals.modes import Modes
-from colony.terminals.replay import boundary, without_questions
+from colony.terminals.replay import boundary
 from colony.terminals.ring import Ring
 from colony.terminals.sizes import Size
 

@@ -13,17 +13,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from colony.client import Gone
+from colony.client import ClientError, Gone
 from colony.terminals.chord import Chord
 from colony.terminals.connection import Connection
 from colony.terminals.frames import BINARY
+from colony.terminals.modes import RESET_HERE
 from colony.terminals.outer import Outer, write_all
 
 END_OF_INPUT: Final = b"\x04"
@@ -45,6 +45,10 @@ class Refused(Exception):
     def __init__(self, code: int, detail: str) -> None:
         self.code = code
         super().__init__(detail)
+
+
+class Unwritable(ClientError):
+    """What was written cannot be passed on: a full disk, say."""
 
 
 @contextmanager
@@ -152,7 +156,7 @@ def pipe_through(connection: Connection, end: bytes = END_OF_INPUT) -> dict[str,
 
     The end of the input is typed as `end`; an input that had nothing at all is none, and detaches.
     """
-    typed = False
+    typed = begun = False
     files: tuple[int, ...] = (0,)
     while True:
         ready = connection.ready(*(() if connection.full else files))
@@ -168,7 +172,9 @@ def pipe_through(connection: Connection, end: bytes = END_OF_INPUT) -> dict[str,
         if connection.fileno() in ready:
             for kind, data in connection.receive():
                 if kind == BINARY:
-                    write_all(1, data)
+                    # What resets a terminal is for one.
+                    _write(1, data if begun else data.removeprefix(RESET_HERE))
+                    begun = True
                     continue
                 told = json.loads(data)
                 if told["t"] == "exit":
@@ -206,7 +212,7 @@ def run_on_pipes(connection: Connection) -> dict[str, Any]:
 def _pieces(connection: Connection) -> dict[str, Any] | None:
     for kind, data in connection.receive():
         if kind == BINARY:
-            write_all(data[0], data[1:])
+            _write(data[0], data[1:])
             continue
         told = json.loads(data)
         if told["t"] == "exit":
@@ -218,6 +224,16 @@ def _pieces(connection: Connection) -> dict[str, Any] | None:
     return None
 
 
+def _write(fd: int, data: bytes) -> None:
+    try:
+        write_all(fd, data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = {1: "standard output", 2: "standard error"}[fd]
+        raise Unwritable(f"cannot write to {name}: {error.strerror}") from None
+
+
 def code_of(told: dict[str, Any]) -> int:
     """An exit as a shell gives it: the code, or 128 and the signal; 0 if a colony has ended, and
     with it the terminal of its service."""
@@ -227,4 +243,4 @@ def code_of(told: dict[str, Any]) -> int:
 
 def at_a_terminal() -> bool:
     """Whether somebody sits at both ends of us."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return os.isatty(0) and os.isatty(1)

@@ -246,6 +246,17 @@ def test_a_short_command_of_ones_own_is_seen_to_its_end(shop: Shop) -> None:
     assert status(child) == 5
 
 
+def test_a_command_of_ones_own_in_the_nearest_colony(shop: Shop) -> None:
+    colony, _ = running(shop)
+    words = ("attach", "--new", "--", "sh", "-c", 'echo "$COLONY_NAME:$0:$1"', "--", "-n")
+    ran = command(shop, "-C", str(colony.file.parent), *words, stdin=b"\n")
+    expected = f"{colony.name}:--:-n\r\n".encode()
+    assert (ran.returncode, ran.stdout.endswith(expected)) == (0, True)
+    assert b"\x1b" not in ran.stdout  # what resets a terminal is for one
+    ran = command(shop, "-C", str(colony.file.parent), "attach", "--", "true")
+    assert (ran.returncode, b"colony attach --new -- COMMAND" in ran.stderr) == (2, True)
+
+
 def test_who_is_not_there(shop: Shop) -> None:
     colony, _ = running(shop)
     near = command(shop, "attach", colony.name[:-1])

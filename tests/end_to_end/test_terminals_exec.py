@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 
+import pytest
+
 from tests.end_to_end.attaching import COLONY, at_terminal, command, running, status
-from tests.end_to_end.colonies import Shop, alive, eventually, root_only
+from tests.end_to_end.colonies import PATIENCE, Shop, alive, eventually, root_only
 
 
 @root_only
@@ -31,6 +33,53 @@ def test_on_the_hosts_network_beside_others_that_have_their_own(shop: Shop) -> N
     ran = command(shop, "exec", colony.name, "--", "readlink", "/proc/self/ns/net")
     here = os.readlink("/proc/self/ns/net")
     assert (ran.returncode, ran.stdout.decode().strip(), ran.stderr) == (0, here, b"")
+
+
+@root_only
+@pytest.mark.parametrize(
+    ("closed", "out", "err"),
+    [
+        ("<&-", b"out\n", b"err\n"),
+        (">&-", b"", b"err\n"),
+        ("2>&-", b"out\n", b""),
+        ("<&- >&- 2>&-", b"", b""),
+    ],
+)
+def test_closed_streams_are_none_of_the_connections(
+    shop: Shop, closed: str, out: bytes, err: bytes
+) -> None:
+    colony, _ = running(shop)
+    script = "cat; echo out; echo err >&2; exit 7"
+    ran = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "-", *COLONY, "exec", colony.name, "--", "sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=shop.folder,
+        env=shop.environment(),
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (7, out, err)
+
+
+@root_only
+@pytest.mark.parametrize("words", ["exec NAME -- echo", "attach --new NAME -- echo hi", "ls"])
+def test_a_full_disk_is_the_users_to_mend(shop: Shop, words: str) -> None:
+    colony, _ = running(shop)
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(
+            [*COLONY, *words.replace("NAME", colony.name).split()],
+            input=b"\n",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=shop.folder,
+            env=shop.environment(),
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(b"error: ")
+    assert ran.stderr.endswith(b": No space left on device\n")
 
 
 @root_only

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from colony import config
 from colony.terminals import chord, frames
+from colony.terminals.answers import Questions, without_questions
 from colony.terminals.chord import Chord, parse, spelled
 from colony.terminals.modes import Modes
 from colony.terminals.plan import session_environment
-from colony.terminals.replay import boundary, replay, without_questions
+from colony.terminals.replay import boundary, replay
 from colony.terminals.ring import Ring
 from colony.terminals.sizes import Size, agreed, size_of
 
@@ -145,6 +146,48 @@ def test_a_replay_ends_in_the_present_state(data: bytes, capacity: int) -> None:
 def test_a_replay_asks_the_terminal_nothing() -> None:
     asked = b"a\x1b[6n\x1b[cb\x1b[>0q\x1b]11;?\x07\x1b[?2026$p\x1bP+q544e\x1b\\c\x1b[31md\x1b[?25h"
     assert without_questions(asked) == b"abc\x1b[31md\x1b[?25h"
+
+
+ASKED = [
+    (b"\x1b[c", b"\x1b[?62;22c"),
+    (b"\x1b[>0c", b"\x1b[>1;7402;0c"),
+    (b"\x1b[=c", b"\x1bP!|7E565445\x1b\\"),
+    (b"\x1b[6n", b"\x1b[12;40R"),
+    (b"\x1b[?996n", b"\x1b[?15n"),
+    (b"\x1b[>q", b"\x1bP>|kitty(0.32)\x1b\\"),
+    (b"\x1b[?2026$p", b"\x1b[?2026;2$y"),
+    (b"\x1b[?u", b"\x1b[?0u"),
+    (b"\x1b[?4m", b"\x1b[>4;2m"),
+    (b"\x1b[18t", b"\x1b[8;24;80t"),
+    (b"\x1b]11;?\x07", b"\x1b]11;rgb:0000/0000/0000\x07"),
+    (b"\x1b]4;1;?\x1b\\", b"\x1b]4;1;rgb:cccc/0000/0000\x1b\\"),
+    (b"\x1bP+q544e\x1b\\", b"\x1bP1+r544e=787465726d\x1b\\"),
+    (b"\x1bP$qm\x1b\\", b"\x1bP1$r0m\x1b\\"),
+]
+
+
+@pytest.mark.parametrize(("question", "answer"), ASKED)
+def test_of_two_answers_the_first_is_passed_on(question: bytes, answer: bytes) -> None:
+    for place in range(len(question)):
+        asked = Questions(0.0)
+        asked.note(b"some text" + question[:place], 10.0)
+        asked.note(question[place:] + b"more", 10.0)
+        assert asked.answered(b"a" + answer + b"b", 10.1) == b"a" + answer + b"b"
+        assert asked.answered(b"c" + answer + b"\x1b[A", 10.2) == b"c\x1b[A"
+    assert without_questions(b"a" + question + b"b") == b"ab"
+
+
+def test_an_answer_to_nothing_is_dropped_and_a_key_is_not() -> None:
+    asked = Questions(0.0)
+    assert asked.answered(b"\x1b[?62c", 0.5) == b"\x1b[?62c"  # asked of one, before there were two
+    assert asked.answered(b"\x1b[?62c", 1.5) == b""
+    keys = b"\x1b\x1b[A\x1b[1;5R\x1b[15;2~\x1bOR\x1b[<0;3;4M\x1b[I\x1b[97;5u\x1b[27;5;99~\xc3\xa4"
+    assert asked.answered(keys, 1.5) == keys
+    asked.note(b"\x1b[c", 2.0)
+    assert asked.answered(b"\x1b[?62c", 12.0) == b""  # nobody waits any longer
+    asked.note(b"\x1b]4;0;?;1;?\x07", 13.0)  # two in one
+    colour = b"\x1b]4;0;rgb:00/00/00\x07"
+    assert asked.answered(colour + colour + colour, 13.0) == colour + colour
 
 
 def test_a_replay_begins_after_a_line() -> None:

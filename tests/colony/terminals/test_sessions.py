@@ -10,6 +10,7 @@ import pytest
 
 from actors import ActorDown
 from colony.terminals import opening
+from colony.terminals.answers import GRACE
 from colony.terminals.driven import ExpectTimeout, TerminalEnded
 from colony.terminals.hub import Exit, Hello, Resized, Viewers
 from colony.terminals.opening import NoSession, NotStarted
@@ -117,6 +118,25 @@ async def test_viewers_agree_on_the_smallest_size(tmp_path: Path) -> None:
                 pass
         a.leave()
         c.leave()
+
+
+async def test_two_viewers_terminals_answer_once(tmp_path: Path) -> None:
+    asks = "stty raw -echo; echo go; head -c 1; printf 'asked\\033[6n'; head -c 7 | od -An -c"
+    async with rig(tmp_path) as one:
+        colony = await one.add(IDLE)
+        async with (
+            colony.terminal("1", argv=["/bin/sh", "-c", asks]) as first,
+            colony.terminal("1") as second,
+        ):
+            await first.expect("go")
+            await anyio.sleep(GRACE)
+            await first.send("?")
+            await first.expect("asked")
+            await second.expect("asked")
+            await first.send("\x1b[3;1R")
+            await second.send("\x1b[4;1R")
+            await first.send("x")
+            assert await first.expect(r"033 +\[ +3 +; +1 +R +x")
 
 
 async def test_the_ends_of_a_session(tmp_path: Path) -> None:

@@ -1,0 +1,129 @@
+"""What a program asks its terminal, and what terminals answer: pure.
+
+A program asks once and reads one answer. Several viewers are several terminals, and each answers;
+the second answer would be typed into whatever runs by then, which shows it: `^[[?62;22c`. Law: of
+the answers to a question the first is passed on, whoever's it is (one who has stopped answers
+nothing), and the others are dropped. Keys are never dropped.
+
+    questions = Questions(now)
+    questions.note(b"\\x1b[c", now)               # the program has asked
+    questions.answered(b"\\x1b[?62c", now)        # b"\\x1b[?62c": the first
+    questions.answered(b"\\x1b[?64;1c", now)      # b""
+
+Only answers that came in one piece are known; terminals write them so.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+EXPIRES: Final = 10.0
+"""Seconds after which a question is answered no more."""
+
+GRACE: Final = 1.0
+"""Seconds in which every answer is passed on: it may be to what was asked of one viewer alone,
+before there were two."""
+
+LONGEST: Final = 256
+"""Bytes of a question that is cut by the end of a piece."""
+
+_END: Final = rb"(?:\x07|\x1b\\)"
+
+_TABLE: Final = (
+    # who are you: three ways
+    (rb"\x1b\[0?c|\x1bZ", rb"\x1b\[\?[0-9;]*c"),
+    (rb"\x1b\[>[0-9;]*c", rb"\x1b\[>[0-9;]*c"),
+    (rb"\x1b\[=[0-9;]*c", rb"\x1bP!\|[^\x1b]*\x1b\\"),
+    # how are you; where is the cursor
+    (rb"\x1b\[5n", rb"\x1b\[[03]n"),
+    (rb"\x1b\[6n", rb"\x1b\[[0-9]+;[0-9]+R"),
+    (rb"\x1b\[\?6n", rb"\x1b\[\?[0-9;]+R"),
+    (rb"\x1b\[\?[0-9;]*n", rb"\x1b\[\?(?!997;)[0-9;]+n"),
+    # which version
+    (rb"\x1b\[>[0-9;]*q", rb"\x1bP>\|[^\x1b]*\x1b\\"),
+    # is this mode set: a private one, another one
+    (rb"\x1b\[\?[0-9;]*\$p", rb"\x1b\[\?[0-9]+;[0-9]\$y"),
+    (rb"\x1b\[[0-9;]*\$p", rb"\x1b\[[0-9]+;[0-9]\$y"),
+    # how are keys told: kitty's way, xterm's
+    (rb"\x1b\[\?u", rb"\x1b\[\?[0-9]+u"),
+    (rb"\x1b\[\?[0-9]+m", rb"\x1b\[>[0-9;]+m"),
+    # how large is the window, what is its title
+    (
+        rb"\x1b\[(?:1[13-9]|2[01])(?:;[0-9]+)*t",
+        rb"\x1b\[(?!48;)[0-9;]+t|\x1b\][lL][^\x07\x1b]*" + _END,
+    ),
+    # which colours; what is copied
+    (rb"\x1b\][45];[0-9]+;\?(?:;[0-9]+;\?)*" + _END, rb"\x1b\][45];[^\x07\x1b]*" + _END),
+    (rb"\x1b\]1[0-9];\?(?:;\?)*" + _END, rb"\x1b\]1[0-9];[^\x07\x1b]*" + _END),
+    (rb"\x1b\]2[12];[^\x07\x1b]*\?[^\x07\x1b]*" + _END, rb"\x1b\]2[12];[^\x07\x1b]*" + _END),
+    (rb"\x1b\]52;[a-z0-7]*;\?" + _END, rb"\x1b\]52;[^\x07\x1b]*" + _END),
+    # which capability, which setting
+    (rb"\x1bP\+q[^\x1b]*\x1b\\", rb"\x1bP[01]\+r[^\x1b]*\x1b\\"),
+    (rb"\x1bP\$q[^\x1b]*\x1b\\", rb"\x1bP[01]\$r[^\x1b]*\x1b\\"),
+    # what of graphics
+    (rb"\x1b\[\?[0-9]+;[0-9]+(?:;[0-9]+)*S", rb"\x1b\[\?[0-9;]+S"),
+    (rb"\x1b_G[^;\x1b]*a=q[^\x1b]*\x1b\\", rb"\x1b_G[^\x1b]*\x1b\\"),
+    # parameters, tab stops
+    (rb"\x1b\[[01]?x", rb"\x1b\[[23];[0-9;]+x"),
+    (rb"\x1b\[[12]\$w", rb"\x1bP[12]\$u[^\x1b]*\x1b\\"),
+)
+"""A question, and what answers it."""
+
+_QUESTIONS: Final = re.compile(b"|".join(b"(%b)" % asked for asked, _ in _TABLE) + rb"|\x05")
+_BEGUN: Final = re.compile(rb"\x1b(?:\[[0-9;?>=$]*|[\]P_][^\x07\x1b]*\x1b?)?\Z")
+_ANSWERS: Final = re.compile(b"|".join(b"(%b)" % answer for _, answer in _TABLE))
+
+_KEY: Final = re.compile(rb"\x1b\[1;(?:[2-9]|1[0-6])R\Z")
+"""F3 with Shift, Ctrl and their like, which looks like a cursor in the first line."""
+
+
+def without_questions(data: bytes) -> bytes:
+    """The same without what a terminal would answer to."""
+    return _QUESTIONS.sub(b"", data)
+
+
+class Questions:
+    """What was asked of several terminals, and not yet answered by one."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._open: dict[int, int] = {}
+        self._asked_at: dict[int, float] = {}
+        self._rest = b""
+
+    def __repr__(self) -> str:
+        return f"<Questions {sum(self._open.values())} open>"
+
+    def note(self, data: bytes, now: float) -> None:
+        """The program has written this."""
+        if not self._rest and b"\x1b" not in data:
+            return
+        data, end = self._rest + data, 0
+        for found in _QUESTIONS.finditer(data):
+            end = found.end()
+            if found.lastindex is not None:
+                fresh = now - self._asked_at.get(found.lastindex, now) < EXPIRES
+                before = self._open.get(found.lastindex, 0) if fresh else 0
+                self._open[found.lastindex] = before + max(1, found[0].count(b";?"))
+                self._asked_at[found.lastindex] = now
+        begun = _BEGUN.search(data, max(end, len(data) - LONGEST))
+        self._rest = begun[0] if begun else b""
+
+    def answered(self, data: bytes, now: float) -> bytes:
+        """What of that which a viewer has typed goes to the program."""
+        if b"\x1b" not in data or now - self._since < GRACE:
+            return data
+
+        def passed(found: re.Match[bytes]) -> bytes:
+            assert found.lastindex is not None
+            first = self._take(found.lastindex, now)
+            return found[0] if first or _KEY.match(found[0]) else b""
+
+        return _ANSWERS.sub(passed, data)
+
+    def _take(self, kind: int, now: float) -> bool:
+        if not self._open.get(kind) or now - self._asked_at[kind] >= EXPIRES:
+            return False
+        self._open[kind] -= 1
+        return True
