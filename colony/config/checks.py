@@ -196,6 +196,14 @@ def network_makes_sense(sheet: Sheet, colony: Colony, network: Network) -> None:
         )
     if network.share == colony.name:
         sheet.report("a colony cannot share its own network", ("network", "share"))
+    wild = [each for each in network.policy.egress.allow or () if each.startswith("*.")]
+    if wild and network.egress != "proxy":
+        sheet.report(
+            f"`allow` in [network.policy.egress] has {wild[0]}, and egress is {network.egress}: "
+            "names that nobody can list cannot be looked up",
+            ("network", "policy", "egress", "allow"),
+            help='set egress = "proxy" in [network], or write the names themselves',
+        )
     if network.mode == "bridge":
         return
     kept: dict[str, object] = {

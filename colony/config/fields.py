@@ -150,7 +150,7 @@ TABLES: Final[dict[type[Struct], dict[str, Entry]]] = {
         "egress": values.choice("nat", "none", "proxy"),
         "network": values.name,
         "ports": networks.ports,
-        "hostname": values.name,
+        "hostname": networks.hostname,
         "ip": networks.address,
         "expose": values.choice("declared", "auto"),
         "policy": Policy,

@@ -13,6 +13,8 @@ from colony.config import values
 from colony.config.values import Refused, described
 from colony.network import egress, forms
 
+LOCALHOST: Final = "localhost"
+
 _SOME_PORTS: Final = 'as in ["8080:8080", "53:53/udp", "0.0.0.0:443:443"]'
 
 
@@ -25,18 +27,29 @@ def ports(value: object) -> tuple[str, ...]:
     read = [_forward(index, item) for index, item in enumerate(value)]
     clash = forms.doubles(read)
     if clash is not None:
-        raise Refused(f"has one port of the host twice: {clash[0]} and {clash[1]}")
+        words = f"has one port of the host twice: {clash[0]} and {clash[1]}"
+        raise Refused(words, part=(len(read) - 1 - read[::-1].index(clash[1]),))
     return tuple(str(forward) for forward in read)
 
 
 def _forward(index: int, item: object) -> forms.Forward:
     text = str(item) if isinstance(item, int) and not isinstance(item, bool) else item
     if not isinstance(text, str):
-        raise Refused(f"must be a list of ports: number {index + 1} is {described(item)}")
+        words = f"must be a list of ports: number {index + 1} is {described(item)}"
+        raise Refused(words, part=(index,))
     try:
         return forms.parse(text)
     except ValueError as error:
-        raise Refused(f"has a bad port, number {index + 1}: {error}", _SOME_PORTS) from None
+        words = f"has a bad port, number {index + 1}: {error}"
+        raise Refused(words, _SOME_PORTS, (index,)) from None
+
+
+def hostname(value: object) -> str:
+    """A further name of the colony, for its neighbours, who have a `localhost` of their own."""
+    found = values.name(value)
+    if found == LOCALHOST:
+        raise Refused("must not be localhost: that is each colony's name for itself")
+    return found
 
 
 def address(value: object) -> str:
@@ -63,7 +76,7 @@ def _destination(value: object) -> str:
     try:
         return str(egress.parse(text))
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise Refused(f"is none: {error}") from None
 
 
 def _each(value: object, read: Callable[[Any], str], what: str) -> tuple[str, ...]:

@@ -319,7 +319,10 @@ class EgressPolicy(Struct, frozen=True, kw_only=True):
 
     allow: Annotated[
         tuple[str, ...] | None,
-        Meta(description="HOST:PORT and NETWORK/BITS:PORT; default: as `egress` in [network] says"),
+        Meta(
+            description="HOST:PORT and NETWORK/BITS:PORT; with egress proxy *.HOST:PORT, too; "
+            "default: as `egress` in [network] says"
+        ),
     ] = None
 
 

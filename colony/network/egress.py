@@ -2,6 +2,7 @@
 
 "postgres.colony.local:5432"   a colony, by its name
 "db.example.com:5432"          a name, whatever addresses it has
+"*.example.com:443"            every name below it, itself not: for `egress = "proxy"`
 "0.0.0.0/0:443"                any address, this port
 "10.1.0.0/16:*"                these addresses, every port
 """
@@ -16,11 +17,14 @@ import msgspec
 
 ALLOWED: Final = "a destination is HOST:PORT or NETWORK/BITS:PORT; PORT may be * for every one"
 
-_HOST: Final = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_-]+)*")
+_HOST: Final = re.compile(
+    r"(?=.{1,253}$)(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_-]+)*"
+)
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """Somewhere to go. `port` is 0 for every one; `network` None where `host` is a name."""
+    """Somewhere to go. `port` is 0 for every one; `network` None where `host` is a name, or
+    "*." and a name for all that are below that."""
 
     host: str
     port: int
@@ -28,6 +32,15 @@ class Destination(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port or '*'}"
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it stands for names that nobody can list, and so cannot look up."""
+        return self.host.startswith("*.")
+
+    def covers(self, name: str) -> bool:
+        """Whether a name is meant."""
+        return name.endswith(self.host[1:]) if self.is_wildcard else name == self.host
 
 
 def parse(text: str) -> Destination:
@@ -46,8 +59,10 @@ def parse(text: str) -> Destination:
         return Destination(str(network), number, network)
     if ":" in host or "/" in host:
         _no_ipv6(host, text)
+    host = host.removesuffix(".")
     if not _HOST.fullmatch(host):
-        raise ValueError(f"{host!r} is no host name; {ALLOWED}, got: {text!r}")
+        every = "; every address is 0.0.0.0/0" if host == "*" else ""
+        raise ValueError(f"{host!r} is no host name{every}; {ALLOWED}, got: {text!r}")
     return Destination(host, number)
 
 

@@ -54,7 +54,7 @@ _CONNECT: Final = re.compile(rb"CONNECT ([^ \r\n]+):(\d{1,5}) HTTP/1\.[01]\r\n")
 _PLAIN: Final = re.compile(
     rb"([A-Z]+) http://([^/ \r\n:]+|\[[^\]]+\])(?::(\d{1,5}))?(/[^ \r\n]*)? "
 )
-_HOP: Final = re.compile(rb"(?im)^(proxy-[a-z-]+|connection|keep-alive):[^\n]*\n")
+_HOP: Final = re.compile(rb"(?im)^(proxy-[a-z-]+|connection|keep-alive|host):[^\n]*\n")
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -95,10 +95,15 @@ def read_head(head: bytes) -> Wanted | None:
     plain = _PLAIN.match(head)
     if plain is None:
         return None
-    line = plain[1] + b" " + (plain[4] or b"/") + b" " + head[plain.end() :]
-    first, _, rest = line.partition(b"\r\n")
-    fields = _HOP.sub(b"", rest)
-    return _wanted(plain[2], plain[3] or b"80", first + b"\r\nConnection: close\r\n" + fields)
+    fields, end, body = head[plain.end() :].partition(b"\r\n\r\n")
+    version, _, fields = fields.partition(b"\r\n")
+    line = b" ".join((plain[1], plain[4] or b"/", version))
+    # What was allowed is the URL's host: a Host that names another must not get to it.
+    host = b"Host: " + plain[2] + (b":" + plain[3] if plain[3] else b"")
+    own = b"\r\n".join((line, host, b"Connection: close"))
+    kept = _HOP.sub(b"", fields + b"\r\n").removesuffix(b"\r\n")
+    first = b"\r\n".join((own, kept)) if kept else own
+    return _wanted(plain[2], plain[3] or b"80", first + end + body)
 
 
 def _wanted(host: bytes, port: bytes, head: bytes) -> Wanted | None:
@@ -118,7 +123,7 @@ def why_not(wanted: Wanted, allow: Sequence[Destination] | None) -> str:
 def _names(place: Destination, wanted: Wanted) -> bool:
     if place.port not in (0, wanted.port):
         return False
-    return place.network is not None or place.host == wanted.host
+    return place.network is not None or place.covers(wanted.host)
 
 
 def why_not_there(

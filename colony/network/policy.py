@@ -84,7 +84,7 @@ def why_not(source: Member, target: Member, port: int) -> str:
 def _means(destination: egress.Destination, target: Member) -> bool:
     if destination.network is not None:
         return target.address in destination.network
-    return destination.host in target.names
+    return any(destination.covers(name) for name in target.names)
 
 
 def reach(members: Iterable[Member]) -> dict[str, tuple[Member, ...]]:
@@ -131,7 +131,8 @@ def between(members: Iterable[Member]) -> frozenset[Permit]:
 
 def hosts(me: Member, members: Iterable[Member]) -> dict[str, str]:
     """The names in a colony's hosts file with their addresses: its own on 127.0.0.1, and those of
-    the neighbours that it may reach. A name that several have is the first one's, its own first."""
+    the neighbours that it may reach. A name that several have is the first one's, its own first;
+    `localhost` is nobody else's, even where a colony is called so."""
     found: dict[str, str] = {}
     for name in (*me.names, *(n for s in me.services for n in (s, f"{s}.{SUFFIX}"))):
         if name != me.colony:  # it stands beside `localhost` already
@@ -139,7 +140,7 @@ def hosts(me: Member, members: Iterable[Member]) -> dict[str, str]:
     for other in sorted(members, key=lambda each: each.colony):
         if ports_of(me, other):
             for name in other.names:
-                if name != me.colony:
+                if name not in (me.colony, "localhost"):
                     found.setdefault(name, str(other.address))
     return found
 

@@ -92,7 +92,34 @@ from tests.colony.configs import MINIMAL, parse, pointed, problem, problems, ser
             "`ports` in [network] has a bad port, number 1: a port's protocol is tcp or udp, "
             "got: 'sctp'",
             'as in ["8080:8080", "53:53/udp", "0.0.0.0:443:443"]',
-            '["80:80/sctp"]',
+            '"80:80/sctp"',
+        ),
+        (
+            '[network]\nports = [\n  "80:80",\n  "80:81",\n]\n',
+            "`ports` in [network] has one port of the host twice: 80:80 and 80:81",
+            "",
+            '"80:81"',
+        ),
+        (
+            '[network]\nhostname = "localhost"\n',
+            "`hostname` in [network] must not be localhost: that is each colony's name for itself",
+            "",
+            '"localhost"',
+        ),
+        (
+            '[network.policy.egress]\nallow = ["a.b:1", "*:443"]\n',
+            "`allow` in [network.policy.egress] must be a list of destinations: number 2 is none: "
+            "'*' is no host name; every address is 0.0.0.0/0; a destination is HOST:PORT or "
+            "NETWORK/BITS:PORT; PORT may be * for every one, got: '*:443'",
+            "",
+            '"*:443"',
+        ),
+        (
+            '[network.policy.egress]\nallow = ["*.example.com:443"]\n',
+            "`allow` in [network.policy.egress] has *.example.com:443, and egress is nat: names "
+            "that nobody can list cannot be looked up",
+            'set egress = "proxy" in [network], or write the names themselves',
+            '["*.example.com:443"]',
         ),
         (
             "[colony.environment]\nnode_version = 22\n",

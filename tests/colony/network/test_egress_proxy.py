@@ -20,10 +20,39 @@ def test_heads() -> None:
     assert read_head(plain) == Wanted(
         "good.example",
         80,
-        b"GET /a?b HTTP/1.1\r\nConnection: close\r\nHost: good.example\r\n\r\n",
+        b"GET /a?b HTTP/1.1\r\nHost: good.example\r\nConnection: close\r\n\r\n",
     )
     for bad in (b"GET / HTTP/1.1\r\n\r\n", b"CONNECT x:99999 HTTP/1.1\r\n\r\n", b"\x16\x03\x01"):
         assert read_head(bad) is None
+
+
+def test_what_is_sent_on_names_the_host_that_was_allowed_and_has_the_body_as_it_came() -> None:
+    body = b"connection: is\nnot a field here\r\n\r\nhost: neither\n"
+    head = (
+        b"POST http://good.example:8080 HTTP/1.1\r\nhOST: evil.example\r\nAccept: a\r\n"
+        b"Keep-Alive: 5\r\nContent-Length: 45\r\n\r\n"
+    )
+    assert read_head(head + body) == Wanted(
+        "good.example",
+        8080,
+        b"POST / HTTP/1.1\r\nHost: good.example:8080\r\nConnection: close\r\nAccept: a\r\n"
+        b"Content-Length: 45\r\n\r\n" + body,
+    )
+    bare = b"GET http://good.example/ HTTP/1.0\r\n\r\n"
+    assert read_head(bare) == Wanted(
+        "good.example", 80, b"GET / HTTP/1.0\r\nHost: good.example\r\nConnection: close\r\n\r\n"
+    )
+
+
+def test_a_wildcard_is_every_name_below_it() -> None:
+    allow = (parse("*.Example.com.:443"),)
+    assert [str(each) for each in allow] == ["*.example.com:443"]
+    for name in ("a.example.com", "a.b.example.com"):
+        assert why_not(Wanted(name, 443), allow) == ""
+        assert why_not_there(Wanted(name, 443), ip_address("198.51.100.1"), allow) == ""
+        assert why_not_there(Wanted(name, 443), ip_address("10.200.0.1"), allow)
+    for name, port in (("example.com", 443), ("notexample.com", 443), ("a.example.com", 80)):
+        assert why_not(Wanted(name, port), allow)
 
 
 def test_names() -> None:

@@ -127,3 +127,16 @@ def test_why_not_names_what_would_let_it() -> None:
     listed = Member("a", A4, network="back", allow=("b:5432",))
     assert why_not(listed, B, 5432) == ""
     assert why_not(listed, B, 80) == ("a goes only where its `allow` says, and b:80 is not in it")
+
+
+def test_nobodys_localhost_is_a_neighbour() -> None:
+    called_so = Member("localhost", B4, ("db",), "back")
+    found = hosts(A, [called_so])
+    assert "localhost" not in found
+    assert found["db.localhost"] == found["localhost.colony.local"] == str(B4)
+
+
+def test_a_wildcard_names_those_neighbours_whose_names_it_covers() -> None:
+    every = Member("a", A4, network="back", allow=("*.colony.local:5432",), direct=False)
+    assert ports_of(every, B) == ((5432, 5432),)
+    assert wanted_names([every, B]) == frozenset()
