@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from colony.cli import output as out
 from colony.cli.session import Session, show_error, wrong_usage
 from colony.client import ClientError
 from colony.exits import MEANINGS, Exit
@@ -135,7 +136,9 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            result = super().invoke(context)
+            sys.stdout.flush()  # so that a reader who has left is met here
+            return result
         except ClientError as error:
             sys.exit(show_error(context.obj, error))
         except click.UsageError as error:
@@ -146,7 +149,7 @@ class Commands(click.Group):
             sys.exit(Exit.CTRL_C)
         except BrokenPipeError:
             # Whoever read our output has left: what `head` does to everybody.
-            sys.stderr.close()
+            out.to_nobody()
             sys.exit(0)
 
 
