@@ -236,12 +236,8 @@ class TaskCell(Cell):
                 self.taken = taken
                 if len(taken) > 1:
                     taken.reverse()
-            else:
-                if scheduler is not None:
-                    await scheduler.turn(self)
-                    if self.signal is not None or not self.inbox:
-                        continue
-                taken.append(self.inbox.pop(0))
+            elif not await self._take_one():
+                continue
             while taken:
                 self.entry = message = taken.pop()
                 if type(message) is tuple:
@@ -282,11 +278,25 @@ class TaskCell(Cell):
             message = reply = None
             self.entry = NOTHING
             if self.alert and self.signal is None:
-                self.alert = False
-                self.inbox[:0] = reversed(taken)
-                taken.clear()
-                if self.tie().doomed is not None:
-                    await anyio.lowlevel.checkpoint()  # dies here, before the next message
+                await self._put_back()
+
+    async def _take_one(self) -> bool:
+        """Takes the next message alone, once it is this actor's turn; false if there is none by
+        then, or nothing is to be handled any more."""
+        if self.system.scheduler is not None:
+            await self.system.scheduler.turn(self)
+            if self.signal is not None or not self.inbox:
+                return False
+        self.taken.append(self.inbox.pop(0))
+        return True
+
+    async def _put_back(self) -> None:
+        """After an alert that was no signal to stop: what was taken and not handled waits again."""
+        self.alert = False
+        self.inbox[:0] = reversed(self.taken)
+        self.taken.clear()
+        if self.tie().doomed is not None:
+            await anyio.lowlevel.checkpoint()  # dies here, before the next message
 
     async def _terminate(self, actor: Any, reason: Reason) -> Reason:
         """Runs `stopping`; an exception in it is the new reason (R31, R32).

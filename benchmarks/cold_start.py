@@ -13,7 +13,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,8 +25,11 @@ import _ratio
 import anyio
 import network_create
 
+from tests.ports import free_port
+
 PATIENCE = 60.0
 PAUSE = 0.002
+ERRORS = "errors.txt"
 
 TOML = """\
 [colony]
@@ -37,14 +39,6 @@ name = "{name}"
 command = "{command}"
 port = {port}
 """
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
 
 
 def answers(port: int, host: str) -> bool:
@@ -59,12 +53,13 @@ def answers(port: int, host: str) -> bool:
         connection.close()
 
 
-def until_answered(port: int, host: str, process: subprocess.Popen[bytes]) -> None:
+def until_answered(port: int, host: str, process: subprocess.Popen[bytes], folder: Path) -> None:
     """Waits for the first 200. Raises `RuntimeError` if the process ends or takes too long."""
     deadline = time.monotonic() + PATIENCE
     while not answers(port, host):
         if process.poll() is not None:
-            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+            said = Path(folder, ERRORS).read_text(errors="replace")
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {said}")
         if time.monotonic() > deadline:
             raise RuntimeError(f"{process.args!r} did not answer within {PATIENCE:g} s")
         time.sleep(PAUSE)
@@ -73,9 +68,10 @@ def until_answered(port: int, host: str, process: subprocess.Popen[bytes]) -> No
 @contextmanager
 def started(arguments: list[str], folder: Path, env: dict[str, str]) -> Iterator[subprocess.Popen]:  # type: ignore[type-arg]
     """A process for the length of a block, ended by SIGINT."""
-    process = subprocess.Popen(
-        arguments, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with open(folder / ERRORS, "wb") as errors:
+        process = subprocess.Popen(
+            arguments, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=errors
+        )
     try:
         yield process
     finally:
@@ -98,7 +94,7 @@ class Contest:
         with self.samples.timed("bare"):
             context = started(arguments, self.folder, _ratio.environment())
             process = context.__enter__()
-            until_answered(port, "localhost", process)
+            until_answered(port, "localhost", process, self.folder)
         context.__exit__(None, None, None)
 
     def colony(self, name: str, *options: str) -> None:
@@ -113,7 +109,7 @@ class Contest:
         with self.samples.timed(name):
             context = started([*arguments, *options], self.folder, env)
             process = context.__enter__()
-            until_answered(door, f"{self.name}-{port}.colony.localhost", process)
+            until_answered(door, f"{self.name}-{port}.colony.localhost", process, self.folder)
         context.__exit__(None, None, None)
 
 

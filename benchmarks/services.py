@@ -20,7 +20,6 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE]
 
 from colony.client import Address, Client  # noqa: E402
 from colony.logs import Logs  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 
 MARK: Final = "BENCHMARK_SERVICES"
 PATIENCE: Final = 30.0
@@ -56,14 +56,6 @@ FAMILY: Final = (
 FLOOD: Final = (
     "yes 'a line of a web server as it may be: GET /index.html 200 12ms' | head -c {size}"
 )
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
 
 
 def server(port: int) -> list[str]:

@@ -59,17 +59,7 @@ async def prepared(
     )
 
     def report(progress: Progress) -> None:
-        publish(
-            ProvisionStep(
-                at=now(),
-                colony=config.name,
-                step=progress.step,
-                state=progress.state,
-                detail=progress.detail,
-                seconds=progress.seconds,
-                percent=progress.percent,
-            )
-        )
+        publish(_event(config.name, now(), progress))
 
     try:
         async with provisioning(work, workspace_stages(), report, keep=keep):
@@ -82,6 +72,18 @@ async def prepared(
     except Busy as busy:
         help = "wait until it is done"
         raise ColonyFailed(str(busy), help=help, code=NOT_PROVIDED) from None
+
+
+def _event(colony: str, at: float, progress: Progress) -> ProvisionStep:
+    return ProvisionStep(
+        at=at,
+        colony=colony,
+        step=progress.step,
+        state=progress.state,
+        detail=progress.detail,
+        seconds=progress.seconds,
+        percent=progress.percent,
+    )
 
 
 async def taken_back(home: Path) -> list[str]:

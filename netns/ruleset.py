@@ -186,7 +186,15 @@ def host_rules(instance: str, log: int = 0) -> list[Command]:
         The group of the packet log that is told of connections; 0: none is.
     """
     table = names.table_name(instance)
-    doors = f"{names.link_prefix(instance)}*"
+    rules = _host_chains(f"{names.link_prefix(instance)}*", log)
+    return [
+        *_table(table, _HOST_HOOKS, SETS),
+        *(_rule(table, chain, rule) for chain in rules for rule in rules[chain]),
+    ]
+
+
+def _host_chains(doors: str, log: int) -> dict[str, list[list[Expression]]]:
+    """The rules of each chain; `doors` is what the names of the colonies' links match."""
     inward, outward = _meta("iifname", doors), _meta("oifname", doors)
     elsewhere = _meta("oifname", doors, "!=")
     allow, deny = ({"goto": {"target": chain}} for chain in (_ALLOWED, _DENIED))
@@ -195,7 +203,7 @@ def host_rules(instance: str, log: int = 0) -> list[Command]:
         [inward, _source("ip6", "@nat6", "!="), deny],
     ]
     told = {_ALLOWED: _log(packet_log.ALLOWED, log), _DENIED: _log(packet_log.DENIED, log)}
-    rules = {
+    return {
         _ALLOWED: [*([told[_ALLOWED]] if log else []), [_ACCEPT]],
         _DENIED: [*([told[_DENIED]] if log else []), [_REJECT]],
         # Without neighbour discovery a confined colony could not even answer over IPv6.
@@ -222,10 +230,6 @@ def host_rules(instance: str, log: int = 0) -> list[Command]:
             [elsewhere, _source("ip6", "@nat6"), _MASQUERADE],
         ],
     }
-    return [
-        *_table(table, _HOST_HOOKS, SETS),
-        *(_rule(table, chain, rule) for chain in rules for rule in rules[chain]),
-    ]
 
 
 def host_rule_count(instance: str, log: int = 0) -> int:

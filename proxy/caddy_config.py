@@ -142,39 +142,41 @@ def dynamic_server(
     pages_port
         Who answers for hosts that lead nowhere, and for services that are down.
     """
+    ours = {"header_regexp": {"Host": {"name": "ours", "pattern": _OUR_HOST}}}
+    unreached = {"vars": {"{http.error.status_code}": ["502", "504"]}}
+    asked = _asked_for_a_page(pages_port)
+    return {
+        "listen": listen.caddy(),
+        "automatic_https": {"disable": True},
+        "routes": [
+            *(route(entry, has) for entry in others),
+            {"match": [ours], "handle": [_found_by_name(names_port, suffix)], "terminal": True},
+            {"handle": [asked]},
+        ],
+        "errors": {"routes": [{"match": [unreached], "handle": [asked]}]},
+    }
+
+
+def _found_by_name(names_port: int, suffix: str) -> Json:
+    """Passes on to where the host's own name leads; `ours` has matched it."""
     # The dot at the end keeps the host's search domains out of it.
     dial = "{http.regexp.ours.1}-{http.regexp.ours.2}." + suffix + ".:{http.regexp.ours.2}"
     resolver = {"addresses": [f"udp/127.0.0.1:{names_port}"]}
-    service: Json = {
+    return {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": dial}],
         # A connection that is kept leads to where the name led when it was made.
         "transport": {"protocol": "http", "resolver": resolver, "keep_alive": {"enabled": False}},
         "flush_interval": _FLUSH,
     }
-    asked: Json = {
+
+
+def _asked_for_a_page(pages_port: int) -> Json:
+    return {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": f"127.0.0.1:{pages_port}"}],
         # A body that was sent in vain cannot be sent again, and the page does not ask for it.
         "rewrite": {"method": "GET"},
-    }
-    ours = {"header_regexp": {"Host": {"name": "ours", "pattern": _OUR_HOST}}}
-    return {
-        "listen": listen.caddy(),
-        "automatic_https": {"disable": True},
-        "routes": [
-            *(route(entry, has) for entry in others),
-            {"match": [ours], "handle": [service], "terminal": True},
-            {"handle": [asked]},
-        ],
-        "errors": {
-            "routes": [
-                {
-                    "match": [{"vars": {"{http.error.status_code}": ["502", "504"]}}],
-                    "handle": [asked],
-                }
-            ]
-        },
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # So that the asserts of helpers show values, too.
-HELPED = ("actors", "colony", "end_to_end", "netns", "otp", "ports", "proxy")
+HELPED = ("actors", "colony", "end_to_end", "netns", "otp", "ports", "proxy", "registries")
 pytest.register_assert_rewrite(*(f"tests.{part}" for part in HELPED))
 
 # A shell that starts us in the background, and `nohup`, have us ignore signals, and what we start

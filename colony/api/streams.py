@@ -224,37 +224,7 @@ class Streams:
         query: t.ConsoleQuery = ask.query
         feed: Feed[bytes] = Feed(LINES_WAITING)
         ended: list[RunningColony] = []
-        post, put, host = self.bridge.post, feed.put, self.operations.host
-        path = f"{tree.SYSTEM}/{tree.COLONIES}/{query.colony}"
-        console = Console(colour=query.colour, several=query.several, debug=query.debug)
-
-        def announce() -> None:
-            colony = host.colonies.get(query.colony)
-            if colony is not None:
-                colony.announce(console)
-
-        async def subscribe() -> tuple[Callable[[], None], None]:
-            def note(event: Event) -> None:
-                owner = tree.colony_of(event)
-                fault = query.instance and owner is None and isinstance(event, FAULTS)
-                if owner != query.colony and not fault:
-                    return
-                announce()
-                lines = console.show(event)
-                if lines:
-                    post(put, lines)
-                if isinstance(event, kernel.Exited) and event.actor == path:
-                    life = host.colonies.get(query.colony)
-                    if life is None:
-                        post(feed.close)
-                    else:
-                        ended.append(life)
-                        post(put, END_OF_LIFE)
-
-            announce()
-            return host.system.events.listen(note), None
-
-        async with self._open(feed, subscribe):
+        async with self._open(feed, partial(self._show_for, query, feed, ended)):
             response = await _begin(request, "text/plain; charset=utf-8")
             while (taken := await feed.take(HEARTBEAT)) is not None:
                 dropped, items = taken
@@ -264,6 +234,40 @@ class Streams:
                     break
             await response.write_eof()
         return response
+
+    async def _show_for(
+        self, query: t.ConsoleQuery, feed: Feed[bytes], ended: list[RunningColony]
+    ) -> tuple[Callable[[], None], None]:
+        """Feeds what a console shows of the events of a colony, and END_OF_LIFE when it has ended:
+        then it is in `ended`."""
+        host, post, put = self.operations.host, self.bridge.post, feed.put
+        path = f"{tree.SYSTEM}/{tree.COLONIES}/{query.colony}"
+        console = Console(colour=query.colour, several=query.several, debug=query.debug)
+
+        def announce() -> None:
+            colony = host.colonies.get(query.colony)
+            if colony is not None:
+                colony.announce(console)
+
+        def note(event: Event) -> None:
+            owner = tree.colony_of(event)
+            fault = query.instance and owner is None and isinstance(event, FAULTS)
+            if owner != query.colony and not fault:
+                return
+            announce()
+            lines = console.show(event)
+            if lines:
+                post(put, lines)
+            if isinstance(event, kernel.Exited) and event.actor == path:
+                life = host.colonies.get(query.colony)
+                if life is None:
+                    post(feed.close)
+                else:
+                    ended.append(life)
+                    post(put, END_OF_LIFE)
+
+        announce()
+        return host.system.events.listen(note), None
 
     # -- a port --------------------------------------------------------------------------------
 

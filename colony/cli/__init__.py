@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from colony.cli import output as out
 from colony.cli.session import Failed, Session, show_error, wrong_usage
 from colony.client import ClientError
 from colony.exits import MEANINGS, Exit
@@ -136,7 +137,9 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            result = super().invoke(context)
+            sys.stdout.flush()  # so that a reader who has left is met here
+            return result
         except ClientError as error:
             sys.exit(show_error(context.obj, error))
         except click.UsageError as error:
@@ -147,7 +150,7 @@ class Commands(click.Group):
             sys.exit(Exit.CTRL_C)
         except BrokenPipeError:
             # Whoever read our output has left: what `head` does to everybody.
-            sys.stderr.close()
+            out.to_nobody()
             sys.exit(0)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):

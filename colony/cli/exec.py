@@ -91,7 +91,7 @@ def _run(
     except viewing.Detached as detached:
         return 128 + detached.by
     except BrokenPipeError:  # whoever read our output has left: what SIGPIPE does to everybody
-        sys.stderr.close()
+        out.to_nobody()
         return 141
     return viewing.code_of(told)
 

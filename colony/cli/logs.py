@@ -7,6 +7,7 @@ import re
 import sys
 import time
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -101,8 +102,19 @@ def logs(
         show.end()
         return
     deadline = None if timeout is None else time.monotonic() + timeout
-    met = False
-    for line in followed(session, path, query, deadline):
+    met = _follow(followed(session, path, query, deadline), show, stop, as_json)
+    show.end()
+    if stop is not None and not met:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise Failed(Exit.TIMEOUT, f"no line matched {until!r} in {timeout:g} s")
+        raise Failed(Exit.FAILED, f"the colony has ended, and no line matched {until!r}")
+
+
+def _follow(
+    lines: Iterable[dict[str, Any]], show: Shower, stop: re.Pattern[str] | None, as_json: bool
+) -> bool:
+    """Shows lines as they come; whether one was met that `stop` matches, which ends it."""
+    for line in lines:
         note = line["stream"] == "note"
         if as_json:
             out.as_line(line)
@@ -111,13 +123,8 @@ def logs(
         else:
             show(line)
         if stop is not None and not note and _matches(stop, line["text"]):
-            met = True
-            break
-    show.end()
-    if stop is not None and not met:
-        if deadline is not None and time.monotonic() >= deadline:
-            raise Failed(Exit.TIMEOUT, f"no line matched {until!r} in {timeout:g} s")
-        raise Failed(Exit.FAILED, f"the colony has ended, and no line matched {until!r}")
+            return True
+    return False
 
 
 def followed(session: Session, path: str, query: dict[str, Any], deadline: float | None) -> Any:

@@ -22,7 +22,8 @@ from colony.paths import home_directory
 
 if TYPE_CHECKING:
     from colony.cli.steps import Steps
-    from colony.provision import Progress, ProvisionFailed
+    from colony.provision import Progress, ProvisionFailed, Work
+    from colony.provision.removing import Workspace
 
 
 @click.command()
@@ -52,17 +53,11 @@ def new(
     stay the same. If a step fails, or on Ctrl-C, everything is as it was before.
     """
     from colony.cli.steps import Steps
-    from colony.provision import Busy, Journal, ProvisionFailed, Source, Work, name_of
+    from colony.provision import Busy, ProvisionFailed, Source
 
     if "://" not in source and (session.here / source).is_dir():
         source = str((session.here / source).resolve())
-    chosen = name or name_of(source)
-    try:
-        values.name(chosen)
-    except values.Refused as refused:
-        raise Failed(Exit.WRONG, f"the colony's name {refused.message}", "choose --name") from None
-    home = home_directory().absolute()
-    work = Work(chosen, home / "workspaces" / chosen, Journal(home), os.environ)
+    work = _work(source, name)
     watched = sys.stderr.isatty() and out.someone_watches()
     steps = None if as_json else Steps(colour=session.colour(sys.stderr), terminal=watched)
     go = partial(_provision, work, Source(source, branch), yes, steps, keep, resume)
@@ -76,10 +71,23 @@ def new(
         out.message("cancelled; " + ("what was made is kept" if keep else "all is as before"))
         sys.exit(status)
     if as_json:
-        out.as_json({"name": chosen, "workspace": str(work.workspace), "source": source})
+        out.as_json({"name": work.name, "workspace": str(work.workspace), "source": source})
         return
     print(work.workspace)
     out.message(f"start it: colony up {out.home_relative(str(work.workspace / 'colony.toml'))}")
+
+
+def _work(source: str, name: str | None) -> Work:
+    """What is to be made of a source, under a name that a colony may have."""
+    from colony.provision import Journal, Work, name_of
+
+    chosen = name or name_of(source)
+    try:
+        values.name(chosen)
+    except values.Refused as refused:
+        raise Failed(Exit.WRONG, f"the colony's name {refused.message}", "choose --name") from None
+    home = home_directory().absolute()
+    return Work(chosen, home / "workspaces" / chosen, Journal(home), os.environ)
 
 
 async def _provision(
@@ -229,32 +237,31 @@ def show_stale(session: Session, as_json: bool) -> None:
         }
     found = [each for each in workspaces(home_directory().absolute()) if each.name not in living]
     if as_json:
-        out.as_json(
-            [
-                {
-                    "name": each.name,
-                    "path": each.path,
-                    "source": each.source,
-                    "used": each.used,
-                    "size": each.size,
-                    "lost": list(each.lost),
-                }
-                for each in found
-            ]
-        )
-        return
-    if not found:
+        out.as_json([_described(each) for each in found])
+    elif not found:
         print("no workspace is unused")
-        return
-    rows = [
-        (
-            each.name,
-            out.span(time.time() - each.used),
-            out.size(each.size),
-            f"{len(each.lost)} not saved" if each.lost else "clean",
-            each.source or out.home_relative(each.path),
-        )
-        for each in found
-    ]
-    print("\n".join(out.table(("NAME", "UNUSED", "SIZE", "WORK", "SOURCE"), rows)))
-    out.message("remove one: colony rm NAME --workspace")
+    else:
+        rows = [_row(each) for each in found]
+        print("\n".join(out.table(("NAME", "UNUSED", "SIZE", "WORK", "SOURCE"), rows)))
+        out.message("remove one: colony rm NAME --workspace")
+
+
+def _described(each: Workspace) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "path": each.path,
+        "source": each.source,
+        "used": each.used,
+        "size": each.size,
+        "lost": list(each.lost),
+    }
+
+
+def _row(each: Workspace) -> tuple[str, ...]:
+    return (
+        each.name,
+        out.span(time.time() - each.used),
+        out.size(each.size),
+        f"{len(each.lost)} not saved" if each.lost else "clean",
+        each.source or out.home_relative(each.path),
+    )

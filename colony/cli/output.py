@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -72,6 +73,17 @@ def as_json(value: Any) -> None:
 def as_line(value: Any) -> None:
     """One document on one line, for output that goes on."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def to_nobody() -> None:
+    """Once the reader of stdout has left: what is still buffered goes nowhere.
+
+    Python flushes it at its end, and a pipe that is broken then makes the exit status 120.
+    """
+    with suppress(OSError):  # a test's stdout has no descriptor
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def message(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,31 +110,15 @@ def run(
     if not separate and not _asks_for_its_own(wishes) and _instance_answers():
         from colony.join import join
 
-        client = Client(Address(socket_path()))
-        status = join(
-            client,
-            configs,
-            colour=session.colour(),
-            keep=keep,
-            attach=attach,
-            debug=session.debug,
-        )
-        sys.exit(status)
-    from colony.entering import enter
+        go = partial(join, Client(Address(socket_path())), configs)
+    else:
+        from colony.entering import enter
 
-    enter(wishes["network"])
-    from colony.run import run as run_in_foreground
+        enter(wishes["network"])
+        from colony.run import run as run_in_foreground
 
-    sys.exit(
-        run_in_foreground(
-            configs,
-            options_of(wishes),
-            colour=session.colour(),
-            keep=keep,
-            attach=attach,
-            debug=session.debug,
-        )
-    )
+        go = partial(run_in_foreground, configs, options_of(wishes))
+    sys.exit(go(colour=session.colour(), keep=keep, attach=attach, debug=session.debug))
 
 
 def options_of(wishes: dict[str, Any], *, daemon: bool = False) -> Options:

@@ -192,12 +192,7 @@ def simulate(
 
     A single run ends the command with 1 if the colony gives up or cannot start.
     """
-    if compare and sweep:
-        usage("--compare and --sweep are two questions: ask one at a time")
-    if from_journal and script is not None:
-        usage("--from-journal is a scenario of its own: it goes without --script")
-    if not from_journal and (since is not None or name is not None):
-        usage("--since and --colony say what is taken from the journal: add --from-journal")
+    _refuse_what_differs(compare, sweep, from_journal, script, since if since is not None else name)
     path = _in(session, file) if file else session.needed_file()
     config = load(session, path)
     scenario = _scenario(session, config, faults, behaviour, script, horizon, seed)
@@ -215,6 +210,22 @@ def simulate(
         recorded.what_if(session, night, config, scenario, timeline, width, as_json)
     else:
         _one(session, config, scenario, timeline, zoom, width, as_json)
+
+
+def _refuse_what_differs(
+    compare: tuple[Path, ...],
+    sweep: tuple[str, ...],
+    from_journal: bool,
+    script: Path | None,
+    of_the_journal: str | None,
+) -> None:
+    """Ends the command, with the usage, where options do not go together."""
+    if compare and sweep:
+        usage("--compare and --sweep are two questions: ask one at a time")
+    if from_journal and script is not None:
+        usage("--from-journal is a scenario of its own: it goes without --script")
+    if of_the_journal is not None and not from_journal:
+        usage("--since and --colony say what is taken from the journal: add --from-journal")
 
 
 def _experiment(

@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 import stat
 from difflib import get_close_matches
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from colony.config import checks, interpolation, service_checks, syntax
 from colony.config.schema import Colony, Config, Network, Service, Supervision, Terminal
+from colony.config.sheet import Sheet
 from colony.config.walk import fields_of
 from colony.templates.library import Library, default_library
 
@@ -71,6 +72,14 @@ def parse(
     document = (templates or default_library()).complete(document, sheet)
     root = os.path.realpath(workspace or os.path.dirname(filename) or ".")
     fields = fields_of(sheet, (), document, Config)
+    fields |= _completed(sheet, fields, root)
+    _check(sheet, fields)
+    checks.something_to_run(sheet, document)
+    return Config(**fields, path=filename, workspace=root, warnings=sheet.finish())
+
+
+def _completed(sheet: Sheet, fields: dict[str, Any], root: str) -> dict[str, Any]:
+    """What follows from several fields together, as the names, words and folders in them."""
     colony: Colony = fields.get("colony", Colony())
     services: dict[str, Service] = fields.get("services", {})
     if not colony.name:
@@ -82,6 +91,17 @@ def parse(
     services = checks.with_directories(sheet, services, root)
     services = service_checks.with_env_files(sheet, services, root)
     supervision = checks.one_strategy(sheet, colony, fields.get("supervision", Supervision()))
+    return {
+        "colony": colony,
+        "services": services,
+        "terminal": terminal,
+        "supervision": supervision,
+    }
+
+
+def _check(sheet: Sheet, fields: dict[str, Any]) -> None:
+    """What has to hold between fields, once they are complete."""
+    colony, services = fields["colony"], fields["services"]
     checks.ports_differ(sheet, colony, services)
     service_checks.dependencies_hold(sheet, services)
     service_checks.probes_make_sense(sheet, services)
@@ -89,14 +109,6 @@ def parse(
     service_checks.exits_can_come(sheet, services)
     service_checks.backoffs_grow(sheet, services)
     checks.network_makes_sense(sheet, colony, fields.get("network", Network()))
-    checks.something_to_run(sheet, document)
-    fields |= {
-        "colony": colony,
-        "services": services,
-        "terminal": terminal,
-        "supervision": supervision,
-    }
-    return Config(**fields, path=filename, workspace=root, warnings=sheet.finish())
 
 
 def _content(filename: str, hint: str) -> bytes:

@@ -83,7 +83,7 @@ async def _unless_unchanged(
         return Skip(f"{shown} is unchanged")
 
     async def do() -> None:
-        await work.run(*argv)
+        await work.fetch(*argv)
         # What it wrote itself counts: a lock file that it has made is no change.
         done = await OFF_LOOP(_hash, work.workspace, inputs, argv[0])
         await OFF_LOOP(work.journal.note, place, fact, done)

@@ -203,7 +203,7 @@ async def _from_npm(work: Work, package: str, wanted: str) -> Path | Action | No
 
     async def do() -> None:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        await work.run(
+        await work.fetch(
             "npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder),
             f"{package}@{wanted}", cwd=folder,
         )  # fmt: skip

@@ -37,6 +37,17 @@ TAIL: Final = 400
 _PERCENT: Final = re.compile(rb"(\d{1,3})%")
 """How often, in seconds, it is looked how far a command has come, and at how many bytes."""
 
+TRIES: Final = 3
+BEFORE_AGAIN: Final = 1.0
+"""Seconds between two tries of what fetches packages."""
+
+_BROKEN: Final = re.compile(
+    r"EIDLETIMEOUT|ECONNRESET|ETIMEDOUT|ERR_SOCKET_TIMEOUT|ERR_STREAM_PREMATURE_CLOSE"  # Node.js
+    r"|IncompleteRead|ConnectionResetError|Read timed out"  # pip
+    r"|error decoding response body|operation timed out|connection reset",  # uv, cargo
+    re.IGNORECASE,
+)
+
 TIMEOUT: Final = 1800.0
 """Seconds that one command may take. A first `cargo build` on a small machine takes long."""
 
@@ -141,6 +152,20 @@ class Work:
                 last_lines=lines,
             )
 
+    async def fetch(self, *argv: str, cwd: Path | None = None) -> None:
+        """`run` for a command that installs packages: where the connection to their registry broke
+        off, it is run again, `TRIES` times in all. npm and pip ask again only for what did not
+        begin to come.
+        """
+        for left in reversed(range(TRIES)):
+            try:
+                await self.run(*argv, cwd=cwd)
+                return
+            except StepFailed as failed:
+                if not left or not broke_off(failed.last_lines):
+                    raise
+            await anyio.sleep(BEFORE_AGAIN)
+
     async def _to_its_end(self, argv: Sequence[str], cwd: Path, timeout: float) -> int | None:
         log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
@@ -216,6 +241,12 @@ def percentage(written: bytes) -> int | None:
     last = written.rstrip(b"\r\n").rpartition(b"\n")[2]
     found = _PERCENT.findall(last)
     return min(100, int(found[-1])) if found else None
+
+
+def broke_off(lines: Sequence[str]) -> bool:
+    """Whether a command that failed tells of a connection that was there and broke off, and not of
+    a registry that cannot be reached, or says no."""
+    return any(map(_BROKEN.search, lines))
 
 
 async def _end(process: anyio.abc.Process) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,7 @@ from tests.end_to_end.colonies import (
     root_only,
 )
 from tests.end_to_end.colonies import page as page_service
+from tests.registries import npm_install
 
 pytestmark = [
     root_only,
@@ -46,13 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("full-stack")
     for name in FILES:
         shutil.copy(ROOT / "examples" / "full-stack" / name, folder)
-    subprocess.run(
-        ["npm", "install", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        timeout=200,
-    )
+    npm_install(folder)
     return folder
 
 

@@ -17,6 +17,7 @@ import pytest
 from tests.end_to_end.attaching import PROMPT, SLEEPER, TERMINAL, command
 from tests.end_to_end.colonies import EMBEDDED, PROGRAMS, ROOT, Colony, Shop, eventually, root_only
 from tests.ports import free_port
+from tests.registries import npm_install
 
 pytestmark = [
     root_only,
@@ -31,9 +32,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example, with its packages from npm."""
     folder = tmp_path_factory.mktemp("page") / "page"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("node_modules", "package-lock*"))
-    words = ["npm", "install", "--no-audit", "--no-fund", "--no-update-notifier"]
-    ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    npm_install(folder)
     return folder
 
 

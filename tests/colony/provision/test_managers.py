@@ -10,7 +10,6 @@ import http.server
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ import tomlkit
 from colony.provision import Journal, ProvisionFailed, Work, all_stages
 from tests.colony.provision.support import Reports, environ, local, picture, repository
 from tests.colony.provision.test_pipeline import run
+from tests.registries import npm_install
 
 pytestmark = pytest.mark.real_time
 
@@ -132,13 +132,35 @@ async def test_node_packages_that_are_not_to_be_had(
 # -- the other ecosystems --------------------------------------------------------------------------
 
 
+BACKED = """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """\
+from zipfile import ZipFile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name, info = "dep-1.0-py3-none-any.whl", "dep-1.0.dist-info"
+    with ZipFile(f"{folder}/{name}", "w") as wheel:
+        wheel.write("dep.py")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: dep\\nVersion: 1.0\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return name
+"""
+"""So that pip needs no setuptools from a registry to build it."""
+
+
 @pytest.mark.backends("trio")
 async def test_python_packages_without_uv(tmp_path: Path, managers: Path) -> None:
     """By the virtual environment's own pip."""
     files = {
         "colony.toml": colony(python_version="3"),
         "requirements.txt": "./dep\n",
-        "dep/setup.py": "from setuptools import setup\nsetup(name='dep', py_modules=['dep'])\n",
+        "dep/pyproject.toml": BACKED,
+        "dep/backend.py": BACKEND,
         "dep/dep.py": "ANSWER = 42\n",
     }
     source = repository(tmp_path / "repo", files)
@@ -262,8 +284,7 @@ async def test_rust_packages_other_than_the_lock(tmp_path: Path, managers: Path)
 def mise(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder with mise's program, which comes from npm."""
     folder = tmp_path_factory.mktemp("mise")
-    command = ["npm", "install", "--silent", "--no-audit", "--prefix", str(folder)]
-    subprocess.run([*command, "@jdxcode/mise"], check=True, cwd=folder, timeout=200)
+    npm_install(folder, "--prefix", str(folder), "@jdxcode/mise")
     return str(folder / "node_modules" / ".bin")
 
 
