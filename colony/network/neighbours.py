@@ -25,6 +25,7 @@ import msgspec
 from actors import Actor, ActorDown, Call, Cast, Down, Event, Ignore, Ref, Refused, on
 from colony.events import Notice
 from colony.network import policy
+from colony.network.answers import Answers
 from colony.network.policy import Member
 from colony.network.ports import follow
 from netns import Namespace, NetnsError
@@ -95,7 +96,7 @@ class Neighbours(Actor):
 
     def __init__(self) -> None:
         self.known: dict[str, _Neighbour] = {}
-        self.addresses: dict[str, tuple[IPv4Address, ...]] = {}
+        self.answers = Answers()
         self.drops: frozenset[ForeignDrop] = frozenset()
         self._resolve_now = anyio.Event()
 
@@ -144,14 +145,17 @@ class Neighbours(Actor):
 
     @on(Resolved)
     async def _resolved(self, msg: Resolved) -> None:
-        if any(self.addresses.get(name) != found for name, found in msg.addresses.items() if found):
-            self._remember(msg.addresses)
+        if self._remember(msg.addresses):
             with suppress(ActorDown):
                 await self._apply()
 
     def _refuse_taken(self, member: Member) -> None:
         for name, other in self.known.items():
             taken = {name, other.member.hostname} - {None}
+            if name != member.colony and member.colony == other.member.hostname:
+                raise Refused(
+                    f"{member.colony} is the hostname of colony {name} already; give that another"
+                )
             if name != member.colony and member.hostname in taken:
                 raise Refused(
                     f"hostname {member.hostname} is colony {name}'s already; give one of the two "
@@ -164,7 +168,7 @@ class Neighbours(Actor):
         network = await self.ctx.system.named(NETWORK, NetworkOwner).call(GetNetwork())
         members = [each.member for each in self.known.values()]
         servers = [s for s in await network.nameservers() if isinstance(s, IPv4Address)]
-        allowed = policy.outward(members, self.addresses, servers)
+        allowed = policy.outward(members, self.answers.addresses, servers)
         await network.permit(policy.between(members), allowed)
         reach = policy.reach(members)
         for each in self.known.values():
@@ -203,14 +207,14 @@ class Neighbours(Actor):
     # -- names ---------------------------------------------------------------------------------
 
     async def _look_up(self, names: frozenset[str]) -> None:
-        new = [name for name in names if name not in self.addresses]
+        new = frozenset(name for name in names if name not in self.answers)
         if new:
-            self._remember(await anyio.to_thread.run_sync(_addresses, new))
+            self._remember(await _resolve(new))
 
-    def _remember(self, found: dict[str, tuple[IPv4Address, ...]]) -> None:
-        # A name that cannot be resolved just now keeps what it had: a name server's hiccup must
-        # not cut a database off.
-        self.addresses |= {n: a for n, a in found.items() if a or n not in self.addresses}
+    def _remember(self, found: dict[str, tuple[IPv4Address, ...]]) -> bool:
+        """Whether any name means anything else now; that is told."""
+        if not self.answers.take(found, self.ctx.now):
+            return False
         self.ctx.system.publish(
             NamesChanged(
                 at=self.ctx.now,
@@ -218,6 +222,7 @@ class Neighbours(Actor):
                 missing=tuple(sorted(name for name, addresses in found.items() if not addresses)),
             )
         )
+        return True
 
     async def _again_and_again(self) -> None:
         while True:
@@ -225,21 +230,30 @@ class Neighbours(Actor):
             await self._look_around()
             names = policy.wanted_names([each.member for each in self.known.values()])
             if names:
-                found = await anyio.to_thread.run_sync(_addresses, sorted(names))
-                self.ctx.ref.tell(Resolved(found))
+                self.ctx.ref.tell(Resolved(await _resolve(names)))
 
 
-def _addresses(names: list[str]) -> dict[str, tuple[IPv4Address, ...]]:
-    """What the host's resolver says. Blocks."""
+async def _resolve(names: frozenset[str]) -> dict[str, tuple[IPv4Address, ...]]:
+    """What the host's resolver says, of all at once: a name server that does not answer costs
+    seconds, and would cost them for each name."""
     found: dict[str, tuple[IPv4Address, ...]] = {}
-    for name in names:
-        try:
-            answers = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
-        except OSError:
-            found[name] = ()
-        else:
-            found[name] = tuple(sorted({IPv4Address(answer[4][0]) for answer in answers}))
+
+    async def ask(name: str) -> None:
+        found[name] = await anyio.to_thread.run_sync(_addresses, name)
+
+    async with anyio.create_task_group() as tasks:
+        for name in sorted(names):
+            tasks.start_soon(ask, name)
     return found
+
+
+def _addresses(name: str) -> tuple[IPv4Address, ...]:
+    """Blocks."""
+    try:
+        answers = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+    except OSError:
+        return ()
+    return tuple(sorted({IPv4Address(answer[4][0]) for answer in answers}))
 
 
 # -- one colony's ----------------------------------------------------------------------------------

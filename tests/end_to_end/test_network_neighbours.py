@@ -91,6 +91,16 @@ async def test_colonies_of_one_network_know_and_reach_each_other_and_nobody_else
                 await anyio.sleep(0.02)
 
 
+async def test_a_hostname_and_a_name_are_not_the_same_whoever_comes_first(shop: Shop) -> None:
+    async with hosted(shop, EMBEDDED) as host:
+        taken = shop.name()
+        shop.names.append(taken)
+        one = await start(shop, host, network={"hostname": taken})
+        late = shop.colony({"web": page("late")}, colony={"name": taken})
+        with pytest.raises(ColonyFailed, match=f"{taken} is the hostname of colony {one.name}"):
+            await add(shop, host, late)
+
+
 async def test_allow_from_says_who_and_nobody_else(shop: Shop) -> None:
     async with hosted(shop, EMBEDDED) as host:
         friend, network = shop.name(), shop.name()
