@@ -48,6 +48,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PROGRAMS: Final = Path(__file__).parent / "programs"
 MARK: Final = "COLONY_TEST_MARK"
 
+UNWANTED: Final = frozenset({"NO_COLOR", "FORCE_COLOR", "PYTHONUNBUFFERED"})
+"""Variables that a machine for tests may have and a person has not."""
+
 PORT: Final = 4001
 EMBEDDED: Final = ("--proxy", "embedded", "--dns", "embedded")
 
@@ -351,9 +354,9 @@ class Shop:
     def environment(self) -> dict[str, str]:
         """What `colony run` gets: the test's runtime directory, and a mark to find it by."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("COLONY_")}
-        kept |= {"COLONY_RUNTIME_DIR": str(self.runtime), MARK: self.mark, "PYTHONUNBUFFERED": "1"}
+        kept |= {"COLONY_RUNTIME_DIR": str(self.runtime), MARK: self.mark}
         kept |= {"COLONY_HOME": str(self.folder / "home")}
-        return {key: value for key, value in kept.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+        return {key: value for key, value in kept.items() if key not in UNWANTED}
 
     def run(
         self,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -241,6 +242,11 @@ def erlang_term(value: Json) -> str:
         case dict():
             return f"#{{{','.join(f'{key}=>{erlang_term(item)}' for key, item in value.items())}}}"
     raise TypeError(f"no Erlang term for {value!r}")
+
+
+def seed_of_a_test() -> int:
+    """Another one in each run; on CI the same each time, as all that is random there."""
+    return 1 if os.environ.get("CI") == "true" else SystemRandom().randrange(2**32)
 
 
 def ask_erlang(asked: list[Json], oracle: str = "oracle") -> list[Json]:

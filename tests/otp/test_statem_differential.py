@@ -1,18 +1,16 @@
-"""Our engine against the gen_statem of the Erlang on this machine: another seed in each run."""
+"""Our engine against the gen_statem of the Erlang on this machine; on CI always the same seed."""
 
 from __future__ import annotations
-
-from random import SystemRandom
 
 import pytest
 
 from actors.statem import Engine
-from tests.otp.differential import NoErlang
+from tests.otp.differential import NoErlang, seed_of_a_test
 from tests.otp.statem_differential import differences, machines, simulate
 
 
 def test_random_machines_make_the_same_calls_in_erlang_and_here() -> None:
-    seed = SystemRandom().randrange(2**32)
+    seed = seed_of_a_test()
     print(f"repeat with: python -m tests.otp.statem_differential --seed {seed}")
     try:
         found = list(differences(seed, 1500))
