@@ -28,6 +28,9 @@ before there were two."""
 LONGEST: Final = 256
 """Bytes of a question that is cut by the end of a piece."""
 
+CUT: Final = 4 * 1024
+"""The same where the next piece is there already; a longer one is nobody's."""
+
 _END: Final = rb"(?:\x07|\x1b\\)"
 
 _TABLE: Final = (
@@ -78,9 +81,22 @@ _KEY: Final = re.compile(rb"\x1b\[1;(?:[2-9]|1[0-6])R\Z")
 """F3 with Shift, Ctrl and their like, which looks like a cursor in the first line."""
 
 
+def may_ask(data: bytes) -> bool:
+    """Whether there may be a question in it."""
+    return b"\x1b" in data or b"\x05" in data
+
+
 def without_questions(data: bytes) -> bytes:
-    """The same without what a terminal would answer to."""
-    return _QUESTIONS.sub(b"", data)
+    """The same with NULs, which every terminal passes over, for what a terminal would answer to."""
+    if not may_ask(data):
+        return data
+    return _QUESTIONS.sub(lambda question: bytes(len(question[0])), data)
+
+
+def whole_questions(data: bytes) -> bytes:
+    """The beginning of this, up to what may be a question of which the next piece has the rest."""
+    cut = _BEGUN.search(data, max(1, len(data) - CUT))
+    return data if cut is None else data[: cut.start()]
 
 
 class Questions:

@@ -13,7 +13,8 @@ slow. Three cases:
     is overtaken    the ring has lost what comes next for it: it is told so and goes on with the
                     last `TAIL` bytes, in the modes that hold now
 
-Whoever only reads is never waited for.
+Whoever only reads is never waited for. What a viewer is shown again when it joins is read from the
+ring as well, as it takes it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from collections.abc import Callable
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
-from colony.terminals.answers import Questions
-from colony.terminals.modes import Modes
-from colony.terminals.replay import beginning, replay
+from colony.terminals.answers import Questions, may_ask, whole_questions, without_questions
+from colony.terminals.modes import Modes, follows
+from colony.terminals.replay import Replay, beginning, replay
 from colony.terminals.ring import CAPACITY, Ring
 from colony.terminals.sizes import DEFAULT, Size, agreed
 
@@ -37,6 +39,8 @@ PATIENCE: Final = 0.25
 TAIL: Final = 64 * 1024
 PIECE: Final = 64 * 1024
 """Bytes that a viewer is given at once."""
+STEP: Final = 8 * 1024
+"""Bytes that are looked through at once, for modes or questions: to look takes its time."""
 
 
 class News(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", tag=str.lower):
@@ -134,6 +138,16 @@ class Hub:
         for viewer in self.viewers:
             viewer.wake()
 
+    async def take_in(self, data: bytes) -> None:
+        """The same, with a turn for others while there is much in it to look through. Cancelled,
+        it has taken all."""
+        step = STEP if follows(data) else max(len(data), 1)
+        with anyio.CancelScope(shield=True):
+            for start in range(0, len(data), step):
+                if start:
+                    await anyio.lowlevel.checkpoint()
+                self.feed(data[start : start + step])
+
     async def room(self) -> None:
         """Waits until the program may write more: see the table above."""
         if not any(viewer.holds(HIGH) for viewer in self.viewers):
@@ -187,13 +201,13 @@ class Hub:
         self._agree()
         viewer.forget_news()  # the first word says it all
         known = since is not None and self.ring.start <= since <= self.ring.end
-        if known:
-            viewer.begin_at(since or 0)
-        shown = (beginning(clear) if first else b"") if known else self._replay(clear)
+        end = since if known and since is not None else self.ring.end
+        begun = beginning(clear) if first else b""
+        shown = Replay(begun, end, end, b"") if known else self._replay(clear)
         viewer.greet(
             Hello(
-                viewer.offset if known else self.ring.end,
-                len(shown),
+                end,
+                shown.size,
                 self.size.rows,
                 self.size.columns,
                 read_only,
@@ -201,6 +215,7 @@ class Hub:
                 title=self.modes.title,
             ),
             shown,
+            end,
         )
         self._tell(Viewers(len(self.viewers)))
         if self.modes.alternate and not known:
@@ -235,8 +250,7 @@ class Hub:
     def resync(self, viewer: Viewer, clear: bool = True) -> None:
         """Sends an overtaken viewer on to the present."""
         shown = self._replay(clear, TAIL)
-        viewer.begin_at(self.ring.end)
-        viewer.greet(Resync(viewer.offset, len(shown)), shown)
+        viewer.greet(Resync(self.ring.end, shown.size), shown, self.ring.end)
         if self.modes.alternate:
             self._repaint()
 
@@ -247,7 +261,7 @@ class Hub:
             self.resync(viewer, viewer.clear)
             viewer.wake()
 
-    def _replay(self, clear: bool, most: int | None = None) -> bytes:
+    def _replay(self, clear: bool, most: int | None = None) -> Replay:
         return replay(self.ring, self._before, self.modes, most, clear=clear)
 
     def _agree(self) -> None:
@@ -284,7 +298,12 @@ class Viewer:
         """Up to where it was given the output."""
         self._taken = self.offset
         self._news: deque[News] = deque()
-        self._shown = b""
+        self._begun = b""
+        """What comes before the bytes from `offset` on."""
+        self._old: tuple[Replay, int] | None = None
+        """What is shown again from there on, and where it goes on then."""
+        self._at_once = False
+        """Whether it was given something without having to wait."""
         self._wake: anyio.Event | None = None
         self._over = False
 
@@ -292,13 +311,11 @@ class Viewer:
         kind = "reads" if self.read_only else "types"
         return f"<Viewer {kind}, {self.hub.ring.end - self._taken} bytes behind>"
 
-    def begin_at(self, offset: int) -> None:
-        self.offset = self._taken = offset
-
-    def greet(self, news: News, shown: bytes) -> None:
-        """The next that it is given is this, and then what is shown again."""
+    def greet(self, news: News, shown: Replay, end: int) -> None:
+        """It is given this next, then what is shown again, then what begins at `end`."""
         self._news.appendleft(news)
-        self._shown = shown
+        self.offset = self._taken = shown.start
+        self._begun, self._old = shown.begun, (shown, end)
 
     def forget_news(self) -> None:
         self._news.clear()
@@ -310,10 +327,11 @@ class Viewer:
 
     def tell(self, news: News) -> None:
         """Gives it news, which come in turn; only the last of a kind matters."""
-        if self._news and type(self._news[-1]) is type(news):
-            self._news[-1] = news
-        else:
-            self._news.append(news)
+        for told in self._news:
+            if type(told) is type(news):
+                self._news.remove(told)
+                break
+        self._news.append(news)
         self.wake()
 
     def holds(self, distance: int) -> bool:
@@ -336,10 +354,14 @@ class Viewer:
         By asking for more the viewer says that it is done with what it was given before.
         """
         self._note_progress()
+        if self._at_once:  # one who is far behind is not to keep the loop until it has caught up
+            await anyio.lowlevel.checkpoint()
+        self._at_once = True
         while True:
             found = self._next()
             if found is not None or self._over or self not in self.hub.viewers:
                 return found
+            self._at_once = False
             self._wake = anyio.Event()
             try:
                 await self._wake.wait()
@@ -362,12 +384,12 @@ class Viewer:
         ring = self.hub.ring
         if self._news and isinstance(self._news[0], Hello | Resync):
             return self._news.popleft()
-        if self._shown:
-            piece, self._shown = self._shown[:PIECE], self._shown[PIECE:]
+        overtaken = self.offset < ring.start
+        if not overtaken and self._old is not None and (piece := self._again(*self._old)):
             return piece
         if self._news:
             return self._news.popleft()
-        if self.offset < ring.start:
+        if overtaken:
             self.hub.resync(self)
             return self._news.popleft()
         if self.offset < ring.end:
@@ -378,3 +400,18 @@ class Viewer:
             self._over = True
             return self.hub.exit
         return None
+
+    def _again(self, shown: Replay, end: int) -> bytes:
+        """A piece of what is shown again; b"" if that was nothing."""
+        begun, self._begun = self._begun, b""
+        left = shown.end - self.offset
+        piece = self.hub.ring.read(self.offset, min(PIECE, left))
+        if may_ask(piece):
+            piece = piece[:STEP]
+            piece = piece if len(piece) == left else whole_questions(piece)
+        self.offset += len(piece)
+        piece = begun + without_questions(piece)
+        if self.offset == shown.end:
+            self._old, self.offset = None, end
+            piece += shown.after
+        return piece

@@ -20,6 +20,9 @@ DEEPEST: Final = 32
 PLAIN: Final = b"\x1b[=0;1u\x1b[>4m"
 """Keys are told as ever on the screen that is shown."""
 
+UNPILED: Final = b"\x1b[<%du" % DEEPEST
+"""Nothing that was pushed on that screen is left."""
+
 
 class Keyboard:
     """What holds on the main screen and on the alternate one."""
@@ -84,6 +87,10 @@ class Keyboard:
         first, *pushed = self.stacks[alternate]
         begun = b"\x1b[=%d;1u" % first if first or (self.used and alternate) else b""
         return begun + b"".join(b"\x1b[>%du" % flags for flags in pushed)
+
+    def level_prelude(self) -> bytes:
+        """Does what holds on both, where it was not used."""
+        return b"\x1b[>4;%dm" % self.level if self.level else b""
 
 
 def _changed(flags: int, given: int, how: bytes) -> int:

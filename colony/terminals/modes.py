@@ -8,7 +8,8 @@ Whoever attaches later has not seen the sequences that switched to the alternate
 mouse reports or hid the cursor: they may have left the ring long ago. The law: feeding a stream in
 any pieces leaves the same state as feeding it whole.
 
-No emulator: one regular expression on chunks that hold an escape at all, 100 times faster.
+No emulator: one regular expression on chunks that hold such an escape at all, 100 times faster.
+What is coloured and no more, as most of what is coloured, is not looked through.
 """
 
 from __future__ import annotations
@@ -58,6 +59,12 @@ RESET: Final = b"\x1b[?1049l\x1b[!p" + _SWITCHED + b"\x1b[0 q" + _PLAIN
 RESET_HERE: Final = _SWITCHED + b"\x1b[0 q" + _PLAIN
 """The same for one that is on its main screen: the cursor stays where it is."""
 
+_MARKS: Final = (
+    *(b"\x1b[?", b" q", b"\x1b]", b"\x1b=", b"\x1b>", b"\x1bc", b"\x1b[!"),
+    *(b"\x1b[<", b"\x1b[=", b"\x1b[>"),
+)
+"""A sequence that we follow begins with one of these, or ends so."""
+
 _SEQUENCE: Final = re.compile(
     rb"\x1b(?:\[\?([0-9;]{1,128})([hl])|(c)|(\[!p)|([=>])|\[([0-9]?) q"
     rb"|\[([<=>])([0-9;]{0,32})u|\[>4(?:;([0-9]?))?[mn]"
@@ -69,15 +76,36 @@ _UNFINISHED: Final = re.compile(
 )
 
 
+def follows(data: bytes) -> bool:
+    """Whether there may be anything in it that is followed."""
+    return any(mark in data for mark in _MARKS)
+
+
 class Modes:
     """What has been switched, and is still so."""
 
-    __slots__ = ("_rest", "alternate", "cursor", "keyboard", "keypad", "set", "title")
+    __slots__ = (
+        "_at",
+        "_rest",
+        "alternate",
+        "beneath",
+        "cursor",
+        "entered",
+        "keyboard",
+        "keypad",
+        "set",
+        "title",
+    )
 
     def __init__(self) -> None:
+        self._at = 0
+        """How many bytes have been fed."""
         self._rest = b""
         self.keyboard = Keyboard()
         self._clear()
+        self.entered = 0
+        self.beneath: Modes | None = None
+        """Where in the stream the alternate screen was switched to, and the state before that."""
         self.title = ""
         """The window's title, "" if none was given."""
 
@@ -111,20 +139,23 @@ class Modes:
 
     def feed(self, data: bytes) -> None:
         """Takes in the next piece of the stream."""
+        begin = self._at - len(self._rest)
+        self._at += len(data)
         if not self._rest and b"\x1b" not in data:
             return
         data = self._rest + data
-        for found in _SEQUENCE.finditer(data):
-            self._note(found)
+        if follows(data):
+            for found in _SEQUENCE.finditer(data):
+                self._note(found, begin + found.start())
         # No sequence that we follow is longer, so that the search need not begin earlier.
         unfinished = _UNFINISHED.search(data, max(0, len(data) - LONGEST))
         self._rest = unfinished[0] if unfinished else b""
 
-    def _note(self, found: re.Match[bytes]) -> None:
+    def _note(self, found: re.Match[bytes], at: int) -> None:
         private, action, full, soft, keypad, cursor, how, flags, level, kind, text = found.groups()
         if private is not None:
             for number in private.split(b";"):
-                self._switch(int(number or 0), action == b"h")
+                self._switch(int(number or 0), action == b"h", at)
         elif full is not None:
             used, self.keyboard = self.keyboard.used, Keyboard()
             self.keyboard.used = used
@@ -144,9 +175,11 @@ class Modes:
         elif int(kind) in (0, 2):
             self.title = text.decode("utf-8", "replace")
 
-    def _switch(self, number: int, on: bool) -> None:
+    def _switch(self, number: int, on: bool, at: int) -> None:
         if number in ALTERNATE:
-            if self.alternate and not on:
+            if on and not self.alternate:
+                self.entered, self.beneath = at, self.copy()
+            elif self.alternate and not on:
                 self.keyboard.left_alternate()
             self.alternate = on
         elif number in DEFAULTS:
@@ -169,12 +202,10 @@ class Modes:
 
     def prelude(self) -> bytes:
         """What brings a terminal that was reset (`RESET`) into this state."""
-        keys = self.keyboard
-        parts = [keys.prelude(False)]
+        parts = [self.keyboard.prelude(False)]
         if self.alternate:
-            parts += [b"\x1b[?1049h", keys.prelude(True)]
-        if keys.level:
-            parts.append(b"\x1b[>4;%dm" % keys.level)
+            parts += [b"\x1b[?1049h", self.keyboard.prelude(True)]
+        parts.append(self.keyboard.level_prelude())
         for on, letter in ((True, b"h"), (False, b"l")):
             numbers = sorted(number for number, value in self.set.items() if value is on)
             if numbers:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import select
 import struct
 import termios
 import threading
@@ -32,14 +31,12 @@ from collections.abc import Callable
 from typing import Final
 
 import anyio
-import anyio.to_thread
+from anyio import to_thread
 from anyio.lowlevel import RunVar
 
+from colony.terminals.gather import Gatherer
 from colony.terminals.hub import Hub
 from colony.terminals.sizes import Size
-
-SHARE: Final = 64 * 1024
-"""Bytes that are read before others have their turn."""
 
 UNSEEN: Final = 0.008
 """Seconds of rest between two shares of a flood that nobody follows: 8 MB/s are enough for it, and
@@ -55,10 +52,6 @@ MANY: Final = 12
 FEW: Final = 8 * 1024
 """Bytes of a gathered share with which a flood is over."""
 
-_LONGEST: Final = 0.003
-_QUIET_MS: Final = 1
-"""Seconds that a share is gathered at most; milliseconds without a byte that end it sooner."""
-
 _CHUNK: Final = 16 * 1024
 _IUTF8: Final = 0o40000
 """Linux's; termios has its name from Python 3.13 on."""
@@ -66,7 +59,7 @@ _IUTF8: Final = 0o40000
 _REPAINT: Final = 0.03
 """Seconds between two sizes, for a program to see both."""
 
-_gatherers: Final[RunVar[anyio.CapacityLimiter]] = RunVar("colony.terminals.gatherers")
+_places: Final[RunVar[anyio.CapacityLimiter]] = RunVar("colony.terminals.gatherers")
 """An event loop's one place for a thread that gathers."""
 
 
@@ -127,7 +120,7 @@ class Pty:
             await _ready(anyio.wait_readable, self.master)
             if (data := self._read()) == b"":
                 return
-            hub.feed(data or b"")
+            await hub.take_in(data or b"")
             pieces += 1
             now = time.monotonic()
             if now - window > WINDOW:
@@ -139,43 +132,17 @@ class Pty:
 
     async def _follow_flood(self, hub: Hub) -> bool:
         """Reads until there is less; whether there may be more later."""
-        while True:
-            await hub.room()
-            data, over = await anyio.to_thread.run_sync(self._gather_ahead, limiter=_gatherer())
-            hub.feed(data)
-            if over or len(data) < FEW:
-                return not over
-            if not hub.followed:
-                await anyio.sleep(UNSEEN)
-
-    def _gather_ahead(self) -> tuple[bytes, bool]:
-        """The same before all that floods, where the kernel lets us. Otherwise this thread is put
-        off by them while it has the interpreter, and with it the loop, for milliseconds."""
-        me, usual = threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0)
-        try:
-            os.setpriority(os.PRIO_PROCESS, me, usual + AHEAD)
-        except PermissionError:
-            return self._gather()
-        try:
-            return self._gather()
-        finally:  # whatever else this thread does or starts, it does as usual
-            os.setpriority(os.PRIO_PROCESS, me, usual)
-
-    def _gather(self) -> tuple[bytes, bool]:
-        """A share, or what comes until there is a pause; and whether that was the end. On a
-        thread."""
-        gathered, until = bytearray(), time.monotonic() + _LONGEST
-        poll = select.poll()
-        poll.register(self.master, select.POLLIN)
-        while len(gathered) < SHARE:
-            data = self._read()
-            if data == b"":
-                return bytes(gathered), True
-            if data is not None:
-                gathered += data
-            elif time.monotonic() > until or not poll.poll(_QUIET_MS):
-                break
-        return bytes(gathered), False
+        if self.master < 0:
+            return False
+        with Gatherer(self.master) as gatherer:
+            while True:
+                await hub.room()
+                data, over = await to_thread.run_sync(ahead, gatherer.gather, limiter=_place())
+                await hub.take_in(data)
+                if over or len(data) < FEW or self.master < 0:
+                    return not over
+                if not hub.followed:
+                    await anyio.sleep(UNSEEN)
 
     def _read(self) -> bytes | None:
         """A piece; None if there is none now, b"" at the end."""
@@ -207,11 +174,25 @@ def opened() -> tuple[int, int]:
     return master, slave
 
 
-def _gatherer() -> anyio.CapacityLimiter:
+def ahead(gather: Callable[[], tuple[bytes, bool]]) -> tuple[bytes, bool]:
+    """The same before all that floods, where the kernel lets us. Otherwise this thread is put off
+    by them when it has read and is to have the interpreter, and with it the loop."""
+    me, usual = threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0)
     try:
-        return _gatherers.get()
+        os.setpriority(os.PRIO_PROCESS, me, usual + AHEAD)
+    except PermissionError:
+        return gather()
+    try:
+        return gather()
+    finally:  # whatever else this thread does or starts, it does as usual
+        os.setpriority(os.PRIO_PROCESS, me, usual)
+
+
+def _place() -> anyio.CapacityLimiter:
+    try:
+        return _places.get()
     except LookupError:
-        _gatherers.set(made := anyio.CapacityLimiter(1))
+        _places.set(made := anyio.CapacityLimiter(1))
         return made
 
 

@@ -3,38 +3,60 @@
 Two things make old bytes other than new ones. They begin somewhere, perhaps in the middle of a
 sequence or a character; and the questions in them (where is the cursor? which terminal are you?)
 were answered long ago: asked again, each viewer's terminal would type its answer into the shell.
+So NULs stand in their place, which every terminal passes over.
+
+The law: what is shown again is a range of the ring, with something before and after it, and never a
+copy. So a viewer who has asked for a megabyte and then stops reading costs nothing, and to join is
+done at once. Where the modes at the range's start are not known it begins in those that hold at its
+end: a sequence switches a mode to one value whatever it was before, so that the last one in the
+range leads to what holds now, and where there is none it holds already.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from typing import Final, NamedTuple
 
-from colony.terminals.answers import without_questions
-from colony.terminals.keyboard import PLAIN
-from colony.terminals.modes import DEFAULTS, RESET, RESET_HERE, Modes
+from colony.terminals.keyboard import PLAIN, UNPILED
+from colony.terminals.modes import RESET, RESET_HERE, Modes
 from colony.terminals.ring import Ring
 
-BOUNDARY: Final = 64 * 1024
-"""Bytes in which a line's end is looked for, to begin after it."""
+BOUNDARY: Final = 8 * 1024
+"""Bytes in which a line's end is near, so that what is before it is given up."""
 
 CLEAR: Final = b"\x1b[H\x1b[2J"
 """Not the scrollback of the viewer's own terminal, which is none of ours."""
 
-_ENTER: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)h")
+
+class Replay(NamedTuple):
+    """What a fresh viewer is sent before the bytes that are new: `begun`, the ring from `start` to
+    `end` without its questions, `after`."""
+
+    begun: bytes
+    start: int
+    end: int
+    after: bytes
+
+    @property
+    def size(self) -> int:
+        """How many bytes that are."""
+        return len(self.begun) + self.end - self.start + len(self.after)
 
 
-def boundary(data: bytes) -> int:
-    """Where in data that begins anywhere a safe beginning is: after the string that it begins in (a
-    picture, say, which may have lines), after a line's end, else where a sequence or a character
-    begins; its end if there is none."""
-    escape = data.find(b"\x1b")
-    if escape >= 0 and data.startswith(b"\x1b\\", escape):
+def boundary(ring: Ring, start: int) -> int:
+    """Where a safe beginning is from this offset on: at the ring's first byte, after the string
+    that it begins in (a picture, say, which may have lines), after a near line's end, else where a
+    sequence begins, else after any line's end; the ring's end if there is none."""
+    if start == 0:
+        return 0
+    escape = ring.find(b"\x1b", start, ring.end)
+    if escape >= 0 and ring.read(escape, 2) == b"\x1b\\":
         return escape + 2
-    line = data.find(b"\n", 0, BOUNDARY)
+    line = ring.find(b"\n", start, min(start + BOUNDARY, ring.end))
+    if line < 0 and escape < 0:
+        line = ring.find(b"\n", start, ring.end)
     if line >= 0:
         return line + 1
-    return escape if escape >= 0 else len(data)
+    return escape if escape >= 0 else ring.end
 
 
 def beginning(clear: bool) -> bytes:
@@ -44,7 +66,7 @@ def beginning(clear: bool) -> bytes:
 
 def replay(
     ring: Ring, before: Modes, now: Modes, most: int | None = None, *, clear: bool = True
-) -> bytes:
+) -> Replay:
     """What a fresh viewer is sent before the bytes from `ring.end` on.
 
     before, now
@@ -58,20 +80,21 @@ def replay(
     A full-screen program's old bytes are useless at any other size than theirs: it is asked to
     paint anew instead, on an empty screen, over what the main one shows when it has ended.
     """
+    start = ring.start if most is None else max(ring.start, ring.end - most)
     if now.alternate:
-        return _beneath(ring, before, now, most, clear) + now.prelude() + CLEAR
-    if most is None or ring.end - ring.start <= most:
-        start, modes = ring.start, before.copy()
-    else:
-        start, modes = ring.end - most, now.copy()
-    data = ring.read(start, ring.end - start)
-    if start > 0:
-        cut = boundary(data)
-        modes.feed(data[:cut])
-        data = data[cut:]
-    # `now` once more at the end: a tail was begun with a guess.
-    begun = _begun(modes, now, clear) + without_questions(data)
-    return begun + _difference(modes, data, now)
+        return _beneath(ring, start, before, now, clear)
+    begin, modes = _begin(ring, start, before if start == ring.start else now)
+    keys = now.keyboard
+    after = _keys_anew(now) + keys.prelude(False) + keys.level_prelude()
+    return Replay(_begun(modes, now, clear), begin, ring.end, b"" if start == ring.start else after)
+
+
+def _begin(ring: Ring, start: int, modes: Modes) -> tuple[int, Modes]:
+    """A safe beginning, and the modes there if these are those at `start`."""
+    begin, modes = boundary(ring, start), modes.copy()
+    # Beyond that many there is no escape that matters: there it would have begun.
+    modes.feed(ring.read(start, min(begin - start, BOUNDARY)))
+    return begin, modes
 
 
 def _begun(modes: Modes, now: Modes, clear: bool) -> bytes:
@@ -83,31 +106,17 @@ def _reset(now: Modes, clear: bool) -> bytes:
     return (RESET if clear else RESET_HERE) + (PLAIN if now.keyboard.used else b"")
 
 
-def _beneath(ring: Ring, before: Modes, now: Modes, most: int | None, clear: bool) -> bytes:
+def _keys_anew(now: Modes) -> bytes:
+    """Unlike a mode, what holds of keys is pushed and popped: after a range that began with a guess
+    the pile is any."""
+    return UNPILED + PLAIN if now.keyboard.used else b""
+
+
+def _beneath(ring: Ring, start: int, before: Modes, now: Modes, clear: bool) -> Replay:
     """What the main screen shows while the alternate one is there, as far as it is known."""
-    start = ring.start if most is None else max(ring.start, ring.end - most)
-    data = ring.read(start, ring.end - start)
-    entered = [found.start() for found in _ENTER.finditer(data)]
-    if not entered:
-        return _reset(now, clear)
-    data = data[boundary(data) if start > 0 else 0 : entered[-1]]
-    modes = before.copy() if start == ring.start else Modes()
-    shown = _begun(modes, now, clear) + without_questions(data)
-    modes.feed(data)
-    return shown + modes.leave()
-
-
-def _difference(modes: Modes, data: bytes, now: Modes) -> bytes:
-    """What is still to be switched after `data`, if `modes` was its beginning's guess."""
-    modes.feed(data)
-    parts = []
-    if modes.alternate != now.alternate:
-        parts.append(b"\x1b[?1049h" if now.alternate else b"\x1b[?1049l")
-    for number in sorted({*modes.set, *now.set}):
-        if modes.set.get(number) != now.set.get(number):
-            on = now.set.get(number, DEFAULTS[number])
-            parts.append(b"\x1b[?%d%b" % (number, b"h" if on else b"l"))
-    if modes.keyboard.state != now.keyboard.state:
-        parts += [modes.keyboard.leave(now.alternate), PLAIN, now.keyboard.prelude(now.alternate)]
-        parts.append(b"\x1b[>4;%dm" % now.keyboard.level if now.keyboard.level else b"")
-    return b"".join(parts)
+    after, beneath = now.prelude() + CLEAR, now.beneath
+    if beneath is None or now.entered < start:
+        return Replay(_reset(now, clear) + after, ring.end, ring.end, b"")
+    begin, modes = _begin(ring, start, before if start == ring.start else beneath)
+    begun, begin = _begun(modes, now, clear), min(begin, now.entered)
+    return Replay(begun, begin, now.entered, beneath.leave() + _keys_anew(now) + after)

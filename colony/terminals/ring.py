@@ -20,7 +20,7 @@ CAPACITY: Final = 1024 * 1024
 class Ring:
     """Keeps the last `capacity` bytes."""
 
-    __slots__ = ("_buffer", "capacity", "end")
+    __slots__ = ("_buffer", "_view", "capacity", "end")
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         if capacity < 1:
@@ -29,6 +29,7 @@ class Ring:
         self.end = 0
         """The offset after the last byte: how many there have been."""
         self._buffer = bytearray(capacity)
+        self._view = memoryview(self._buffer)  # into which is written without a copy between
 
     def __repr__(self) -> str:
         return f"<Ring {self.start}..{self.end}>"
@@ -53,9 +54,10 @@ class Ring:
     def _write(self, data: bytes, offset: int) -> None:
         place = offset % self.capacity
         first = min(len(data), self.capacity - place)
-        self._buffer[place : place + first] = data[:first]
+        view = memoryview(data)
+        self._view[place : place + first] = view[:first]
         if first < len(data):
-            self._buffer[: len(data) - first] = data[first:]
+            self._view[: len(data) - first] = view[first:]
 
     def read(self, offset: int, limit: int) -> bytes:
         """At most `limit` bytes from `offset` on; b"" at the end.
@@ -66,5 +68,17 @@ class Ring:
             raise ValueError(f"offset {offset} is not within {self.start}..{self.end}")
         count = min(limit, self.end - offset)
         place = offset % self.capacity
-        piece = bytes(self._buffer[place : place + count])
-        return piece if len(piece) == count else piece + bytes(self._buffer[: count - len(piece)])
+        piece = bytes(self._view[place : place + count])
+        return piece if len(piece) == count else piece + bytes(self._view[: count - len(piece)])
+
+    def find(self, byte: bytes, start: int, end: int) -> int:
+        """The offset of the first such byte from `start` on and before `end`, both of which are
+        kept; -1 if there is none."""
+        while start < end:
+            place = start % self.capacity
+            last = min(place + end - start, self.capacity)
+            found = self._buffer.find(byte, place, last)
+            if found >= 0:
+                return start + found - place
+            start += last - place
+        return -1

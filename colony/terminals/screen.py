@@ -20,9 +20,7 @@ from colony.terminals.sizes import Size
 EMULATED: Final = 128 * 1024
 """Bytes that are emulated at most: a tenth of a second."""
 
-_LEFT: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)h.*?\x1b\[\?(?:1049|1047|47)l", re.DOTALL)
-_ENTER: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)h")
-_LEAVE: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)l")
+_SWITCH: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
 _UNKNOWN: Final = re.compile(rb"\x1b\[(?:[<=>][0-9;]*.|\?[0-9;]*[^hl0-9;])")
 """Sequences that pyte takes for others."""
 
@@ -51,17 +49,28 @@ class NoEmulator(Exception):
 
 
 def recent(ring: Ring, modes: Modes) -> bytes:
-    """The bytes that make up what is shown now."""
-    start = max(ring.start, ring.end - EMULATED)
-    data = ring.read(start, ring.end - start)
-    if start > 0:
-        data = data[boundary(data) :]
+    """The last bytes, of which is made up what is shown now."""
+    start = boundary(ring, max(ring.start, ring.end - EMULATED))
     if modes.alternate:
-        entered = [found.end() for found in _ENTER.finditer(data)]
-        return data[entered[-1] :] if entered else data
-    data = _LEFT.sub(b"", data)
-    left = [found.end() for found in _LEAVE.finditer(data)]
-    return data[left[-1] :] if left else data
+        start = max(start, modes.entered)
+    return ring.read(start, ring.end - start)
+
+
+def on_one_screen(data: bytes) -> bytes:
+    """What the main screen showed, without what the alternate one did meanwhile; without all that
+    comes before it was left, if it was there from the beginning."""
+    shown: list[bytes] = []
+    since, entered = 0, -1
+    for found in _SWITCH.finditer(data):
+        if found[1] == b"h":
+            if entered < 0:
+                entered = found.start()
+                shown.append(data[since:entered])
+        else:
+            if entered < 0:
+                shown.clear()
+            since, entered = found.end(), -1
+    return b"".join((*shown, data[since if entered < 0 else entered :]))
 
 
 def emulated(data: bytes, size: Size, modes: Modes) -> Screen:
@@ -72,6 +81,8 @@ def emulated(data: bytes, size: Size, modes: Modes) -> Screen:
         raise NoEmulator("the screen as text needs pyte: pip install pyte") from None
     screen: Any = pyte.Screen(size.columns, size.rows)
     stream: Any = pyte.ByteStream(screen)
+    if not modes.alternate:
+        data = on_one_screen(data)
     stream.feed(_UNKNOWN.sub(b"", without_questions(data)))
     return Screen(
         rows=size.rows,

@@ -26,8 +26,9 @@ import anyio
 from actors import Actor, Call, Event, OwnedTask, Reason, backend, events, on
 from colony.events import ServiceExited, ServiceFailed, ServiceStopped, ServiceWaiting
 from colony.logs import Feed, Logs
+from colony.terminals.gather import SHARE
 from colony.terminals.hub import Exit, Hub
-from colony.terminals.pty import SHARE, UNSEEN, repaint
+from colony.terminals.pty import UNSEEN, repaint
 from colony.terminals.sizes import Size
 
 SIZE: Final = Size(40, 120)
@@ -112,15 +113,16 @@ class ServiceTerminal:
             while True:
                 await self._bell.wait()
                 self._bell = anyio.Event()
-                while count := self._show():
+                while count := await self._show():
                     await self.hub.room()
                     await anyio.sleep(UNSEEN if count >= SHARE and not self.hub.followed else 0)
         finally:
-            while self._show():
-                pass
+            with anyio.CancelScope(shield=True):
+                while await self._show():
+                    pass
             self.hub.end(Exit(reason="the colony has ended"))
 
-    def _show(self) -> int:
+    async def _show(self) -> int:
         """Hands over a share; how many bytes that were, remarks counted as one."""
         taken: list[bytes | str] = []
         count = 0
@@ -134,7 +136,7 @@ class ServiceTerminal:
         for item in _joined(taken):
             data = item if isinstance(item, bytes) else self._remark(item)
             self._last = data[-1:] or self._last
-            self.hub.feed(data)
+            await self.hub.take_in(data)
         for feed in released:
             assert self._logs is not None
             self._logs.go_on(feed)

@@ -15,7 +15,7 @@ from colony.terminals.answers import Questions, without_questions
 from colony.terminals.chord import Chord, parse, spelled
 from colony.terminals.modes import Modes
 from colony.terminals.plan import session_environment
-from colony.terminals.replay import boundary, replay
+from colony.terminals.replay import BOUNDARY, Replay, boundary, replay
 from colony.terminals.ring import Ring
 from colony.terminals.sizes import Size, agreed, size_of
 
@@ -138,14 +138,22 @@ def test_a_replay_ends_in_the_present_state(data: bytes, capacity: int) -> None:
     now.feed(data)
     for most in (None, 10):
         shown = Modes()
-        shown.feed(replay(ring, before, now, most))
+        shown.feed(whole(ring, replay(ring, before, now, most)))
         assert (shown.set, shown.alternate) == (now.set, now.alternate)
         assert shown.keyboard.state == now.keyboard.state
+        assert (shown.keypad, shown.cursor) == (now.keypad, now.cursor)
+
+
+def whole(ring: Ring, shown: Replay) -> bytes:
+    kept = ring.read(shown.start, shown.end - shown.start)
+    return shown.begun + without_questions(kept) + shown.after
 
 
 def test_a_replay_asks_the_terminal_nothing() -> None:
     asked = b"a\x1b[6n\x1b[cb\x1b[>0q\x1b]11;?\x07\x1b[?2026$p\x1bP+q544e\x1b\\c\x1b[31md\x1b[?25h"
-    assert without_questions(asked) == b"abc\x1b[31md\x1b[?25h"
+    silent = without_questions(asked)
+    assert len(silent) == len(asked)
+    assert silent.replace(b"\0", b"") == b"abc\x1b[31md\x1b[?25h"
 
 
 ASKED = [
@@ -174,7 +182,7 @@ def test_of_two_answers_the_first_is_passed_on(question: bytes, answer: bytes) -
         asked.note(question[place:] + b"more", 10.0)
         assert asked.answered(b"a" + answer + b"b", 10.1) == b"a" + answer + b"b"
         assert asked.answered(b"c" + answer + b"\x1b[A", 10.2) == b"c\x1b[A"
-    assert without_questions(b"a" + question + b"b") == b"ab"
+    assert without_questions(b"a" + question + b"b") == b"a" + bytes(len(question)) + b"b"
 
 
 def test_an_answer_to_nothing_is_dropped_and_a_key_is_not() -> None:
@@ -191,11 +199,23 @@ def test_an_answer_to_nothing_is_dropped_and_a_key_is_not() -> None:
 
 
 def test_a_replay_begins_after_a_line() -> None:
-    assert boundary(b"31mhalf\nwhole") == 8
-    assert boundary(b"\xa4half\x1b[m") == 5
-    assert boundary(b"nothing") == 7
-    assert boundary(b"#0~~@@\n#1??\x1b\\after\nthis") == 14  # within a picture
-    assert boundary(b"line\n\x1bP#0~~\x1b\\") == 5
+    for kept, begin in (
+        (b"31mhalf\nwhole", 8),
+        (b"\xa4half\x1b[m", 5),
+        (b"nothing", 7),
+        (b"#0~~@@\n#1??\x1b\\after\nthis", 13),  # within a picture
+        (b"line\n\x1bP#0~~\x1b\\", 5),
+        (bytes(BOUNDARY) + b"\nlong\x1b", BOUNDARY + 5),
+        (bytes(BOUNDARY) + b"\nlong", BOUNDARY + 1),
+    ):
+        for before in (1, len(kept) // 2, len(kept)):  # wherever the ring goes round
+            ring = Ring(len(kept))
+            ring.append(bytes(before))
+            ring.append(kept)
+            assert boundary(ring, ring.start) == before + begin
+    ring = Ring(9)
+    ring.append(b"from one\n")
+    assert boundary(ring, 0) == 0
 
 
 # -- the detach keys -------------------------------------------------------------------------------
@@ -404,7 +424,7 @@ def test_a_screen_that_is_not_cleared_keeps_its_cursor(data: bytes) -> None:
     ring, now = Ring(4096), Modes()
     ring.append(data)
     now.feed(data)
-    whole = replay(ring, Modes(), now, clear=False)
-    begun = replay(Ring(4096), Modes(), Modes(), clear=False)
-    assert whole.startswith(begun)
+    shown = replay(ring, Modes(), now, clear=False)
+    begun = replay(Ring(4096), Modes(), Modes(), clear=False).begun
+    assert shown.begun.startswith(begun)
     assert not any(moves in begun for moves in (b"\x1b[H", b"\x1b[2J", b"1049", b"\x1b[!p"))
