@@ -1,8 +1,10 @@
 """A colony's network against its limits: a C program that makes the same calls, and its own crowd.
 
-    complete    everything that `Network.create` makes, with 0, 100 and 500 others there
-    bare        namespace, pin, veth pair, addresses, routes; beside `network_limit.c`, beside the
-                nine `ip` commands of a tutorial, beside `unshare -n true`
+    complete    everything that `Network.create` makes, with 0, 100 and 500 others there, as an
+                instance does it: with a namespace made ahead (`Network.prepare`)
+    at once     the same right after another one, when none has been made ahead
+    bare        namespace, pin, veth pair, addresses, routes, none of it made ahead; beside
+                `network_limit.c`, the nine `ip` commands of a tutorial, `unshare -n true`
     others      bubblewrap, runc and podman, where they are installed, each running nothing
     memory      what the kernel holds for one (slab and per-cpu pages), of 200
     crowd       500 colonies with a service each: made, each answered once over HTTP, removed
@@ -37,6 +39,7 @@ HERE: Final = Path(__file__).parent
 PORT: Final = 3000
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
 RUNTIME: Final = "/run"  # where an instance of root's has its files
+PAUSE: Final = 0.05  # seconds; the kernel is still taking apart what was removed
 MEMORY: Final = ("SUnreclaim", "SReclaimable", "Percpu")
 
 # How many there are already; the last is the crowd.
@@ -86,16 +89,24 @@ class Bench:
     async def creation(self, existing: int) -> None:
         """Creates and removes one, with so many others there."""
         others = [await self.network.create(f"filler-{OWN}-{n}") for n in range(existing)]
-        names = ["colony", "limit", *(["ip", "unshare", *self.others] if existing == 0 else [])]
+        names = ["colony", "bare", "limit"]
+        names += ["ip", "unshare", *self.others] if existing == 0 else []
         for name in _ratio.turns(names, self.rounds):
+            if name == "colony":
+                await self.network.prepare()
+            await anyio.sleep(PAUSE)
             await self._one(name, existing)
-            await anyio.sleep(0.05)  # the kernel is still taking apart what was removed
         await self.network.destroy(*others)
 
     async def _one(self, name: str, existing: int) -> None:
         if name == "colony":
             with self.samples.timed(f"complete {existing}"):
-                space: Namespace = await self.network.create(f"bench-{OWN}")
+                first = await self.network.create(f"bench-{OWN}")
+            with self.samples.timed(f"at once {existing}"):
+                second = await self.network.create(f"next-{OWN}")
+            await self.network.destroy(first, second)
+        elif name == "bare":
+            space = await self.network.create(f"bench-{OWN}")
             self.samples[f"bare {existing}"].append(sum(space.steps[step] for step in BARE))
             await self.network.destroy(space)
         elif name == "limit":
@@ -176,6 +187,7 @@ def conclude(
     for existing in sizes:
         title = f"create, complete, {existing} existing"
         report.state(title, samples[f"complete {existing}"], unit="ms", goal="<= 3")
+        report.state(f"{title}, right after another", samples[f"at once {existing}"], unit="ms")
     first, last = (samples[f"complete {existing}"] for existing in (sizes[0], sizes[-1]))
     report.compare(f"complete, {sizes[-1]} against none", last, "none", first, goal="<= 1.5")
     for existing in sizes:

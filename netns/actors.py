@@ -45,6 +45,10 @@ BETWEEN_LIVES: Final = 5.0
 
 LOOK_AGAIN: Final = 0.02
 
+LULL: Final = 0.5
+"""Seconds without a new colony after which a namespace for the next one is made ahead: those that
+are made one after the other would wait for it."""
+
 
 def namespace_name(colony: str) -> str:
     """The name of a colony's namespace actor in its system."""
@@ -267,6 +271,7 @@ class NetworkOwner(Actor):
                 self.network.remember(remembered)
             addresses.tell(KeepPool(self.network.pool))
             self.ctx.run(self._tend, self.network, name="tend")
+            self.ctx.run(self._prepare, self.network, name="prepare")
         return None
 
     @on(GetNetwork)
@@ -283,6 +288,27 @@ class NetworkOwner(Actor):
                 if self.network is not None:
                     await self.network.close()
                 await self.thread.close()
+
+    async def _prepare(self, network: Network) -> None:
+        """Has a namespace ready for the next colony."""
+        made = anyio.Event()
+
+        def note(event: Event) -> None:
+            if isinstance(event, NamespaceMade):
+                made.set()
+
+        leave = self.ctx.system.events.listen(note)
+        try:
+            while True:
+                with anyio.move_on_after(LULL) as lull:
+                    await made.wait()
+                if lull.cancelled_caught:
+                    with contextlib.suppress(NetnsError, OSError):  # the next colony will say it
+                        await network.prepare()
+                    await made.wait()
+                made = anyio.Event()
+        finally:
+            leave()
 
     async def _tend(self, network: Network) -> None:
         """Sees to it that the packet rules are whole, and tells whoever tends the rest."""

@@ -14,6 +14,7 @@ from socket import AF_INET
 from typing import Final
 
 from netns import files, hostwide, messages, names, nft, permits, ruleset
+from netns.bare import Bare, make_bare
 from netns.errors import NetnsError, PacketFilterError
 from netns.instance import Instance, hidden_of_others
 from netns.messages import IPNetwork
@@ -24,6 +25,7 @@ from netns.permits import Permit
 from netns.pins import Label
 from netns.pool import Address, Pool, candidates, choose_network, overlapping, ula_network
 from netns.settings import Settings
+from netns.thread import NetworkThread
 from netns.view import Views
 
 _IPV6: Final = "/proc/sys/net/ipv6/conf"
@@ -106,6 +108,7 @@ class Host:
         "_outside",
         "_packets",
         "_peers",
+        "_spare",
         "instance",
         "ipv6",
         "label",
@@ -134,6 +137,7 @@ class Host:
         self._nft: nft.Nft | None = None
         self._packets: Packets | None = None
         self._forwards = False
+        self._spare: Bare | None = None
         self._outside: tuple[IPv4Network, ...] = ()
         self._peers: frozenset[Permit] = frozenset()
         self._allowed: frozenset[Permit] = frozenset()
@@ -198,6 +202,9 @@ class Host:
         if self.log is not None:
             self.log.close()
             self.log = None
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
         self.settings.close()
         self.views.close()
         self.label.close()
@@ -245,6 +252,16 @@ class Host:
             log.close()
             return None
         return log
+
+    def prepare(self, thread: NetworkThread) -> None:
+        """Has a bare namespace ready for the next colony; one that is ready already is enough."""
+        if self._spare is None:
+            self._spare = make_bare(thread, self.settings)
+
+    def take_bare(self, thread: NetworkThread) -> Bare:
+        """A bare namespace, the caller's from now on: the one that is ready, or a new one."""
+        spare, self._spare = self._spare, None
+        return spare or make_bare(thread, self.settings)
 
     def next_link(self) -> str:
         """The name of a new host end: never one that this instance has used."""

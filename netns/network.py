@@ -30,7 +30,7 @@ from netns.messages import IPAddress
 from netns.namespace import DEFAULT_MTU, EGRESS, Egress, Namespace, OnStep, Plan
 from netns.packet_log import PacketLog
 from netns.permits import Permit
-from netns.pool import Pool
+from netns.pool import Address, Pool
 from netns.thread import NetworkThread
 from netns.uplink import MTU, WayOut
 
@@ -127,15 +127,10 @@ class Network:
         Raises `NetnsError` for a bad argument or a full pool and `StepFailed` otherwise. Whatever
         is raised, cancellation included, nothing is left but the address's being remembered.
         """
-        names.check_colony(colony)
         if egress not in EGRESS:
             raise NetnsError(f"egress is one of {', '.join(EGRESS)}, got: {egress!r}")
-        if any(pool.holds(colony) for pool in self.pool.all):
-            raise NetnsError(f"colony {colony!r} has a network in this instance already")
         pool = self.pool.named.get(network or "", self.pool)
-        if address is not None:
-            pool.reserve(colony, address)
-        given = pool.allocate(colony)
+        given = self._allocate(pool, colony, address)
 
         def make() -> Namespace:
             if pool is not self.pool and len(pool) == 1:
@@ -155,6 +150,15 @@ class Network:
         except BaseException:
             pool.release(colony)
             raise
+
+    async def prepare(self) -> None:
+        """Has a bare namespace ready for the next `create`, which takes it and is 0.9 ms shorter.
+
+        It has no name, no process and no link, takes 170 KiB of the kernel's memory, and ends with
+        this process at the latest. Preparing twice is no error. Raises `OSError` or `NetnsError`
+        if the kernel makes none: so will the next `create`.
+        """
+        await self._thread.run(self._host.prepare, self._thread)
 
     def remember(self, addresses: Mapping[str, str], network: str | None = None) -> None:
         """These colonies shall have these addresses if they can: those of the pool, or of a named
@@ -296,6 +300,15 @@ class Network:
         instance needs them. Namespaces are the caller's to destroy first."""
         with anyio.CancelScope(shield=True):
             await self._thread.run(self._host.close)
+
+    def _allocate(self, pool: Pool, colony: str, address: IPv4Address | None) -> Address:
+        """Gives the colony an address of the pool: this one, or any."""
+        names.check_colony(colony)
+        if any(each.holds(colony) for each in self.pool.all):
+            raise NetnsError(f"colony {colony!r} has a network in this instance already")
+        if address is not None:
+            pool.reserve(colony, address)
+        return pool.allocate(colony)
 
     def _resolv_conf(self, nameservers: Iterable[IPAddress | str] | None) -> str:
         """On the network thread."""

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from actors import Event, events
 from colony.host import Host
 from netns import nft, userns
-from netns.actors import GetNamespace, NamespaceOwner, NetworkOwner, namespace_name
+from netns.actors import (
+    NETWORK,
+    GetNamespace,
+    GetNetwork,
+    NamespaceOwner,
+    NetworkOwner,
+    namespace_name,
+)
 from netns.hostwide import IP_FORWARD, read_setting
 from netns.names import table_name
 from netns.ruleset import FAMILY
@@ -124,6 +132,21 @@ async def test_the_network_and_a_colony_die_together(shop: Shop) -> None:
         host.system.kill(namespace)
         await until(lambda: not alive(before.pid))
         assert (await fetch(host, colony, "one")).pid != before.pid
+
+
+async def test_a_namespace_is_ready_for_the_next_colony(shop: Shop) -> None:
+    async with hosted(shop, EMBEDDED) as host:
+        network = await host.system.named(NETWORK, NetworkOwner).call(GetNetwork())
+        inodes = set()
+        for _ in range(2):
+            spare = await until(lambda: network._host._spare)
+            assert spare is not None
+            inodes.add(os.fstat(spare.net).st_ino)
+            colony = shop.colony({"web": page("one")})
+            await add(shop, host, colony)
+            owner = host.system.named(namespace_name(colony.name), NamespaceOwner)
+            assert (await owner.call(GetNamespace())).inode in inodes
+        assert len(inodes) == 2
 
 
 async def test_an_instance_in_despair_leaves_nothing(

@@ -49,6 +49,9 @@ async def life():
         network = await Network.open(thread, instance)
         if moment == "opened":
             die()
+        if moment == "prepared":
+            await network.prepare()
+            die()
         if moment == "pin reserved":
             namespace.pins.mount = die
         if moment == "link made":
@@ -71,6 +74,7 @@ anyio.run(life)
 
 MOMENTS = [
     "opened",
+    "prepared",
     *(step.name for step in STEPS),
     "pin reserved",
     "link made",
