@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json as json_module
+import math
 import operator
 import os
 import statistics
@@ -85,6 +86,14 @@ class Spread:
         return f"{_digits(self.median)} ({_digits(self.low)}–{_digits(self.high)})"
 
 
+@dataclass(frozen=True)
+class Sure(Spread):
+    """A median, and the interval that holds the true one 95 times in a hundred."""
+
+    def __str__(self) -> str:
+        return f"{_fine(self.median)} (95 %: {_fine(self.low)}–{_fine(self.high)})"
+
+
 class Samples(defaultdict[str, list[float]]):
     """Measurements by contestant: `samples["colony"]` is a list."""
 
@@ -128,12 +137,22 @@ class Report:
         return self._add(figure, f"{value} {unit}", f"{peer} {peer_value} {unit}")
 
     def state(
-        self, name: str, ours: Sequence[float] | float, *, unit: str, goal: str | None = None
+        self,
+        name: str,
+        ours: Sequence[float] | Spread | float,
+        *,
+        unit: str,
+        goal: str | None = None,
     ) -> Figure:
         """A figure without a peer, such as a count of orphans that has to be 0."""
-        value = spread([ours] if isinstance(ours, (int, float)) else ours)
+        if isinstance(ours, Spread):
+            value = ours
+        else:
+            value = spread([ours] if isinstance(ours, (int, float)) else ours)
         shown = str(value) if value.low != value.high else _digits(value.median)
-        return self._add(Figure(name, value.median, unit, goal=goal), f"{shown} {unit}", "")
+        return self._add(
+            Figure(name, value.median, unit, goal=goal), f"{shown} {unit}".rstrip(), ""
+        )
 
     def missing(self, peer: str, how: str) -> None:
         """Says that a peer is not on this machine, and how to get it."""
@@ -199,6 +218,14 @@ def spread(samples: Sequence[float]) -> Spread:
     return Spread(median, low, high)
 
 
+def sure(samples: Sequence[float]) -> Sure:
+    """The median, with the interval in which that of endless samples lies at 95 %: from one of
+    the sorted samples to another, whatever their distribution. All of them if there are few."""
+    ordered = sorted(samples)
+    aside = max(0, math.floor((len(ordered) - 1.96 * math.sqrt(len(ordered))) / 2))
+    return Sure(statistics.median(ordered), ordered[aside], ordered[-1 - aside])
+
+
 def arguments(description: str, **more: Any) -> argparse.Namespace:
     """Parses `--quick`, `--json` and `--install`; `more` are further options' settings by name."""
     parser = argparse.ArgumentParser(description=description)
@@ -208,6 +235,11 @@ def arguments(description: str, **more: Any) -> argparse.Namespace:
     for name, settings in more.items():
         parser.add_argument(f"--{name.replace('_', '-')}", **settings)
     return parser.parse_args()
+
+
+def _fine(value: float) -> str:
+    """To a hundredth, or to a thousandth for what is near 1."""
+    return f"{value:.2f}" if abs(value) >= 2 else f"{value:.3f}"
 
 
 def _digits(value: float) -> str:

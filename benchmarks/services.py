@@ -1,25 +1,29 @@
 """Services, against supervisord, circus, honcho, pm2, concurrently, runit and s6, in one run.
 
-    python benchmarks/services.py [--quick] [--json] [--install]
+    python benchmarks/services.py [--quick] [--json] [--install] [--only PART...]
 
-crash → answering   SIGKILL to the server until another one answers on its port, each contestant in
+crash               SIGKILL to the server until another one answers on its port, each contestant in
                     turn, beside the raw start of the server
-run → first 200     the command until the server answers; cold, and into a running instance
-Ctrl-C → gone       SIGINT until no process is left
+level               the same in many rounds of raw, Colony and runit alone, with the interval in
+                    which each median lies at 95 %: it takes that to tell 1.02 from 1
+starts              the command until the server answers, cold and into a running instance; and
+                    SIGINT until no process is left
 orphans             what is left of a process and its seven descendants one second after SIGKILL of
                     the supervisor
 idle                resident memory of the first colony and of each more, and the CPU they take
 logs                a flood through a pipe into `Logs`, beside `cat > /dev/null`
 
-`--install` puts the peers below build/peers. All runs on the host's network: the same for all.
+`--install` puts the peers below build/peers. All runs on the host's network: the same for all. So
+is the server: one executable file, which logs each request and answers with its own process's
+number; and who asks it, which is a bare socket, five thousand times a second at most.
 """
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,7 +36,7 @@ from typing import Final
 import _peers
 import _ratio
 import anyio
-from _peers import COLONY, Peer
+from _peers import COLONY, ISOLATED, Peer
 
 # This folder has an actors.py of its own, which would stand in for the package.
 HERE: Final = Path(__file__).resolve().parent
@@ -43,8 +47,30 @@ from colony.logs import Logs  # noqa: E402
 from tests.ports import free_port  # noqa: E402
 
 MARK: Final = "BENCHMARK_SERVICES"
+PARTS: Final = ("crash", "level", "starts", "orphans", "idle", "logs")
 PATIENCE: Final = 30.0
 PAUSE: Final = 0.001
+SHORT_PAUSE: Final = 0.0002
+REST: Final = 0.2
+LIFE: Final = 1.1
+"""Seconds before each start, and of each life at least: runit and s6 hold back whatever has run for
+less than a second."""
+
+SERVER: Final = """#!{python}
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Page(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(str(os.getpid()).encode())
+
+    def log_message(self, format, *values):
+        os.write(1, (format % values).encode() + b"\\n")
+
+ThreadingHTTPServer(("127.0.0.1", {port}), Page).serve_forever()
+"""
 
 FAMILY: Final = (
     "sleep 1000 & sleep 1000 & setsid sleep 1000 & nohup sleep 1000 >/dev/null 2>&1 & "
@@ -58,29 +84,41 @@ FLOOD: Final = (
 )
 
 
-def server(port: int) -> list[str]:
-    return [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+class Server:
+    """A server's file in a folder, and its port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.file = folder / f"serve-{self.port}"
+        self.file.write_text(SERVER.format(python=sys.executable, port=self.port))
+        self.file.chmod(0o755)
+        self.command = [str(self.file)]
+
+    def answers(self) -> int:
+        """Which process answers 200; 0 if none does."""
+        with socket.socket() as asking:
+            asking.settimeout(5)
+            try:
+                asking.connect(("127.0.0.1", self.port))
+                asking.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                answer = b"".join(iter(lambda: asking.recv(4096), b""))
+            except OSError:
+                return 0
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(body) if b" 200 " in head else 0
+
+    def until_answers(self, who: str, other_than: int = 0) -> None:
+        """Waits for a process that answers and is not the one that did before."""
+        until(lambda: self.answers() not in (0, other_than), f"{who} answers", SHORT_PAUSE)
 
 
-def answers(port: int) -> bool:
-    """Whether GET / on a port gives 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
-def until(look: Callable[[], bool], what: str) -> None:
+def until(look: Callable[[], bool], what: str, pause: float = PAUSE) -> None:
     """Waits. Raises `RuntimeError` if it takes too long."""
     deadline = time.monotonic() + PATIENCE
     while not look():
         if time.monotonic() > deadline:
             raise RuntimeError(f"{what}: not within {PATIENCE:g} s")
-        time.sleep(PAUSE)
+        time.sleep(pause)
 
 
 def marked(mark: str, *words: str) -> list[int]:
@@ -105,17 +143,20 @@ def _read(pid: str, name: str) -> str:
 class Contestant:
     """A supervisor at work in a folder of its own, from `running` to the end of its block."""
 
-    def __init__(self, peer: Peer, folder: Path, command: list[str]) -> None:
+    def __init__(
+        self, peer: Peer, folder: Path, command: list[str], port: int | None = None
+    ) -> None:
         self.peer = peer
         self.folder = folder
         self.command = command
+        self.port = port
         self.mark = f"{peer.name}-{os.getpid()}-{free_port()}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            self.peer.prepare(self.folder, self.command),
+            self.peer.prepare(self.folder, self.command, self.port),
             cwd=self.folder,
             env=self.env,
             stdin=subprocess.DEVNULL,
@@ -159,43 +200,51 @@ def running(peer: Peer, folder: Path, command: list[str]) -> Iterator[Contestant
 def measure_crashes(folder: Path, peers: list[Peer], rounds: int) -> _ratio.Samples:
     """All supervisors run at once; in turn one's server is killed."""
     samples = _ratio.Samples()
-    at_work: dict[str, tuple[Contestant, int]] = {}
+    at_work: dict[str, Server] = {}
+    contestants = []
     try:
         for peer in peers:
-            port = free_port()
-            contestant = Contestant(peer, folder / peer.name, server(port))
-            at_work[peer.name] = (contestant, port)
+            server = at_work[peer.name] = Server(folder)
+            contestant = Contestant(peer, folder / peer.name, server.command, server.port)
+            contestants.append(contestant)
             contestant.start()
-            until(lambda port=port: answers(port), f"{peer.name} starts")  # type: ignore[misc]
-        time.sleep(2.5)  # runit and s6 hold back whatever has run for less than a second
+            server.until_answers(peer.name)
+        began = dict.fromkeys(at_work, time.monotonic())
         for name in _ratio.turns(["raw", *at_work], rounds):
-            time.sleep(0.2)
             if name == "raw":
-                _raw(samples)
-            else:
-                _crash(name, *at_work[name], samples)
+                time.sleep(REST)
+                _raw(folder, samples)
+                continue
+            time.sleep(max(REST, began[name] + LIFE - time.monotonic()))
+            _crash(name, at_work[name], samples)
+            began[name] = time.monotonic()
     finally:
-        for contestant, _ in at_work.values():
+        for contestant in contestants:
             contestant.clear()
     return samples
 
 
-def _raw(samples: _ratio.Samples) -> None:
-    port = free_port()
+def _raw(folder: Path, samples: _ratio.Samples) -> None:
+    server = Server(folder)
+    environment = _peers.environment()
     with samples.timed("raw"):
         process = subprocess.Popen(
-            server(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
+            server.command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=environment,
         )
-        until(lambda: answers(port), "the server starts")
+        server.until_answers("raw")
     process.kill()
     process.wait()
 
 
-def _crash(name: str, contestant: Contestant, port: int, samples: _ratio.Samples) -> None:
-    [victim] = marked(contestant.mark, "http.server", f"\n{port}\n", "--bind")[-1:]
+def _crash(name: str, server: Server, samples: _ratio.Samples) -> None:
+    victim = server.answers()
     with samples.timed(name):
         os.kill(victim, signal.SIGKILL)
-        until(lambda: answers(port), f"{name} restarts")
+        server.until_answers(name, other_than=victim)
 
 
 def measure_starts(folder: Path, peers: list[Peer], rounds: int) -> tuple[_ratio.Samples, ...]:
@@ -204,14 +253,15 @@ def measure_starts(folder: Path, peers: list[Peer], rounds: int) -> tuple[_ratio
     by_name = {peer.name: peer for peer in peers}
     for name in _ratio.turns(["raw", *by_name], rounds):
         if name == "raw":
-            _raw(starts)
+            _raw(folder, starts)
             continue
-        port = free_port()
-        contestant = Contestant(by_name[name], folder / f"{name}-{port}", server(port))
+        server = Server(folder)
+        at = folder / f"{name}-{server.port}"
+        contestant = Contestant(by_name[name], at, server.command, server.port)
         try:
             with starts.timed(name):
                 contestant.start()
-                until(lambda port=port: answers(port), f"{name} starts")  # type: ignore[misc]
+                server.until_answers(name)
             assert contestant.process is not None
             if name == COLONY.name:
                 _join(contestant, starts)
@@ -226,18 +276,18 @@ def measure_starts(folder: Path, peers: list[Peer], rounds: int) -> tuple[_ratio
 
 def _join(host: Contestant, starts: _ratio.Samples) -> None:
     """A second colony into the running instance."""
-    port = free_port()
     folder = host.folder / "second"
     folder.mkdir()
-    toml = f'[colony]\nname = "second"\n[services.web]\ncommand = {server(port)!r}\nport = {port}\n'
-    (folder / "colony.toml").write_text(toml)
+    server = Server(folder)
+    toml = '[colony]\nname = "second"\n[services.web]\ncommand = {!r}\nport = {}\n'
+    (folder / "colony.toml").write_text(toml.format(server.command, server.port))
     until(lambda: _api_answers(host), "the API answers")
     arguments = [sys.executable, "-m", "colony", "run", str(folder / "colony.toml")]
     with starts.timed("colony, joining"):
         process = subprocess.Popen(
             arguments, env=host.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        until(lambda: answers(port), "the second colony starts")
+        server.until_answers("the second colony")
     process.send_signal(signal.SIGINT)
     process.wait(PATIENCE)
 
@@ -271,17 +321,54 @@ def measure_idle(folder: Path, report: _ratio.Report, seconds: float) -> None:
         pid = _instance(contestant, 1)
         first = _resident(pid)
         report.state("idle, the first colony", first, unit="MiB", goal="<= 60")
-        more = [_another(contestant, index) for index in range(10)]
-        _instance(contestant, 11)
-        each = (_resident(pid) - first) / len(more)
-        report.state("idle, each more", each, unit="MiB", goal="<= 0.5")
-        before = _cpu(pid)
-        time.sleep(seconds)
-        used = (_cpu(pid) - before) / seconds * 100
-        report.state("idle, CPU with 11 colonies", used, unit="%", goal="<= 0.2")
-        for process in more:
-            process.kill()
-            process.wait()
+        with _more(contestant, 10):
+            each = (_resident(pid) - first) / 10
+            report.state("idle, each more", each, unit="MiB", goal="<= 0.5")
+            used = _used(pid, seconds)
+            report.state("idle, CPU with 11 colonies", used, unit="%", goal="<= 0.2")
+
+
+def measure_idle_isolated(folder: Path, report: _ratio.Report, seconds: float) -> None:
+    """The CPU of eleven colonies, each in a namespace of its own.
+
+    Whether a network is as it should be is looked at often when it is new, and then less and less:
+    every half minute in the end.
+    """
+    name = "idle, CPU with 11 colonies in namespaces"
+    if os.geteuid():
+        report.unable(name, "is measured by root alone")
+        return
+    with running(ISOLATED, folder, ["sleep", "1000"]) as contestant:
+        assert contestant.process is not None
+        try:
+            pid = _instance(contestant, 1)
+            with _more(contestant, 10):
+                time.sleep(seconds)
+                report.state(name, _used(pid, seconds), unit="%", goal="<= 0.2")
+        finally:  # killed, it would leave its namespace
+            contestant.process.send_signal(signal.SIGINT)
+            contestant.process.wait(PATIENCE)
+
+
+@contextmanager
+def _more(host: Contestant, count: int) -> Iterator[None]:
+    """More colonies in a running instance, until the end of the block."""
+    joined = [_another(host, index) for index in range(count)]
+    try:
+        _instance(host, 1 + count)
+        yield
+    finally:
+        for process in joined:
+            process.send_signal(signal.SIGINT)
+        for process in joined:
+            process.wait(PATIENCE)
+
+
+def _used(pid: int, seconds: float) -> float:
+    """Percent of a processor that a process takes from now on."""
+    before = _cpu(pid)
+    time.sleep(seconds)
+    return (_cpu(pid) - before) / seconds * 100
 
 
 def _instance(contestant: Contestant, services: int) -> int:
@@ -312,8 +399,10 @@ def _resident(pid: int) -> float:
 
 
 def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Seconds that all threads of a process have run. Of /proc/PID/stat's hundredths of a second
+    0.2 % is two in ten seconds."""
+    clock = (~pid << 3) | 2  # as clock_getcpuclockid(3) makes it
+    return time.clock_gettime(clock)
 
 
 def measure_logs(folder: Path, report: _ratio.Report, rounds: int, size: int) -> None:
@@ -344,22 +433,43 @@ async def _read_flood(directory: Path, read: int) -> None:
         await logs.close()
 
 
-def tell(report: _ratio.Report, crashes: _ratio.Samples, starts: _ratio.Samples) -> None:
-    """Colony's figures beside each peer's."""
-    extra = [ours - _ratio.spread(crashes["raw"]).median for ours in crashes["colony"]]
-    report.state("crash → answering, beyond a raw start", extra, unit="ms", goal="<= 10")
+def tell_crashes(report: _ratio.Report, crashes: _ratio.Samples) -> None:
+    """Colony's restart beside each peer's."""
     for name in (name for name in crashes if name not in ("colony", "raw")):
-        goal = "<= 1" if name == "runit" else None
-        report.compare("crash → answering", crashes["colony"], name, crashes[name], goal=goal)
+        report.compare("crash → answering", crashes["colony"], name, crashes[name])
+
+
+def tell_level(report: _ratio.Report, crashes: _ratio.Samples) -> None:
+    """What each takes beyond a raw start of the same round, and whether they are level."""
+    report.state("raw start → answering", _ratio.sure(crashes["raw"]), unit="ms")
+    for name in ("colony", "runit"):
+        if name not in crashes:
+            continue
+        beyond = [its - raw for its, raw in zip(crashes[name], crashes["raw"], strict=True)]
+        title = f"crash → answering, {name} beyond a raw start"
+        goal = "<= 10" if name == "colony" else None
+        report.state(title, _ratio.sure(beyond), unit="ms", goal=goal)
+    if "runit" in crashes:
+        pairs = zip(crashes["colony"], crashes["runit"], strict=True)
+        ratio = _ratio.sure([ours / theirs for ours, theirs in pairs])
+        report.state("crash → answering, colony over runit, by round", ratio, unit="")
+        title = "crash → answering, in many rounds"
+        report.compare(title, crashes["colony"], "runit", crashes["runit"], goal="<= 1")
+
+
+def tell_starts(report: _ratio.Report, starts: _ratio.Samples, stops: _ratio.Samples) -> None:
+    """From the command to the first answer, and from Ctrl-C to the end."""
     for ours in ("colony", "colony, joining"):
         limit = "<= 350" if ours == "colony" else "<= 120"
         report.state(f"run → first 200, {ours}", starts[ours], unit="ms", goal=limit)
     for name in (name for name in starts if not name.startswith("colony")):
         report.compare("run → first 200", starts["colony"], name, starts[name])
+    report.state("Ctrl-C → gone", stops["colony"], unit="ms", goal="<= 150")
 
 
 def main() -> int:
-    arguments = _ratio.arguments(__doc__.splitlines()[0])
+    only = {"nargs": "+", "choices": PARTS, "default": PARTS, "help": "measure these parts alone"}
+    arguments = _ratio.arguments(__doc__.splitlines()[0], only=only)
     if arguments.install:
         _peers.install()
     report = _ratio.Report()
@@ -367,19 +477,33 @@ def main() -> int:
     for peer in _peers.PEERS:
         if not peer.installed:
             report.missing(peer.name, "benchmarks/services.py --install")
-    quick = arguments.quick
     with tempfile.TemporaryDirectory(prefix="colony-bench-") as name:
-        folder = Path(name)
-        restarting = [COLONY, *(peer for peer in peers if peer.restarts)]
-        crashes = measure_crashes(folder, restarting, 3 if quick else 11)
-        starts, stops = measure_starts(folder, [COLONY, *peers], 2 if quick else 7)
-        tell(report, crashes, starts)
-        report.state("Ctrl-C → gone", stops["colony"], unit="ms", goal="<= 150")
-        count_orphans(folder, [COLONY, *peers], report)
-        measure_idle(folder, report, 2.0 if quick else 10.0)
-        measure_logs(folder, report, 2 if quick else 5, 200_000_000 if quick else 1_000_000_000)
+        for part in arguments.only:
+            _measure(part, Path(name), peers, report, arguments.quick)
     report.show(json=arguments.json)
     return 0
+
+
+def _measure(
+    part: str, folder: Path, peers: list[Peer], report: _ratio.Report, quick: bool
+) -> None:
+    match part:
+        case "crash":
+            restarting = [COLONY, *(peer for peer in peers if peer.restarts)]
+            tell_crashes(report, measure_crashes(folder, restarting, 3 if quick else 11))
+        case "level":
+            two = [COLONY, *(peer for peer in peers if peer.name == "runit")]
+            tell_level(report, measure_crashes(folder, two, 8 if quick else 80))
+        case "starts":
+            tell_starts(report, *measure_starts(folder, [COLONY, *peers], 2 if quick else 7))
+        case "orphans":
+            count_orphans(folder, [COLONY, *peers], report)
+        case "idle":
+            measure_idle(folder, report, 2.0 if quick else 10.0)
+            measure_idle_isolated(folder, report, 2.0 if quick else 30.0)
+        case "logs":
+            size = 200_000_000 if quick else 1_000_000_000
+            measure_logs(folder, report, 2 if quick else 5, size)
 
 
 if __name__ == "__main__":

@@ -378,23 +378,18 @@ def _file_actions(order: Order, borrowed: list[int]) -> list[tuple[Any, ...]]:
         else:
             mode = os.O_RDONLY if target == 0 else os.O_WRONLY
             actions.append((_OPEN, target, os.devnull, mode, 0))
-    actions += [(_CLOSE, fd) for fd in _inheritable() if fd not in order.passed]
+    actions += [(_CLOSE, fd) for fd in _open_files() if fd not in order.passed]
     actions += [(_DUP2, fd, fd) for fd in order.passed]
     return actions
 
 
-def _inheritable() -> list[int]:
-    """Descriptors that the child would inherit: Python's are not, but those that this process
-    itself was given, or that some library opened, may be."""
-    found = []
-    for entry in os.listdir("/proc/thread-self/fd"):
-        fd = int(entry)
-        try:
-            if fd >= _FIRST_FREE and os.get_inheritable(fd):
-                found.append(fd)
-        except OSError:
-            continue  # the listing's own, closed by now
-    return found
+def _open_files() -> list[int]:
+    """This process's descriptors but for the first three.
+
+    A program would inherit few of them: those that this process was given, or that some library
+    opened. To ask which takes longer than to close all; closing one that has gone is no error.
+    """
+    return [fd for entry in os.listdir("/proc/thread-self/fd") if (fd := int(entry)) >= _FIRST_FREE]
 
 
 def _reason(program: str, error: OSError) -> str:

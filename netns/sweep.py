@@ -15,11 +15,13 @@ while we looked at all of these: who lives then was there when the scan began, o
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import select
 import signal
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
@@ -46,6 +48,8 @@ wait for a processor in the midst of that."""
 # Fields of /proc/PID/stat after the command's closing parenthesis (proc_pid_stat(5)).
 _STATE, _PARENT, _ENV_START, _ENV_END = 0, 1, 47, 48
 _AT_WORK: Final = (b"R", b"D")
+_FORKS: Final = b"\nprocesses "  # a line of /proc/stat (proc_stat(5)), threads counted as well
+_PAGE: Final = 4096
 _NEVER: Final = b"never"  # the place of one that there will not be
 
 
@@ -178,18 +182,24 @@ def census() -> Census:
 
 
 def parent_of(pid: int) -> int | None:
-    """The number of a process's parent, 0 if that is outside of what is seen here; None if the
-    process is gone. Asks for nothing of the process's memory, and so waits for nobody."""
+    """The number of a process's parent, 0 if that is outside of what is seen here; None if there is
+    no such process, as where the number is a thread's. Asks for nothing of the process's memory,
+    and so waits for nobody."""
     try:
-        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+        pidfd = os.pidfd_open(
+            pid
+        )  # which is cheaper for one that is not there, and refuses threads
+    except OSError as error:
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+            return None
+        raise
     try:
-        return int(os.read(file, 4096).rpartition(b")")[2].split(None, 2)[_PARENT])
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return int(file.read().rpartition(b")")[2].split(None, 2)[_PARENT])
     except (OSError, IndexError):  # it has ended in between
         return None
     finally:
-        os.close(file)
+        os.close(pidfd)
 
 
 def orphans_parents() -> frozenset[int]:
@@ -222,6 +232,40 @@ def last_pid() -> int:
     two moments, nobody was born in between."""
     with open("/proc/loadavg") as file:
         return int(file.read().split()[-1])
+
+
+class Births:
+    """How many processes and threads there have been, and which number the latest of them has.
+
+    Keeps two files open for as long as it lives: to open one takes several times as long as to read
+    it again.
+    """
+
+    __slots__ = ("__weakref__", "_loadavg", "_stat")
+
+    def __init__(self) -> None:
+        self._loadavg = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        self._stat = os.open("/proc/stat", os.O_RDONLY | os.O_CLOEXEC)
+        for file in (self._loadavg, self._stat):
+            weakref.finalize(self, os.close, file)
+
+    def __repr__(self) -> str:
+        return f"<Births {self.count()}, the latest {self.last()}>"
+
+    def last(self) -> int:
+        """What `last_pid` says."""
+        return int(os.pread(self._loadavg, _PAGE, 0).split()[-1])
+
+    def count(self) -> int:
+        """Since the machine was started; in a container, of all the machine."""
+        text, at = b"", -1
+        while at < 0 or b"\n" not in text[at + 1 :]:
+            part = os.pread(self._stat, 16 * _PAGE, len(text))
+            if not part:
+                raise NetnsError("/proc/stat does not tell how many processes there have been")
+            text += part
+            at = text.find(_FORKS)
+        return int(text[at + len(_FORKS) :].split(None, 1)[0])
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 import anyio.to_thread
+import msgspec
 
 from netns import Process, sweep
 from netns.sweep import Belongs, Census
@@ -27,10 +28,9 @@ FRESH: Final = 1.0
 
 _QUIET_LOOKS: Final = 3
 
-_MANY: Final = 1000
 _FEW: Final = 64
-"""Processes on the machine, and of those such as must be asked for their parent, up to which a
-glance is worth its price: 0.7 µs for each of the former, 10 for each of the latter."""
+"""Births in a service's life up to which a glance looks at each of them: 1 µs for one that is no
+more, 15 for one that must be asked for its parent."""
 
 
 async def ask_to_end(
@@ -116,6 +116,26 @@ def all_strangers(
     return True
 
 
+class Moment(msgspec.Struct, frozen=True):
+    """Before the birth of a process: how many there had been, and the number of the latest."""
+
+    births: int
+    last: int
+
+    def numbers(self, now: Moment) -> range | None:
+        """Those that have been given out since, if they are few; None if they are not, or may have
+        begun anew at 1.
+
+        They have if the latest is not as far from the first as there were births. (A birth that a
+        control group forbids takes a number and is not counted, so a few may be left out.)
+        """
+        given = now.last - self.last
+        born = now.births - self.births
+        if not 0 <= given <= born <= _FEW or not sweep.hears_of_births():
+            return None
+        return range(self.last + 1, now.last + 1)
+
+
 class Registrar:
     """Who is older than a service that is about to start, and so no descendant of its.
 
@@ -130,38 +150,51 @@ class Registrar:
 
     def __init__(self) -> None:
         self.services: set[Process] = set()
+        self._births = sweep.Births()
         self._latest = NOBODY
+        self._before = Moment(0, 0)
         self._at = -math.inf
         self._takers: frozenset[int] = frozenset()
 
     def __repr__(self) -> str:
         return f"<Registrar knows {len(self._latest)}>"
 
-    async def elders(self) -> Census:
-        """Everybody who is there, as of a second ago at most."""
-        if time.monotonic() - self._at > FRESH:
-            self.note(await anyio.to_thread.run_sync(sweep.census))
-        return self._latest
+    def now(self) -> Moment:
+        """This moment. Does not block."""
+        return Moment(self._births.count(), self._births.last())
 
-    def glance(self, elders: Census) -> Census | None:
-        """Everybody there is, if it can be seen at once that a service, which has ended and is not
-        closed yet, has left nobody behind; None if it takes a closer look. Does not block.
+    def glance(self, began: Moment) -> bool:
+        """Whether it can be seen at once that a service, which has ended and is not closed yet, has
+        left nobody behind; `began` is a moment before its birth. Does not block.
 
-        As in `left_alone`, it counts only if nobody was born meanwhile.
+        False if it takes a closer look: something may be left, or more has happened on the machine
+        than can be told apart here. A number is seen by the time that its parent may end, and they
+        are gone through from the first to the last: so a chain of processes, each ending as soon as
+        it has a child, is met unless it goes on beyond the last, and then another one is the last.
         """
-        if len(elders) > _MANY or not sweep.hears_of_births():
-            return None
-        born = sweep.last_pid()
-        everybody = sweep.census()
+        now = self.now()
+        numbers = began.numbers(now)
+        if numbers is None:
+            return False
         known = {process.pid for process in self.services if process.pidfd >= 0}
-        young = {pid for pid, _ in everybody - elders} - known
-        if len(young) > _FEW:
-            return None
         self._takers = self._takers or sweep.orphans_parents()
-        if all_strangers(young, self._takers, sweep.parent_of) and sweep.last_pid() == born:
-            return everybody
-        return None
+        try:
+            strangers = all_strangers({*numbers} - known, self._takers, sweep.parent_of)
+        except OSError:  # no descriptor is left to look with
+            return False
+        return strangers and self._births.last() == now.last
 
-    def note(self, everybody: Census) -> None:
-        """Somebody has just counted, for a reason of his own."""
-        self._latest, self._at = everybody, time.monotonic()
+    async def elders(self, began: Moment) -> Census:
+        """Many that were there at a moment which is over: everybody, as of a second before it at
+        most, unless more has happened since than can be told apart."""
+        if time.monotonic() - self._at > FRESH or self._before.births > began.births:
+            everybody = await anyio.to_thread.run_sync(sweep.census)
+            younger = began.numbers(self.now())
+            if younger is not None:
+                self.note(frozenset(each for each in everybody if each[0] not in younger), began)
+        return self._latest if self._before.births <= began.births else NOBODY
+
+    def note(self, everybody: Census, before: Moment | None = None) -> None:
+        """All these were born before a moment; default: this one."""
+        self._latest, self._before = everybody, before or self.now()
+        self._at = time.monotonic()

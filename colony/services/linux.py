@@ -25,7 +25,14 @@ from colony.environment import read_env_files
 from colony.logs import Logs
 from colony.patterns import compiled
 from colony.services.channels import Channels, LineWatch
-from colony.services.ending import NOBODY, Registrar, ask_to_end, left_alone, lingering
+from colony.services.ending import (
+    NOBODY,
+    Moment,
+    Registrar,
+    ask_to_end,
+    left_alone,
+    lingering,
+)
 from colony.services.holder import SERVICE_VARIABLE, Holder, Search, strays_of
 from colony.services.notify import NotifySocket
 from colony.services.plan import HEALTH_INTERVAL, Probe, ServicePlan
@@ -53,6 +60,9 @@ DRAIN: Final = 0.5
 ROUTED: Final = 2.0
 """Seconds that a service which listens waits at most for its route at the front door."""
 
+REMEMBERED: Final = 1000
+"""Services of which is remembered how long they took to be ready."""
+
 DETACH: Final = 2.0
 """Seconds that a server which was left behind may take until it listens."""
 
@@ -73,6 +83,8 @@ class LinuxMachine:
         self.thread = thread
         self.logs = logs
         self.registrar = Registrar()
+        self.took: dict[tuple[str, str], float] = {}
+        """Seconds that each service took the last time until it was ready."""
 
     def __repr__(self) -> str:
         return f"<LinuxMachine on {self.thread!r}>"
@@ -101,6 +113,8 @@ class LinuxSite:
         self.thread = thread = machine.thread
         self.logs = machine.logs
         self.registrar = machine.registrar
+        self.took = machine.took
+        self.began: Moment | None = None
         self.elders = NOBODY
         self.place = place
         self.search = Search(thread, place)
@@ -147,7 +161,7 @@ class LinuxSite:
         plan = self.plan
         self.alive_at = self.system.now()
         await self._prepare_environment()
-        self.elders = await self.registrar.elders()
+        self.began = self.registrar.now()
         channels = self.channels = Channels(pty=plan.pty, shown=await self._shown())
         theirs = channels.theirs
         try:
@@ -170,6 +184,8 @@ class LinuxSite:
         self.registrar.services.add(self.process)
         channels.attach(self.logs, plan.colony, plan.service, self._line_watch(found))
         channels.started()
+        with anyio.CancelScope(shield=True):  # it would be nobody's if this were interrupted
+            self.elders = await self.registrar.elders(self.began)
         return self.process
 
     async def _prepare_environment(self) -> None:
@@ -211,11 +227,15 @@ class LinuxSite:
 
     async def until_ready(self, probe: Probe) -> None:
         """Asks, soon at first and then less often, until the answer is good."""
-        for pause in pauses(probe):
+        began, took, key = self.system.now(), self.took, (self.plan.colony, self.plan.service)
+        for pause in pauses(probe, took.get(key, 0.0)):
+            await anyio.sleep(pause)
             self.why_not = await self.prober.attempt(probe)
             if not self.why_not:
-                return
-            await anyio.sleep(pause)
+                break
+        if len(took) > REMEMBERED:
+            took.clear()
+        took[key] = self.system.now() - began
 
     def unready(self) -> str:
         """As the prober said it last."""
@@ -305,11 +325,10 @@ class LinuxSite:
         Mostly there are none, and one look at those who came after it tells so. The sweep proper,
         which outruns whoever does nothing but fork, would put off each restart by milliseconds.
         """
-        everybody = None
-        if self.process is not None and self.process.poll() is not None:
-            everybody = self.registrar.glance(self.elders)
-        if everybody is None:
-            everybody = await anyio.to_thread.run_sync(left_alone, self.strays, self.elders)
+        ended = self.process is not None and self.process.poll() is not None
+        if ended and self.began is not None and self.registrar.glance(self.began):
+            return 0
+        everybody = await anyio.to_thread.run_sync(left_alone, self.strays, self.elders)
         if everybody is not None:
             self.registrar.note(everybody)
             return 0

@@ -23,18 +23,32 @@ SLOWEST_PROBE: Final = 0.25
 PROBE_FACTOR: Final = 1.5
 """Seconds between two looks whether a service is ready: short at first, then longer."""
 
+EARLY: Final = 0.9
+LONGEST_HEAD_START: Final = 0.05
+"""One that took some time to be ready will take about as long again. The first look comes a little
+before, after so many seconds at most: those before it would be in vain, and take the processor from
+the one that is starting."""
+
 _HEAD: Final = 4096  # bytes of an answer in which its status line must end
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
-def pauses(probe: Probe) -> Iterator[float]:
-    """Seconds between one look whether a service is ready and the next, without end."""
-    pause = probe.interval or FIRST_PROBE
+def pauses(probe: Probe, took: float = 0.0) -> Iterator[float]:
+    """Seconds before each look whether a service is ready, without end.
+
+    took
+        Seconds from its start until it was ready, the last time. Default: it was not yet.
+    """
+    if probe.interval is not None:
+        yield 0.0
+        while True:
+            yield probe.interval
+    yield max(FIRST_PROBE, min(EARLY * took, LONGEST_HEAD_START))
+    pause = FIRST_PROBE
     while True:
         yield pause
-        if probe.interval is None:
-            pause = min(pause * PROBE_FACTOR, SLOWEST_PROBE)
+        pause = min(pause * PROBE_FACTOR, SLOWEST_PROBE)
 
 
 class Prober:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import signal
@@ -11,7 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from colony.services.ending import Registrar, all_strangers, left_alone, lingering
+from colony.services import ending
+from colony.services.ending import Moment, Registrar, all_strangers, left_alone, lingering
 from netns import NetworkThread, spawn, sweep
 from netns.sweep import Belongs, with_variable
 
@@ -77,15 +79,59 @@ def test_who_asks_is_no_stray_of_his_own() -> None:
     assert os.getpid() not in numbers(sweep.census())
 
 
-async def test_a_census_is_shared_for_a_second() -> None:
+async def test_a_census_is_shared_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "FRESH", math.inf)  # a second may pass at any moment
     registrar = Registrar()
-    first = await registrar.elders()
+    registrar.note(sweep.census())
+    first = await registrar.elders(registrar.now())
     with sleeper("another") as pid:
-        assert await registrar.elders() is first
-        registrar.note(sweep.census())
-        assert pid in numbers(await registrar.elders())
+        began = registrar.now()
+        assert await registrar.elders(began) is first
+        registrar.note(sweep.census(), began)
+        assert pid in numbers(await registrar.elders(registrar.now()))
         assert await lingering(lambda other: other == pid)
-        assert not await lingering(lambda other: other == pid, await registrar.elders())
+        assert not await lingering(lambda other: other == pid, await registrar.elders(began))
+
+
+async def test_who_was_born_since_is_no_elder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "FRESH", math.inf)
+    registrar = Registrar()
+    began = registrar.now()
+    with sleeper("another") as pid:
+        assert pid not in numbers(await registrar.elders(began))
+        registrar.note(sweep.census())
+        assert pid in numbers(await registrar.elders(registrar.now()))
+        assert pid not in numbers(await registrar.elders(began))
+
+
+@pytest.mark.parametrize(
+    ("births", "last", "numbers"),
+    [
+        (10, 500, range(501, 501)),
+        (12, 502, range(501, 503)),
+        (12, 501, range(501, 502)),  # one was born where its number is not seen
+        (11, 502, None),
+        (12, 300, None),  # the numbers have begun anew
+        (74, 564, range(501, 565)),
+        (75, 565, None),
+        (32_000, 503, None),
+    ],
+)
+def test_which_numbers_were_given_out_since(
+    births: int, last: int, numbers: range | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "hears_of_births", lambda: True)
+    assert Moment(10, 500).numbers(Moment(births, last)) == numbers
+    monkeypatch.setattr(sweep, "hears_of_births", lambda: False)
+    assert Moment(10, 500).numbers(Moment(births, last)) is None
+
+
+def test_births_are_counted_as_the_kernel_counts_them() -> None:
+    births = sweep.Births()
+    before = births.count()
+    with sleeper("another"):
+        assert births.count() > before
+        assert births.last() > 0
 
 
 TAKERS = frozenset({0, 1, 50})
@@ -131,24 +177,25 @@ def test_the_parent_of_nobody_is_none() -> None:
 
 async def test_a_glance_tells_that_a_service_has_left_nobody_behind() -> None:
     """Others may be born at that moment, or be children of an ancestor's: it looks again then."""
-    registrar = Registrar()
+    registrar, seen = Registrar(), False
     async with NetworkThread() as thread:
         for _ in range(1000):
-            elders = sweep.census()
+            began = registrar.now()
             async with (
                 await spawn(thread, ["true"]) as service,
                 await spawn(thread, ["sleep", "1000"]) as sibling,
             ):
                 registrar.services |= {service, sibling}
                 await service.wait()
-                if (everybody := registrar.glance(elders)) is not None:
-                    break
-        assert everybody is not None
-        assert {service.pid, sibling.pid} <= numbers(everybody)
+                seen = registrar.glance(began)
+            if seen:
+                break
+    assert seen
 
 
 async def test_a_glance_that_meets_a_stray_tells_nothing() -> None:
-    registrar, elders = Registrar(), sweep.census()
+    registrar = Registrar()
+    began = registrar.now()
     command = ["sh", "-c", "setsid sleep 1000 >/dev/null & echo $!"]
     ours, theirs = os.pipe()
     async with (
@@ -161,6 +208,6 @@ async def test_a_glance_that_meets_a_stray_tells_nothing() -> None:
         stray = int(os.read(ours, 100))
         os.close(ours)
         try:
-            assert registrar.glance(elders) is None
+            assert not registrar.glance(began)
         finally:
             os.kill(stray, signal.SIGKILL)
