@@ -451,7 +451,7 @@ class LabSite:
 
     # -- the ends ------------------------------------------------------------------------------
 
-    async def left_server(self) -> Holder | None:
+    async def left_server(self, patience: float) -> Holder | None:
         """The server, if the process has turned into one."""
         server = self.stage.server
         if server is None or server.status is not None:

@@ -38,7 +38,7 @@ import anyio
 import msgspec
 
 from actors import Event, backend
-from colony.events import ServiceOutput
+from colony.events import Notice, ServiceOutput
 from colony.logs.files import SIZE
 from colony.logs.lines import LogLine, Stream
 from colony.logs.query import Filter, LogPage
@@ -198,7 +198,8 @@ class Logs:
         self._reader = threading.Thread(target=self._read, name="log reader", daemon=True)
         self._reader.start()
         if self.directory is not None:
-            self._writer = Writer(self.directory, self._lock, self.limits.file_bytes)
+            size = self.limits.file_bytes
+            self._writer = Writer(self.directory, self._lock, size, self._writing_failed)
 
     async def close(self) -> None:
         """Ends the threads, what is unwritten written first. Cancelling does not hurry it."""
@@ -217,6 +218,20 @@ class Logs:
         self._epoll.close()
         os.close(self._wake)
         self._epoll = None
+
+    def _writing_failed(self, error: OSError) -> None:
+        text = (
+            f"what services write is not saved in {self.directory}: {error.strerror or error}; "
+            "colony logs has the last of it, as long as this instance runs"
+        )
+        loop = self._loop
+        assert loop is not None
+
+        def tell() -> None:
+            self._publish(Notice(at=loop.now(), colony="", text=text))
+
+        with contextlib.suppress(RuntimeError):  # the loop is gone
+            loop.call_soon_threadsafe(tell)
 
     # -- feeding -------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,14 +24,22 @@ class Writer:
     size
         Of each file.
 
-    A file that cannot be written (a full disk) ends nothing: `failed` says why, and its lines are
-    in memory still.
+    on_failure
+        Called, on the writer's thread, when a file cannot be written (a full disk) while all others
+        can be, as far as is known. That ends nothing: the lines are in memory still.
     """
 
-    def __init__(self, directory: Path, lock: threading.Lock, size: int = SIZE) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        lock: threading.Lock,
+        size: int = SIZE,
+        on_failure: Callable[[OSError], None] = lambda error: None,
+    ) -> None:
         self.directory = directory
-        self.failed: OSError | None = None
+        self._failing: set[Key] = set()
         self._size = size
+        self._on_failure = on_failure
         self._lock = lock
         self._dirty: dict[Key, Ring] = {}
         self._more = threading.Event()
@@ -75,5 +84,8 @@ class Writer:
             file = RotatingFile(self.directory / colony / f"{service}.log", self._size)
             try:
                 file.append(parts)
+                self._failing.discard((colony, service))
             except OSError as error:
-                self.failed = error
+                if not self._failing:
+                    self._on_failure(error)
+                self._failing.add((colony, service))

@@ -125,6 +125,39 @@ def strays_of(instance: str, colony: str, service: str, place: Namespace | None)
     return lambda pid: inside(pid) and started(pid)
 
 
+def unmarked_in(place: Namespace) -> Belongs:
+    """The rule for processes of a colony that have no mark of whose they are.
+
+    Servers that show what they do in their command line (nginx, redis, postgres) write that over
+    their environment; others begin with an empty one.
+    """
+    inside = sweep.in_namespace(place.inode)
+    marks = tuple(f"{v}=".encode() for v in (SERVICE_VARIABLE, COLONY_VARIABLE, INSTANCE_VARIABLE))
+
+    def unmarked(pid: int) -> bool:
+        return inside(pid) and not any(
+            entry.startswith(marks) for entry in sweep.environment_of(pid)
+        )
+
+    return unmarked
+
+
+def family_of(pid: int, place: Namespace) -> Belongs:
+    """The rule for a server without a mark and all that it has started: its session, if it has one
+    of its own, else its group. Raises `ProcessLookupError`."""
+    inside = sweep.in_namespace(place.inode)
+    own = os.getsid(pid) != os.getsid(0)
+    kin = os.getsid if own else os.getpgid
+    wanted = kin(pid)
+
+    def related(other: int) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            return kin(other) == wanted and inside(other)
+        return False
+
+    return related
+
+
 def is_free(port: int) -> bool:
     """Whether a server could bind the port on every address, as most do. Does not block."""
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):

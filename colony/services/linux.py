@@ -33,9 +33,16 @@ from colony.services.ending import (
     left_alone,
     lingering,
 )
-from colony.services.holder import SERVICE_VARIABLE, Holder, Search, strays_of
+from colony.services.holder import (
+    SERVICE_VARIABLE,
+    Holder,
+    Search,
+    family_of,
+    strays_of,
+    unmarked_in,
+)
 from colony.services.notify import NotifySocket
-from colony.services.plan import HEALTH_INTERVAL, Probe, ServicePlan
+from colony.services.plan import DETACH, HEALTH_INTERVAL, Probe, ServicePlan
 from colony.services.probes import Prober, pauses
 from colony.terminals.service import (
     ServiceTerminal,
@@ -62,9 +69,6 @@ ROUTED: Final = 2.0
 
 REMEMBERED: Final = 1000
 """Services of which is remembered how long they took to be ready."""
-
-DETACH: Final = 2.0
-"""Seconds that a server which was left behind may take until it listens."""
 
 DYING: Final = 3.0
 """Seconds that a listener may be nobody's until it is somebody's whom we may not look at."""
@@ -118,7 +122,8 @@ class LinuxSite:
         self.elders = NOBODY
         self.place = place
         self.search = Search(thread, place)
-        self.strays = strays_of(plan.instance, plan.colony, plan.service, place)
+        self.strays = self.marked = strays_of(plan.instance, plan.colony, plan.service, place)
+        self.unmarked = None if place is None else unmarked_in(place)
         self.env: dict[str, str] = {}
         self.prober = Prober(plan, thread, place, self.env)
         self.process: Process | None = None
@@ -264,25 +269,49 @@ class LinuxSite:
 
     # -- the ends ------------------------------------------------------------------------------
 
-    async def left_server(self) -> Holder | None:
-        """Looks for a listener of ours while anything of ours is left, some seconds at most."""
-        port, until = self.plan.port, self.system.now() + DETACH
+    async def left_server(self, patience: float) -> Holder | None:
+        """Looks for a listener of ours while anything is left that is ours, or may be."""
+        port, began, pause = self.plan.port, self.system.now(), FIRST_LOOK
         if port is None:
             return None
         while True:
             holder = await self.search.holder(port)
             if holder is not None:
-                return holder if self._is_ours(holder) else None
-            if self.system.now() > until or not await lingering(self.strays, self.elders):
+                return self._adopted(holder)
+            waited = self.system.now() - began
+            if waited > patience or not await self._may_listen_yet(waited):
                 return None
-            await anyio.sleep(FIRST_LOOK)
+            await anyio.sleep(pause)
+            pause = min(pause * LOOK_FACTOR, SLOWEST_LOOK)
+
+    async def _may_listen_yet(self, waited: float) -> bool:
+        if await lingering(self.strays, self.elders):
+            return True
+        unmarked = self.unmarked
+        return unmarked is not None and waited < DETACH and await lingering(unmarked, self.elders)
+
+    def _adopted(self, holder: Holder) -> Holder | None:
+        """The holder, if it is ours: by its mark; or, having none, by our port, which was free when
+        we began, in our colony. All that it has started is then ours, too."""
+        if self._is_ours(holder):
+            return holder
+        place, unmarked, pid = self.place, self.unmarked, holder.pid
+        if place is None or unmarked is None or pid in {elder for elder, _ in self.elders}:
+            return None
+        if not unmarked(pid):
+            return None
+        with suppress(ProcessLookupError):
+            marked, family = self.marked, family_of(pid, place)
+            self.strays = lambda other: family(other) or marked(other)
+            return holder
+        return None
 
     async def successor(self, pid: int) -> Holder | None:
         """Waits for the end of a process that is no child of ours, and looks who listens then."""
         await ended(pid)
         assert self.plan.port is not None
         holder = await self.search.holder(self.plan.port)
-        return holder if holder is not None and self._is_ours(holder) else None
+        return None if holder is None else self._adopted(holder)
 
     def signal_server(self, pid: int, number: int) -> None:
         """Signals it by its number."""

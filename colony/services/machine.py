@@ -93,8 +93,11 @@ class Site(Protocol):
 
     # -- the ends
 
-    async def left_server(self) -> Holder | None:
-        """The server of its own that the process, which has ended in good order, left behind."""
+    async def left_server(self, patience: float) -> Holder | None:
+        """The server of its own that the process, which has ended in good order, left behind.
+
+        It may take `patience` seconds to listen, as long as anything of the service's is left.
+        """
         ...
 
     async def successor(self, pid: int) -> Holder | None:

@@ -14,6 +14,10 @@ from netns import ExitStatus
 ProbeKind = Literal["none", "tcp", "http", "exec", "log", "notify"]
 
 
+DETACH: Final = 2.0
+"""Seconds that a server which was left behind may take until it listens; more, where something of
+the service's is still at work on it."""
+
 HEALTH_INTERVAL: Final = 10.0
 """Seconds between two health checks, if nothing else is said."""
 

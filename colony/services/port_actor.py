@@ -60,6 +60,7 @@ from colony.services.holder import Holder
 from colony.services.life import Happened, Life, Phase
 from colony.services.machine import Machine, Running, Site
 from colony.services.plan import (
+    DETACH,
     HEALTH_INTERVAL,
     PortTaken,
     Probe,
@@ -81,6 +82,9 @@ LONGEST_STATUS: Final = 200
 LONGEST_DEADLINE: Final = 3600.0
 """Letters of what a service says of itself that are kept; seconds by which it may put off, at once,
 until when it has to be ready."""
+
+SLOW_DETACH: Final = 30.0
+"""Seconds that a server may take to listen in a life that has not been ready before."""
 
 SAID: Final = 0.5
 """Seconds in which what a service says of itself is passed on once: some count to a thousand."""
@@ -121,6 +125,12 @@ class Cleared(Cast["PortActor"], frozen=True):
 
 class ProcessEnded(Cast["PortActor"], frozen=True):
     """The process has ended by itself."""
+
+
+class ServerSought(Cast["PortActor"], frozen=True):
+    """The process has ended in good order, and this is the server that it left behind, if any."""
+
+    holder: Holder | None
 
 
 class ServerEnded(Cast["PortActor"], frozen=True):
@@ -407,8 +417,12 @@ class PortActor(Actor):
         assert status is not None
         if not self.life.running:
             return  # whoever is ending it sees for himself
-        if status.ok and await self._left_server():
+        if status.ok and self.plan.port is not None:
+            self.watchers.append(self.ctx.run(self._seek_server))
             return
+        await self._gone(status)
+
+    async def _gone(self, status: ExitStatus) -> None:
         strays = await self._clear_up()
         if not status.ok and self.life.phase is Phase.STARTING:
             taken = await self._taken()
@@ -436,12 +450,23 @@ class PortActor(Actor):
             strays=strays,
         )
 
-    async def _left_server(self) -> bool:
-        """Whether the process, which has ended in good order, left a server on its port behind."""
-        holder = await self.site.left_server()
-        if holder is not None:
-            self._detach(holder)
-        return holder is not None
+    async def _seek_server(self) -> None:
+        """Finds out whether the process left a server on its port behind. Beside the actor, which
+        may be told to stop meanwhile: some take long until they listen."""
+        holder = await self.site.left_server(DETACH)
+        if holder is None and self.life.phase is Phase.STARTING:
+            holder = await self.site.left_server(SLOW_DETACH)
+        self.ctx.ref.tell(ServerSought(holder))
+
+    @on(ServerSought)
+    async def _server_sought(self, msg: ServerSought) -> None:
+        if not self.life.running:
+            return
+        if msg.holder is not None:
+            self._detach(msg.holder)
+            return
+        assert self.status is not None
+        await self._gone(self.status)
 
     def _detach(self, holder: Holder) -> None:
         self.life.take(Happened.LEFT_SERVER)
@@ -453,6 +478,7 @@ class PortActor(Actor):
         """Waits until nobody of ours listens any more: a server may hand over to another."""
         while (holder := await self.site.successor(pid)) is not None:
             self.server = pid = holder.pid
+            self._publish(ServiceDetached, pid=pid, command=holder.command)
         self.ctx.ref.tell(ServerEnded(pid))
 
     @on(ServerEnded)

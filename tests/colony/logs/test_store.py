@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from actors import Event
-from colony.events import ServiceOutput
+from colony.events import Notice, ServiceOutput
 from colony.logs import Filter, Limits, Logs
 from colony.logs.store import PENDING
 
@@ -105,6 +105,25 @@ async def test_files_are_rotated_at_their_size(tmp_path: Path) -> None:
     assert 0 < now.stat().st_size <= 10_000
     assert 0 < before.stat().st_size <= 10_000
     assert now.read_bytes().splitlines()[-1].endswith(b"out line 000599 of many")
+
+
+async def test_that_a_file_cannot_be_written_is_said_once_and_hinders_nothing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "app").write_text("where a folder should be")
+    published: list[Event] = []
+    logs = Logs(tmp_path)
+    await logs.start(published.append)
+    read, write = pipe()
+    logs.attach("app", "web", "stdout", read)
+    for number in range(1, 4):
+        os.write(write, b"line\n")
+        await eventually(lambda: any(isinstance(event, Notice) for event in published))
+        await eventually(lambda number=number: _count(logs) == number)  # type: ignore[misc]
+    os.close(write)
+    await logs.close()
+    [notice] = [event for event in published if isinstance(event, Notice)]
+    assert notice.text.startswith(f"what services write is not saved in {tmp_path}: ")
 
 
 def _count(logs: Logs) -> int:

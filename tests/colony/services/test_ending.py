@@ -20,7 +20,9 @@ from colony.events import (
     ServiceStarted,
     ServiceStopped,
 )
-from colony.services import StartService, StopService
+from colony.services import RestartService, StartService, StopService
+from colony.services.plan import DETACH
+from netns import sweep
 from tests.colony.services.hosting import (
     SERVER,
     colony,
@@ -174,6 +176,44 @@ async def test_a_service_that_makes_itself_a_daemon_is_looked_after_by_its_liste
         assert again.last_exit == f"its detached server (pid {detached.pid}) has ended"
         stopped = await shop.control.call(StopService("web"))
         assert (stopped.state, shop.processes()) == ("stopped", [])
+
+
+@root_only
+async def test_a_daemon_without_its_mark_is_known_by_its_port_and_stopped_with_its_kin() -> None:
+    # As nginx and redis do, which write their title over their environment.
+    worker = "import os, time\nif os.fork() == 0: time.sleep(1000)\n"
+    bare = (
+        "os.execve(sys.executable, [sys.executable, '-I', '-S', '-u', '-c', "
+        f"{worker + SERVER!r}], {{'PORT': os.environ['PORT']}})"
+    )
+    web = {"command": python(DAEMON + bare), "port": free_port()}
+    async with colony({"web": web, "other": sleeper()}, isolated=True) as shop:
+        status = await shop.until("web", "detached", life=1)
+        place = shop.place
+        assert place is not None
+        inside = sweep.in_namespace(place.inode)
+        other = (await shop.until("other", "ready")).pid
+        await eventually(lambda: len(list(sweep.find(inside))) == 3)
+        await shop.control.call(RestartService("web"))
+        again = await shop.until("web", "detached", life=2)
+        assert again.pid != status.pid
+        assert (again.restarts, again.last_exit) == (0, "exit code 0")
+        await shop.control.call(StopService("web"))
+        assert list(sweep.find(inside)) == [other]
+
+
+async def test_a_daemon_may_take_long_until_it_listens_and_be_stopped_before() -> None:
+    waits = DAEMON + "import time\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
+    async with colony({"web": server(free_port(), waits)}) as shop:
+        await shop.saw(ServiceStarted, "web")
+        await anyio.sleep(DETACH + 0.5)
+        stopped = await shop.control.call(StopService("web"))
+        assert (stopped.state, stopped.last_exit, stopped.life) == ("stopped", "exit code 0", 1)
+        await shop.control.call(StartService("web"))
+        await anyio.sleep(DETACH + 0.5)
+        await anyio.Path(shop.config.workspace, "go").touch()
+        status = await shop.until("web", "detached")
+        assert (status.life, status.restarts) == (2, 0)
 
 
 @both_networks
