@@ -16,6 +16,9 @@ from colony.terminals.chord import DEFAULT, parse, spelled
 
 MAIN = "terminal"
 
+COLONY_VARIABLE, TERMINAL_VARIABLE = "COLONY_NAME", "COLONY_TERMINAL"
+"""By which a session's processes know where they are."""
+
 
 class WithCommand(click.Command):
     """What stands after `--` is the command, whether or not a colony is named before."""
@@ -69,6 +72,10 @@ def attach(
         if slash:
             raise Failed(Exit.WRONG, f"--new gets a number by itself, got: {target}")
         terminal = _started(session, colony, words)
+    within = os.environ.get(COLONY_VARIABLE), os.environ.get(TERMINAL_VARIABLE)
+    if within == (colony, terminal or MAIN):
+        text = f"this is {colony}/{terminal or MAIN}: within itself it would be shown without end"
+        raise Failed(Exit.WRONG, text, "a terminal of its own: colony attach --new")
     sys.exit(_attached(session, colony, terminal or MAIN, read_only, keys))
 
 

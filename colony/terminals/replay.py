@@ -25,12 +25,15 @@ _ENTER: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)h")
 
 
 def boundary(data: bytes) -> int:
-    """Where in data that begins anywhere a safe beginning is: after a line's end, else where a
-    sequence or a character begins; its end if there is none."""
+    """Where in data that begins anywhere a safe beginning is: after the string that it begins in (a
+    picture, say, which may have lines), after a line's end, else where a sequence or a character
+    begins; its end if there is none."""
+    escape = data.find(b"\x1b")
+    if escape >= 0 and data.startswith(b"\x1b\\", escape):
+        return escape + 2
     line = data.find(b"\n", 0, BOUNDARY)
     if line >= 0:
         return line + 1
-    escape = data.find(b"\x1b")
     return escape if escape >= 0 else len(data)
 
 

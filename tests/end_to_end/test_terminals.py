@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import termios
 from typing import Any
@@ -12,6 +13,7 @@ import pexpect  # type: ignore[import-untyped]
 import pytest
 
 from tests.end_to_end.attaching import (
+    COLONY,
     PROMPT,
     at_terminal,
     command,
@@ -255,6 +257,15 @@ def test_a_command_of_ones_own_in_the_nearest_colony(shop: Shop) -> None:
     assert b"\x1b" not in ran.stdout  # what resets a terminal is for one
     ran = command(shop, "-C", str(colony.file.parent), "attach", "--", "true")
     assert (ran.returncode, b"colony attach --new -- COMMAND" in ran.stderr) == (2, True)
+
+
+def test_a_terminal_is_not_shown_within_itself(shop: Shop) -> None:
+    colony, _ = running(shop, network={"policy": {"api": True}})
+    child = at_terminal(shop, "attach", colony.name)
+    child.send(f"{shlex.join(COLONY)} attach {colony.name}\r")
+    child.expect_exact(f"this is {colony.name}/terminal: within itself it would be shown")
+    child.expect_exact(PROMPT)
+    detach(child)
 
 
 def test_who_is_not_there(shop: Shop) -> None:

@@ -194,6 +194,8 @@ def test_a_replay_begins_after_a_line() -> None:
     assert boundary(b"31mhalf\nwhole") == 8
     assert boundary(b"\xa4half\x1b[m") == 5
     assert boundary(b"nothing") == 7
+    assert boundary(b"#0~~@@\n#1??\x1b\\after\nthis") == 13  # within a picture
+    assert boundary(b"line\n\x1bP#0~~\x1b\\") == 5
 
 
 # -- the detach keys -------------------------------------------------------------------------------
