@@ -18,6 +18,7 @@ from colony.terminals.modes import Modes
 from colony.terminals.plan import session_environment
 from colony.terminals.replay import boundary, replay
 from colony.terminals.ring import Ring
+from colony.terminals.screen import emulated
 from colony.terminals.sizes import Size, agreed, size_of
 
 PIECES = [
@@ -347,6 +348,13 @@ def test_patterns_see_text_however_it_is_cut(at: list[int]) -> None:
     for piece in cut(written, at):
         seen._add(piece)
     assert seen._text == "äbc\nd漢"
+
+
+def test_a_screen_shows_what_stands_after_an_emoji() -> None:
+    written = "⚠\ufe0f careful: 👨\u200d👩 \u202eboth\ne\u0301nd\xff".encode() + b"\xff\r\n>"
+    shown = emulated(written.replace(b"\n", b"\r\n"), Size(4, 40), Modes())
+    assert shown.text == "⚠ careful: 👨👩 both\nénd\xff\ufffd\n>"
+    assert (shown.cursor_row, shown.cursor_column) == (2, 1)
 
 
 # -- sizes and frames ------------------------------------------------------------------------------
