@@ -32,10 +32,14 @@ KEPT: Final = 1024 * 1024
 """Characters that `expect` looks through; older ones are let go."""
 
 _ESCAPES: Final = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|P[^\x1b]*\x1b\\|[ -/]*[0-~])"
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])"
     r"|[\x0e\x0f]"
 )
-_UNFINISHED: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|P[^\x1b]*\x1b?)?\Z")
+_UNFINISHED: Final = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)?\Z"
+)
+_LONGEST: Final = 256 * 1024
+"""Characters of a sequence that is not complete: what is copied, a picture."""
 
 
 class TerminalEnded(Exception):
@@ -124,7 +128,7 @@ class Terminal:
 
     def _add(self, data: bytes) -> None:
         text = self._unfinished + self._decoder.decode(data)
-        unfinished = _UNFINISHED.search(text, max(0, len(text) - 4096))
+        unfinished = _UNFINISHED.search(text, max(0, len(text) - _LONGEST))
         self._unfinished = unfinished[0] if unfinished else ""
         if unfinished:
             text = text[: unfinished.start()]

@@ -26,6 +26,7 @@ DEFAULTS: Final = {
     9: False,  # mouse, X10
     25: True,  # the cursor is visible
     66: False,  # keypad as applications want it
+    69: False,  # margins at the left and right
     1000: False,  # mouse: clicks
     1002: False,  # mouse: drags
     1003: False,  # mouse: all motion

@@ -7,7 +7,9 @@ is cut out once that is left, and stands alone while it is not.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
+from unicodedata import combining
 
 import msgspec
 
@@ -80,10 +82,10 @@ def emulated(data: bytes, size: Size, modes: Modes) -> Screen:
     except ImportError:
         raise NoEmulator("the screen as text needs pyte: pip install pyte") from None
     screen: Any = pyte.Screen(size.columns, size.rows)
-    stream: Any = pyte.ByteStream(screen)
     if not modes.alternate:
         data = on_one_screen(data)
-    stream.feed(_UNKNOWN.sub(b"", without_questions(data)))
+    text = _UNKNOWN.sub(b"", without_questions(data)).decode("utf-8", "replace")
+    pyte.Stream(screen).feed(text.translate(_undrawable(text, pyte.screens.wcwidth)))
     return Screen(
         rows=size.rows,
         columns=size.columns,
@@ -94,3 +96,10 @@ def emulated(data: bytes, size: Size, modes: Modes) -> Screen:
         alternate=modes.alternate,
         title=modes.title,
     )
+
+
+def _undrawable(text: str, width: Callable[[str], int]) -> dict[int, None]:
+    """Characters that take no place and are no accents: joiners, the selectors of an emoji's look.
+    At one of these pyte forgets the rest of what it draws."""
+    foreign = (each for each in set(text) if each >= "\xa0")
+    return {ord(each): None for each in foreign if width(each) <= 0 and not combining(each)}

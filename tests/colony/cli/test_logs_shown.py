@@ -56,6 +56,11 @@ def test_a_line_whose_end_has_not_come_yet_is_marked_so(capsys: pytest.CaptureFi
     assert shown(capsys, line("one,", more=True)) == "one, …\n"
 
 
+def test_without_colours_no_sequence_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "\x1b(B\x1b[m\x1b[1;31mred\x1b[0m \x1b7\x1b=\x1b]0;title\x07\x1bPq#0\x1b\\end"
+    assert shown(capsys, line(text)) == "red end\n"
+
+
 def test_what_services_write_is_data(capsys: pytest.CaptureFixture[str]) -> None:
     text = '["x"] [bold]no[/bold] \\x1b %s {}'
     assert shown(capsys, line(text)) == f"{text}\n"

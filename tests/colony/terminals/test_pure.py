@@ -13,10 +13,12 @@ from colony import config
 from colony.terminals import chord, frames
 from colony.terminals.answers import Questions, without_questions
 from colony.terminals.chord import Chord, parse, spelled
+from colony.terminals.driven import Terminal
 from colony.terminals.modes import Modes
 from colony.terminals.plan import session_environment
 from colony.terminals.replay import BOUNDARY, Replay, boundary, replay
 from colony.terminals.ring import Ring
+from colony.terminals.screen import emulated
 from colony.terminals.sizes import Size, agreed, size_of
 
 PIECES = [
@@ -351,6 +353,28 @@ def test_detach_keys_are_read_and_spelled() -> None:
     assert parse("Ctrl-P,ctrl-q") == b"\x10\x11"
     with pytest.raises(ValueError, match=r"as ctrl-\],d, got: 'hyper-x'"):
         parse("hyper-x")
+
+
+# -- what patterns see -----------------------------------------------------------------------------
+
+COPIED = b"\x1b]52;c;" + b"QUJD" * 5000 + b"\x07"
+PICTURE = b"\x1bPq#0~~@@\n#1??\x1b\\\x1b_Ga=T,q=2;QUJD\x1b\\"
+
+
+@given(places)
+def test_patterns_see_text_however_it_is_cut(at: list[int]) -> None:
+    written = "\x1b(B\x1b[mäb\x1b7c\r\n".encode() + COPIED + b"d" + PICTURE + "漢\x1b=".encode()
+    seen = Terminal(None, "1")  # type: ignore[arg-type]
+    for piece in cut(written, at):
+        seen._add(piece)
+    assert seen._text == "äbc\nd漢"
+
+
+def test_a_screen_shows_what_stands_after_an_emoji() -> None:
+    written = "⚠\ufe0f careful: 👨\u200d👩 \u202eboth\ne\u0301nd\xff".encode() + b"\xff\r\n>"
+    shown = emulated(written.replace(b"\n", b"\r\n"), Size(4, 40), Modes())
+    assert shown.text == "⚠ careful: 👨👩 both\nénd\xff\ufffd\n>"
+    assert (shown.cursor_row, shown.cursor_column) == (2, 1)
 
 
 # -- sizes and frames ------------------------------------------------------------------------------
