@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from netns import linux, messages, userns
+from netns import linux, messages, ruleset, userns
+from netns.errors import PacketFilterError
 from netns.netlink import Netlink
 from netns.nfnetlink import Packets
 from netns.settings import Settings
@@ -32,14 +33,19 @@ _SETTINGS: Final = (
 
 
 class Bare:
-    """A namespace's descriptor and the sockets that configure it; the caller's to close."""
+    """A namespace's descriptor and the sockets that configure it; the caller's to close.
 
-    __slots__ = ("inner", "net", "packets")
+    redirect
+        Whether it has its packet rules already; see `redirect_home`.
+    """
+
+    __slots__ = ("inner", "net", "packets", "redirect")
 
     def __init__(self, net: int) -> None:
         self.net = net
         self.inner: Netlink | None = None
         self.packets: Packets | None = None
+        self.redirect = False
 
     def __repr__(self) -> str:
         return f"<Bare fd={self.net}>"
@@ -74,3 +80,15 @@ def make_bare(thread: NetworkThread, settings: Settings) -> Bare:
             made.close()
         raise
     return made
+
+
+def redirect_home(packets: Packets, *, required: bool) -> bool:
+    """Gives the namespace of `packets` the rules that lead what arrives to 127.0.0.1; whether it
+    has them. Raises `PacketFilterError`, or not if a kernel without a packet filter is no error."""
+    try:
+        packets.apply("making the redirect to 127.0.0.1", *ruleset.inner_table())
+    except PacketFilterError:
+        if required:
+            raise
+        return False
+    return True

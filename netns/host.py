@@ -14,7 +14,7 @@ from socket import AF_INET
 from typing import Final
 
 from netns import files, hostwide, messages, names, nft, permits, ruleset
-from netns.bare import Bare, make_bare
+from netns.bare import Bare, make_bare, redirect_home
 from netns.errors import NetnsError, PacketFilterError
 from netns.instance import Instance, hidden_of_others
 from netns.messages import IPNetwork
@@ -254,9 +254,18 @@ class Host:
         return log
 
     def prepare(self, thread: NetworkThread) -> None:
-        """Has a bare namespace ready for the next colony; one that is ready already is enough."""
-        if self._spare is None:
-            self._spare = make_bare(thread, self.settings)
+        """Has a bare namespace ready for the next colony, with its packet rules; one that is ready
+        already is enough."""
+        if self._spare is not None:
+            return
+        made = make_bare(thread, self.settings)
+        try:
+            assert made.packets is not None
+            made.redirect = redirect_home(made.packets, required=self.rules)
+        except BaseException:
+            made.close()
+            raise
+        self._spare = made
 
     def take_bare(self, thread: NetworkThread) -> Bare:
         """A bare namespace, the caller's from now on: the one that is ready, or a new one."""

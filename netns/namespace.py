@@ -5,9 +5,10 @@ those before it are undone, last first, and the error names it. Destruction is t
 
     namespace ─ pin ─ link ─ host side ─ inside ─ redirect ─ files ─ view ─ egress ─ routes
 
-`namespace` takes one that is ready, if there is (`netns.bare`). `inside` sets the inner end up, and
-`routes` comes last: the kernel tells the host's end of that at once, on another processor and under
-the lock that every route needs (0.3 ms with 500). What is in between needs no such lock.
+`namespace` takes one that is ready, if there is, with its `redirect` (see `netns.bare`). `inside`
+sets the inner end up, and `routes` comes last: the kernel tells the host's end of that at once, on
+another processor and under the lock that every route needs (0.3 ms with 500). What is in between
+needs no such lock.
 
                host                        namespace colony-{name}
     ┌─────────────────────────┐        ┌──────────────────────────────────┐
@@ -42,8 +43,8 @@ from typing import Final, Literal
 import msgspec
 
 from netns import messages, names, netlink, pins, ruleset, userns
-from netns.bare import LOOPBACK_INDEX
-from netns.errors import NetnsError, PacketFilterError, StepFailed
+from netns.bare import LOOPBACK_INDEX, redirect_home
+from netns.errors import NetnsError, StepFailed
 from netns.host import Host
 from netns.netlink import Netlink
 from netns.nfnetlink import Packets
@@ -264,6 +265,7 @@ def _remove_files(b: Build) -> None:
 def _make_namespace(b: Build) -> None:
     made = b.host.take_bare(b.thread)
     b.space._net, b.inner, b.packets = made.net, made.inner, made.packets
+    b.space.redirect = made.redirect
     b.space.inode = os.fstat(made.net).st_ino
     # Before the pin: whoever finds a pin must be able to tell whose it is.
     alias = names.alias(b.instance, b.plan.colony)
@@ -391,15 +393,10 @@ def inner_routes(b: Build) -> list[messages.Request]:
     return requests
 
 
-def redirect(b: Build) -> None:
+def _redirect(b: Build) -> None:
     assert b.packets is not None
-    try:
-        b.packets.apply("making the redirect to 127.0.0.1", *ruleset.inner_table())
-    except PacketFilterError:
-        if b.host.rules:
-            raise
-        return  # a kernel without a packet filter
-    b.space.redirect = True
+    if not b.space.redirect:
+        b.space.redirect = redirect_home(b.packets, required=b.host.rules)
 
 
 def _make_view(b: Build) -> None:
@@ -431,7 +428,7 @@ STEPS: Final = (
     Step("link", make_link, _delete_link),
     Step("host side", configure_host_side, _delete_host_routes),
     Step("inside", set_inside_up, _nothing),
-    Step("redirect", redirect, _nothing),
+    Step("redirect", _redirect, _nothing),
     Step("files", _write_files, _remove_files),
     Step("view", _make_view, _drop_view),
     Step("egress", _let_out, _keep_in),

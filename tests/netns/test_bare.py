@@ -9,13 +9,14 @@ import pytest
 
 from netns import linux
 from netns.bare import make_bare
-from netns.errors import NetnsError, StepFailed
+from netns.errors import NetnsError, PacketFilterError, StepFailed
 from netns.instance import Instance
 from netns.namespace import STEPS
 from netns.network import Network
+from netns.nfnetlink import Packets
 from netns.settings import Settings
 from netns.thread import NetworkThread
-from tests.netns.support import open_descriptors, query, rig, traces, unique
+from tests.netns.support import listen, open_descriptors, query, reach, rig, traces, unique
 
 pytestmark = pytest.mark.real_time
 
@@ -28,7 +29,7 @@ def ready(network: Network) -> int:
 
 
 async def test_the_next_colony_takes_it(tmp_path: Path) -> None:
-    async with rig(tmp_path) as (_, _, network):
+    async with rig(tmp_path) as (thread, _, network):
         await network.prepare()
         first = ready(network)
         await network.prepare()
@@ -40,6 +41,10 @@ async def test_the_next_colony_takes_it(tmp_path: Path) -> None:
         links = [query("ip", "-j", "-n", space.name, "link") for space in (one, two)]
         assert [[end["ifname"] for end in ends] for ends in links] == [["lo", "eth0"]] * 2
         assert links[0][0]["flags"] == links[1][0]["flags"]
+        for space in (one, two):
+            assert space.redirect
+            with listen(await thread.socket(space), "127.0.0.1", 3000) as server:
+                assert reach(space.address.v4, 3000, server, b"home") == b"home"
         await network.destroy(one, two)
 
 
@@ -69,6 +74,23 @@ async def test_it_goes_with_the_creation_that_took_it(tmp_path: Path, step: str)
         with pytest.raises(StepFailed):
             await network.create(unique(), on_step=fail)
         assert open_descriptors() == held
+
+
+async def test_a_refused_redirect_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PacketFilterError("no rules today")
+
+    async with rig(tmp_path) as (_, _, network):
+        await network.destroy(await network.create(unique()))  # what is made once has been made
+        held = open_descriptors()
+        with monkeypatch.context() as patched:
+            patched.setattr(Packets, "apply", refuse)
+            with pytest.raises(PacketFilterError, match="no rules today"):
+                await network.prepare()
+        assert open_descriptors() == held
+        await network.destroy(await network.create(unique()))
 
 
 async def test_one_that_fails_halfway_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
