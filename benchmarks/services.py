@@ -49,6 +49,9 @@ from tests.ports import free_port  # noqa: E402
 MARK: Final = "BENCHMARK_SERVICES"
 PARTS: Final = ("crash", "level", "starts", "orphans", "idle", "logs")
 PATIENCE: Final = 30.0
+SETTLED: Final = 65.0
+"""Seconds after which nothing is looked at more often than it ever will be again."""
+
 PAUSE: Final = 0.001
 SHORT_PAUSE: Final = 0.0002
 REST: Final = 0.2
@@ -328,11 +331,11 @@ def measure_idle(folder: Path, report: _ratio.Report, seconds: float) -> None:
             report.state("idle, CPU with 11 colonies", used, unit="%", goal="<= 0.2")
 
 
-def measure_idle_isolated(folder: Path, report: _ratio.Report, seconds: float) -> None:
-    """The CPU of eleven colonies, each in a namespace of its own.
+def measure_idle_isolated(folder: Path, report: _ratio.Report, rest: float, seconds: float) -> None:
+    """The CPU of eleven colonies, each in a namespace of its own, after some seconds of rest.
 
-    Whether a network is as it should be is looked at often when it is new, and then less and less:
-    every half minute in the end.
+    What listens there is looked for every two seconds in the first minute after a change, and every
+    five from then on; whether the network is as it should be, less and less often as well.
     """
     name = "idle, CPU with 11 colonies in namespaces"
     if os.geteuid():
@@ -343,7 +346,7 @@ def measure_idle_isolated(folder: Path, report: _ratio.Report, seconds: float) -
         try:
             pid = _instance(contestant, 1)
             with _more(contestant, 10):
-                time.sleep(seconds)
+                time.sleep(rest)
                 report.state(name, _used(pid, seconds), unit="%", goal="<= 0.2")
         finally:  # killed, it would leave its namespace
             contestant.process.send_signal(signal.SIGINT)
@@ -500,7 +503,7 @@ def _measure(
             count_orphans(folder, [COLONY, *peers], report)
         case "idle":
             measure_idle(folder, report, 2.0 if quick else 10.0)
-            measure_idle_isolated(folder, report, 2.0 if quick else 30.0)
+            measure_idle_isolated(folder, report, *((1.0, 2.0) if quick else (SETTLED, 30.0)))
         case "logs":
             size = 200_000_000 if quick else 1_000_000_000
             measure_logs(folder, report, 2 if quick else 5, size)

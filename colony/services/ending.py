@@ -28,9 +28,13 @@ FRESH: Final = 1.0
 
 _QUIET_LOOKS: Final = 3
 
-_FEW: Final = 64
-"""Births in a service's life up to which a glance looks at each of them: 1 µs for one that is no
-more, 15 for one that must be asked for its parent."""
+_FEW: Final = 150
+_ASKED: Final = 30
+"""Births in a service's life up to which a glance looks at each of them, and of those such as must
+be asked for their parent: one that is no more takes some µs, one that is asked three times that."""
+
+_JUST_NOW: Final = 0.1
+"""Seconds for which the moment of a glance serves as one before the next life."""
 
 
 async def ask_to_end(
@@ -103,14 +107,16 @@ def all_strangers(
         Who may have become the parent of what it left behind.
 
     A stray's parent is a stray as well, and so among the young, or a taker of orphans. One that is
-    gone stays under suspicion, for it may have left a child that is met later.
+    gone stays under suspicion, for it may have left a child that is met later. Of too many to ask
+    it is not sure.
     """
-    suspects = {*young, *takers}
+    suspects, left = {*young, *takers}, _ASKED
     for pid in sorted(young):
         parent = parent_of(pid)
         if parent is None:
             continue
-        if parent in suspects:
+        left -= 1
+        if parent in suspects or not left:
             return False
         suspects.discard(pid)
     return True
@@ -152,7 +158,8 @@ class Registrar:
         self.services: set[Process] = set()
         self._births = sweep.Births()
         self._latest = NOBODY
-        self._before = Moment(0, 0)
+        self._before = self._glanced = Moment(0, 0)
+        self._glanced_at = -math.inf
         self._at = -math.inf
         self._takers: frozenset[int] = frozenset()
 
@@ -182,7 +189,13 @@ class Registrar:
             strangers = all_strangers({*numbers} - known, self._takers, sweep.parent_of)
         except OSError:  # no descriptor is left to look with
             return False
+        self._glanced, self._glanced_at = now, time.monotonic()
         return strangers and self._births.last() == now.last
+
+    def lately(self) -> Moment:
+        """One that was just now, if it is known without asking the kernel; else this one."""
+        fresh = time.monotonic() - self._glanced_at < _JUST_NOW
+        return self._glanced if fresh else self.now()
 
     async def elders(self, began: Moment) -> Census:
         """Many that were there at a moment which is over: everybody, as of a second before it at

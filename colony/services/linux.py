@@ -166,7 +166,7 @@ class LinuxSite:
         plan = self.plan
         self.alive_at = self.system.now()
         await self._prepare_environment()
-        self.began = self.registrar.now()
+        self.began = self.registrar.lately()
         channels = self.channels = Channels(pty=plan.pty, shown=await self._shown())
         theirs = channels.theirs
         try:

@@ -112,8 +112,8 @@ async def test_who_was_born_since_is_no_elder(monkeypatch: pytest.MonkeyPatch) -
         (12, 501, range(501, 502)),  # one was born where its number is not seen
         (11, 502, None),
         (12, 300, None),  # the numbers have begun anew
-        (74, 564, range(501, 565)),
-        (75, 565, None),
+        (160, 650, range(501, 651)),
+        (161, 651, None),
         (32_000, 503, None),
     ],
 )
@@ -156,6 +156,12 @@ def test_a_stray_has_another_one_for_a_parent_or_a_taker_of_orphans(
     young: set[int], parents: dict[int, int], sure: bool
 ) -> None:
     assert all_strangers(young, TAKERS, parents.get) is sure
+
+
+def test_of_too_many_it_is_not_sure() -> None:
+    assert all_strangers(range(100, 129), TAKERS, lambda _: 60)
+    assert not all_strangers(range(100, 130), TAKERS, lambda _: 60)
+    assert all_strangers(range(100, 400), TAKERS, lambda _: None)
 
 
 def test_an_orphan_becomes_the_child_of_an_ancestor() -> None:
