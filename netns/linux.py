@@ -31,6 +31,7 @@ MOUNT_NAMESPACE: Final = "/proc/thread-self/ns/mnt"
 
 CAP_NET_ADMIN: Final = 12
 CAP_NET_RAW: Final = 13
+CAP_SYS_PTRACE: Final = 19
 CAP_SYS_ADMIN: Final = 21
 
 # The same numbers on every machine of 64 bits.
@@ -45,6 +46,7 @@ _CLOEXEC: Final = 1
 _HERE: Final = -100  # AT_FDCWD
 _CLONE: Final = 1
 _OF_DESCRIPTOR: Final = 4
+_PERF_CLOEXEC: Final = 8
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_RAISE: Final = 2
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
@@ -126,6 +128,11 @@ def own_tmpfs(size: str) -> int:
     return _mounted_nowhere("tmpfs", {"mode": "0755", "size": size})
 
 
+def own_tracefs() -> int:
+    """The same of the kernel's tracing."""
+    return _mounted_nowhere("tracefs", {})
+
+
 def _mounted_nowhere(kind: str, options: dict[str, str]) -> int:
     context = _libc.syscall(_FSOPEN, kind.encode(), _CLOEXEC)
     _check(min(context, 0), f"opening a {kind}")
@@ -152,6 +159,17 @@ def copy_of_mount(path: str) -> int:
     copy: int = _libc.syscall(_OPEN_TREE, _HERE, os.fsencode(path), _CLONE | os.O_CLOEXEC)
     _check(min(copy, 0), "copying a mount", path)
     return copy
+
+
+def perf_event_open(number: int, attributes: bytes, processor: int) -> int:
+    """A descriptor of an event on one processor, whoever is on it; the caller's to close.
+
+    number, attributes
+        The call's, which differs between machines, and its `struct perf_event_attr`.
+    """
+    opened: int = _libc.syscall(number, attributes, -1, processor, -1, _PERF_CLOEXEC)
+    _check(min(opened, 0), "having an event noted")
+    return opened
 
 
 def effective_capabilities() -> int:

@@ -6,6 +6,9 @@ Law: an event for each connection that is begun, as long as there are not too ma
 within `AGAIN` seconds is one, and the kernel tells of so many a second (`packet_log.RATE`) and no
 more. What goes by the colony's HTTP proxy is told of by that, by name; the front door's and the
 forwards' ways into a colony are none of its doing and not told of.
+
+The process is the one that the kernel noted as it connected (`callers`), while there is a colony to
+be noted; where that is not to be had, and for UDP, the one that has the socket when we look.
 """
 
 from __future__ import annotations
@@ -17,17 +20,20 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from actors import Actor, ActorDown, Event, Ignore
-from colony.services.holder import holder_among
+from actors import Actor, ActorDown, Call, Event, Ignore, Refused, on
+from colony.services.holder import GONE, holder_among, holder_at
 from netns import Namespace, NetworkThread, sweep
 from netns.actors import (
     NETWORK,
     GetNamespace,
     GetNetwork,
+    NamespaceGone,
+    NamespaceMade,
     NamespaceOwner,
     NetworkOwner,
     namespace_name,
 )
+from netns.callers import Callers
 from netns.network import Network
 from netns.packet_log import Attempt
 from netns.thread import Place
@@ -42,7 +48,7 @@ PAUSE: Final = 0.1
 
 class ConnectionAllowed(Event, frozen=True, kw_only=True):
     """A process of a colony connected to somewhere outside it. `to` is the colony whose address
-    it is, "" for none; `process` says who, "" if it had gone."""
+    it is, "" for none; `process` says who, "" if nobody knows."""
 
     colony: str
     protocol: str
@@ -63,16 +69,50 @@ class ConnectionDenied(Event, frozen=True, kw_only=True):
     process: str
 
 
+class NotesCallers(Call["Audit", bool], frozen=True):
+    """Whether the kernel notes who connects, just now."""
+
+
 class Audit(Actor):
     """Tells of the connections that colonies begin."""
 
     def __init__(self, thread: NetworkThread) -> None:
         self.thread = thread
         self.told: dict[tuple[object, ...], float] = {}
+        self.callers = Callers()
+
+    @on(NotesCallers)
+    def notes_callers(self, _msg: NotesCallers) -> bool:
+        return self.callers.is_open
 
     async def start(self) -> Ignore | None:
         self.ctx.run(self._listen, name="listen")
+        self.ctx.run(self._note_callers, name="note callers")
         return None
+
+    async def _note_callers(self) -> None:
+        """Has the kernel note who connects for as long as there is a colony."""
+        inhabited = _Inhabited()
+        leave = self.ctx.system.events.listen(inhabited.note)
+        try:
+            with suppress(ActorDown, Refused):
+                owner = self.ctx.system.named(NETWORK, NetworkOwner)
+                network = await owner.call(GetNetwork())
+                if network.log is None:
+                    return
+                inhabited.begin(network)
+            while True:
+                await inhabited.becomes(True)
+                try:
+                    await anyio.to_thread.run_sync(self.callers.open)
+                    await inhabited.becomes(False)
+                except OSError:
+                    return  # no right to it, or an old kernel: the doctor says so
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(self.callers.close)
+        finally:
+            leave()
 
     async def _listen(self) -> None:
         while True:
@@ -117,6 +157,10 @@ class Audit(Actor):
         return True
 
     async def _process(self, colony: str, attempt: Attempt) -> str:
+        if attempt.protocol == "tcp":
+            found = await anyio.to_thread.run_sync(_noted, self.callers, attempt)
+            if found:
+                return found
         with suppress(ActorDown, OSError):
             owner = self.ctx.system.named(namespace_name(colony), NamespaceOwner)
             space = await owner.call(GetNamespace())
@@ -124,6 +168,45 @@ class Audit(Actor):
             if inodes:
                 return await anyio.to_thread.run_sync(_holder, inodes, space.inode)
         return ""
+
+
+class _Inhabited:
+    """Which colonies there are, by the events of their networks."""
+
+    def __init__(self) -> None:
+        self._colonies: set[str] = set()
+        self._changed = anyio.Event()
+
+    def begin(self, network: Network) -> None:
+        """With those that are there already."""
+        self._colonies |= {colony for pool in network.pool.all for colony in pool.held()}
+        self._changed.set()
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, NamespaceMade):
+            self._colonies.add(event.colony)
+            self._changed.set()
+        elif isinstance(event, NamespaceGone):
+            self._colonies.discard(event.colony)
+            self._changed.set()
+
+    async def becomes(self, wanted: bool) -> None:
+        """Waits until there is one, or none any more."""
+        while bool(self._colonies) is not wanted:
+            await self._changed.wait()
+            self._changed = anyio.Event()
+
+
+def _noted(callers: Callers, attempt: Attempt) -> str:
+    """Who connected, in words; "" if that is not known."""
+    for _ in range(2):  # it may end while it is looked at
+        caller = callers.who(attempt)
+        if caller is None:
+            return ""
+        holder = holder_at(caller.pid, caller.command)
+        if holder.command != GONE:
+            break
+    return str(holder)
 
 
 def sockets_at(thread: NetworkThread, space: Namespace, attempt: Attempt) -> set[str]:

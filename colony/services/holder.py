@@ -33,6 +33,10 @@ UNSEEN: Final = "a process that cannot be looked at"
 _EXITING: Final = 0x4  # PF_EXITING (include/linux/sched.h)
 
 
+GONE: Final = "?"
+"""The command of one that ended just now."""
+
+
 class Holder(msgspec.Struct, frozen=True):
     """A process that listens on a port. `colony` and `service` are "" unless it is one of ours."""
 
@@ -100,10 +104,17 @@ def holder_among(inodes: set[str], pids: list[int]) -> Holder:
     those that have inherited it. One that is ending, whose environment has gone, does not count."""
     for pid in sorted(pids):
         if any(inode in inodes for inode in _socket_inodes(pid)) and not _is_ending(pid):
-            env = _environment(pid)
-            colony, service = env.get(COLONY_VARIABLE, ""), env.get(SERVICE_VARIABLE, "")
-            return Holder(pid, _command(pid), colony, service)
+            return holder_at(pid)
     return Holder(0, "")
+
+
+def holder_at(pid: int, command: str = "") -> Holder:
+    """The process with this number; `command` is what is known of one that has ended."""
+    if command:
+        return Holder(pid, command)
+    env = _environment(pid)
+    colony, service = env.get(COLONY_VARIABLE, ""), env.get(SERVICE_VARIABLE, "")
+    return Holder(pid, _command(pid), colony, service)
 
 
 def strays_of(instance: str, colony: str, service: str, place: Namespace | None) -> Belongs:
@@ -215,6 +226,8 @@ def _environment(pid: int) -> dict[str, str]:
 def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if words == [b""]:  # on its way out: it has its name alone
+            words = [Path(f"/proc/{pid}/comm").read_bytes()]
         text = " ".join(b" ".join(words).decode("utf-8", "replace").split())
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-    return "?"
+    return GONE

@@ -11,8 +11,16 @@ from actors import Event
 from colony.api.types import Exec
 from colony.execution import execute
 from colony.host import Host
-from colony.network.audit import ConnectionAllowed, ConnectionDenied
-from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Colony, Shop, page, root_only
+from colony.network.audit import (
+    AUDIT,
+    Audit,
+    ConnectionAllowed,
+    ConnectionDenied,
+    NotesCallers,
+)
+from netns import packet_log
+from netns.callers import reason_against
+from tests.end_to_end.colonies import EMBEDDED, PATIENCE, PAUSE, Colony, Shop, page, root_only
 from tests.end_to_end.hosted import add, hosted, until
 
 pytestmark = [root_only, pytest.mark.real_time]
@@ -30,6 +38,8 @@ except OSError:
 time.sleep(float(sys.argv[4]))
 """
 
+CURLS = 50
+
 Seen = ConnectionAllowed | ConnectionDenied
 
 
@@ -39,6 +49,18 @@ async def send(
     """A process that sends something, and lives for some seconds more."""
     argv = (sys.executable, "-c", SEND, kind, address, str(port), str(lives))
     await execute(host.colonies[colony.name], Exec(argv=argv))
+
+
+async def curl(host: Host, colony: Colony, where: str) -> int:
+    """A curl that has ended: its number.
+
+    The kernel answers so many refused ones a second; the rest would begin again after a second.
+    """
+    script = 'echo $$; exec curl --silent --output /dev/null --connect-timeout 0.5 "$0"'
+    done = await execute(
+        host.colonies[colony.name], Exec(argv=("sh", "-c", script, f"http://{where}/"))
+    )
+    return int(done.stdout)
 
 
 def listen(host: Host) -> list[Seen]:
@@ -106,3 +128,66 @@ async def test_an_allow_list_tells_of_what_it_ends(shop: Shop) -> None:
             await send(host, colony, "udp", "198.51.100.7", 80)
         await told(host, seen, colony, "udp", "198.51.100.7", 81)  # after them
         assert len([e for e in seen if e.port == 80]) == 1
+
+
+async def until_noted(host: Host, wanted: bool = True) -> bool:
+    """Waits until the kernel notes who connects, or does not any more; whether it may here."""
+    audit = host.system.named(AUDIT, Audit)
+    may = not reason_against()
+    with anyio.fail_after(PATIENCE):
+        while may and await audit.call(NotesCallers()) is not wanted:  # noqa: ASYNC110 — as `until`
+            await anyio.sleep(PAUSE)
+    return may
+
+
+async def test_who_was_refused_is_named_though_it_has_ended(shop: Shop) -> None:
+    rules = {"network.policy.egress": {"allow": ["198.51.100.0/24:443"]}}
+    colony = shop.colony({"idle": {"command": "sleep 600"}}, **rules)
+    async with hosted(shop, EMBEDDED) as host:
+        await add(shop, host, colony)
+        named = await until_noted(host)
+        seen = listen(host)
+        pids: dict[int, int] = {}
+
+        async def refused(port: int) -> None:
+            pids[port] = await curl(host, colony, f"198.51.100.7:{port}")
+
+        async with anyio.create_task_group() as tasks:
+            for port in range(8000, 8000 + CURLS):
+                tasks.start_soon(refused, port)
+                await anyio.sleep(2 / packet_log.RATE)  # the kernel tells of twice as many
+        await until(lambda: len(seen) == CURLS)
+        assert {type(event) for event in seen} == {ConnectionDenied}
+        for event in seen:
+            # The whole command, if it was looked at before its end.
+            right = event.process.startswith(f"pid {pids[event.port]} `curl")
+            assert right if named else right or not event.process
+
+
+async def test_who_was_let_through_is_named_though_it_has_ended(shop: Shop) -> None:
+    async with hosted(shop, EMBEDDED) as host:
+        network = shop.name()
+        one = shop.colony({"idle": {"command": "sleep 600"}}, network={"network": network})
+        two = shop.colony({"web": page("two")}, network={"network": network})
+        await add(shop, host, one)
+        await (await add(shop, host, two)).service("web").ready(PATIENCE)
+        named = await until_noted(host)
+        seen = listen(host)
+        pid = await curl(host, one, f"{host.colonies[two.name].address}:4001")
+        [event] = await until(lambda: [e for e in seen if e.colony == one.name])
+        assert isinstance(event, ConnectionAllowed)
+        right = event.process.startswith(f"pid {pid} `curl")
+        assert right if named else right or not event.process
+
+
+async def test_who_connects_is_noted_while_there_is_a_colony(shop: Shop) -> None:
+    async with hosted(shop, EMBEDDED) as host:
+        audit = host.system.named(AUDIT, Audit)
+        assert not await audit.call(NotesCallers())
+        for _ in range(2):
+            colony = shop.colony({"idle": {"command": "sleep 600"}})
+            await add(shop, host, colony)
+            named = await until_noted(host)
+            assert await audit.call(NotesCallers()) is named
+            await host.remove(colony.name)
+            await until_noted(host, False)
