@@ -3,6 +3,7 @@
 Two things make old bytes other than new ones. They begin somewhere, perhaps in the middle of a
 sequence or a character; and the questions in them (where is the cursor? which terminal are you?)
 were answered long ago: asked again, each viewer's terminal would type its answer into the shell.
+Nor is what was copied then to be copied again.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ def replay(
         cut = boundary(data)
         modes.feed(data[:cut])
         data = data[cut:]
-    # `now` once more at the end: a tail was begun with a guess.
-    begun = _begun(modes, now, clear) + without_questions(data)
-    return begun + _difference(modes, data, now)
+    shown = _begun(modes, now, clear) + without_questions(data)
+    # A tail was begun with a guess.
+    return shown if start == ring.start else shown + _difference(modes, data, now)
 
 
 def _begun(modes: Modes, now: Modes, clear: bool) -> bytes:
