@@ -16,6 +16,7 @@ Only answers that came in one piece are known; terminals write them so.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 EXPIRES: Final = 10.0
@@ -28,14 +29,14 @@ before there were two."""
 LONGEST: Final = 256
 """Bytes of a question that is cut by the end of a piece."""
 
-CUT: Final = 4 * 1024
+CUT: Final = 8 * 1024
 """The same where the next piece is there already; a longer one is nobody's."""
 
 _END: Final = rb"(?:\x07|\x1b\\)"
 
 _TABLE: Final = (
     # who are you: three ways
-    (rb"\x1b\[0?c|\x1bZ", rb"\x1b\[\?[0-9;]*c"),
+    (rb"\x1b(?:\[0?c|Z)", rb"\x1b\[\?[0-9;]*c"),
     (rb"\x1b\[>[0-9;]*c", rb"\x1b\[>[0-9;]*c"),
     (rb"\x1b\[=[0-9;]*c", rb"\x1bP!\|[^\x1b]*\x1b\\"),
     # how are you; where is the cursor
@@ -54,7 +55,7 @@ _TABLE: Final = (
     # how large is the window, what is its title
     (
         rb"\x1b\[(?:1[13-9]|2[01])(?:;[0-9]+)*t",
-        rb"\x1b\[(?!48;)[0-9;]+t|\x1b\][lL][^\x07\x1b]*" + _END,
+        rb"\x1b(?:\[(?!48;)[0-9;]+t|\][lL][^\x07\x1b]*" + _END + rb")",
     ),
     # which colours; what is copied
     (rb"\x1b\][45];[0-9]+;\?(?:;[0-9]+;\?)*" + _END, rb"\x1b\][45];[^\x07\x1b]*" + _END),
@@ -73,9 +74,26 @@ _TABLE: Final = (
 )
 """A question, and what answers it."""
 
-_QUESTIONS: Final = re.compile(b"|".join(b"(%b)" % asked for asked, _ in _TABLE) + rb"|\x05")
+
+def _one_of(patterns: Iterable[bytes]) -> re.Pattern[bytes]:
+    """They have their first byte in common, by which a search is a hundred times faster."""
+    rest = b"|".join(b"(%b)" % each.removeprefix(rb"\x1b") for each in patterns)
+    return re.compile(rb"\x1b(?:%b)" % rest)
+
+
+_QUESTIONS: Final = _one_of(question for question, _ in _TABLE)
+_ANSWERS: Final = _one_of(answer for _, answer in _TABLE)
+
+_SHOWN_ONCE: Final = re.compile(
+    rb"\x1b(?:\[(?:[0-9;]*+(?:[cnx]|\$[pw])|\?[0-9;]*+(?:[nmSu]|\$p)|[>=][0-9;]*+[cq]"
+    rb"|(?:1[13-9]|2[01])(?:;[0-9]+)*t)|Z"
+    rb"|\](?:(?:[45];[0-9]+|1[0-9]|2[12];[^\x07\x1b;]*);?\?|(?:52|9|99|777);)[^\x07\x1b]*%b"
+    rb"|_G[^;\x1b]*a=q[^\x1b]*\x1b\\|P[+$]q[^\x1b]*\x1b\\)" % _END
+)
+"""All questions; and what acts beside the screen: it copies, or notifies. It begins with Escape as
+those do, for it is looked for in the event loop."""
+
 _BEGUN: Final = re.compile(rb"\x1b(?:\[[0-9;?>=$]*|[\]P_][^\x07\x1b]*\x1b?)?\Z")
-_ANSWERS: Final = re.compile(b"|".join(b"(%b)" % answer for _, answer in _TABLE))
 
 _KEY: Final = re.compile(rb"\x1b\[1;(?:[2-9]|1[0-6])R\Z")
 """F3 with Shift, Ctrl and their like, which looks like a cursor in the first line."""
@@ -87,10 +105,11 @@ def may_ask(data: bytes) -> bool:
 
 
 def without_questions(data: bytes) -> bytes:
-    """The same with NULs, which every terminal passes over, for what a terminal would answer to."""
+    """The same with NULs, which every terminal passes over, for what a terminal would answer to,
+    and for what is to happen once: to copy something, to notify somebody."""
     if not may_ask(data):
         return data
-    return _QUESTIONS.sub(lambda question: bytes(len(question[0])), data)
+    return _SHOWN_ONCE.sub(lambda found: bytes(len(found[0])), data.replace(b"\x05", b"\0"))
 
 
 def whole_questions(data: bytes) -> bytes:
@@ -116,9 +135,10 @@ class Questions:
         if not self._rest and b"\x1b" not in data:
             return
         data, end = self._rest + data, 0
-        for found in _QUESTIONS.finditer(data):
-            end = found.end()
-            if found.lastindex is not None:
+        for seen in _SHOWN_ONCE.finditer(data):
+            end = seen.end()
+            found = _QUESTIONS.fullmatch(seen[0])
+            if found is not None and found.lastindex is not None:
                 fresh = now - self._asked_at.get(found.lastindex, now) < EXPIRES
                 before = self._open.get(found.lastindex, 0) if fresh else 0
                 self._open[found.lastindex] = before + max(1, found[0].count(b";?"))

@@ -3,7 +3,8 @@
 Two things make old bytes other than new ones. They begin somewhere, perhaps in the middle of a
 sequence or a character; and the questions in them (where is the cursor? which terminal are you?)
 were answered long ago: asked again, each viewer's terminal would type its answer into the shell.
-So NULs stand in their place, which every terminal passes over.
+Nor is what was copied then to be copied again. So NULs stand in their place, which every terminal
+passes over.
 
 The law: what is shown again is a range of the ring, with something before and after it, and never a
 copy. So a viewer who has asked for a megabyte and then stops reading costs nothing, and to join is
