@@ -40,6 +40,7 @@ PORT: Final = 3000
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
 RUNTIME: Final = "/run"  # where an instance of root's has its files
 PAUSE: Final = 0.05  # seconds; the kernel is still taking apart what was removed
+SETTLED: Final = 2.0  # seconds; by then it has given back what the removed ones had
 MEMORY: Final = ("SUnreclaim", "SReclaimable", "Percpu")
 
 # How many there are already; the last is the crowd.
@@ -124,6 +125,7 @@ class Bench:
                 peer.remove()
 
     async def memory(self, count: int) -> None:
+        await anyio.sleep(SETTLED)
         before = kernel_memory()
         spaces = [await self.network.create(f"memory-{OWN}-{n}") for n in range(count)]
         self.samples["memory"].append((kernel_memory() - before) / count)
