@@ -125,7 +125,8 @@ def test_a_replay_begins_after_a_line() -> None:
         (b"31mhalf\nwhole", 8),
         (b"\xa4half\x1b[m", 5),
         (b"nothing", 7),
-        (bytes(BOUNDARY) + b"\nlong\x1b", BOUNDARY + 5),
+        (bytes(BOUNDARY) + b"\nlong\x1b", BOUNDARY + 1),
+        (bytes(BOUNDARY) + b"long\x1b\n", BOUNDARY + 4),
     ):
         for before in (1, len(kept) // 2, len(kept)):  # wherever the ring goes round
             ring = Ring(len(kept))
