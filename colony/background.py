@@ -50,6 +50,7 @@ class Background:
         if not await host.served():
             _say("error: another instance runs here already; see: colony daemon status")
             return Exit.CONFLICT
+        await host.settle()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._until_signalled, signals, tasks.cancel_scope)
             tasks.start_soon(self._until_ended, tasks.cancel_scope)

@@ -10,6 +10,7 @@ identity back. Works on asyncio and trio: what needs asyncio runs in a thread of
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -345,6 +346,14 @@ class Host:
             await api.settled.wait()
             tasks.cancel_scope.cancel()
         return api.claimed
+
+    async def settle(self) -> None:
+        """Once the API is served, takes what is loaded for lasting: what looks for garbage passes
+        over it from then on. To look through all of it holds the event loop for as long as some
+        hundred requests take, and it is none. For a process that is an instance and nothing else.
+        """
+        await self.served()
+        gc.freeze()
 
     async def _unless_stopped(self, scope: anyio.CancelScope) -> None:
         await self._top.stopped()

@@ -278,6 +278,7 @@ class Run:
             tasks.start_soon(self._watch_colonies, tasks.cancel_scope)
             tasks.start_soon(self._watch_system, tasks.cancel_scope)
             tasks.start_soon(self._watch_operations)
+            tasks.start_soon(self.host.settle)
             if self.attach:
                 tasks.start_soon(self._sit)
             await self.asked.wait()

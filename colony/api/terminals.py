@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 MESSAGE_MAX: Final = 1024 * 1024
 """Bytes of one message from a viewer."""
 
+UNASKED: Final = 16 * 1024
+"""Bytes that are sent before it is asked whether the connection takes more."""
+
 START_TIMEOUT: Final = 15.0
 """Seconds in which a command's first message has to come."""
 
@@ -375,7 +378,11 @@ async def join(colony: RunningColony, name: str, query: AttachQuery) -> opening.
 def _socket() -> web.WebSocketResponse:
     # Never the subprotocol with the token in it: the answer repeats the one that is chosen.
     return web.WebSocketResponse(
-        compress=False, max_msg_size=MESSAGE_MAX, timeout=1.0, protocols=(PROTOCOL,)
+        compress=False,
+        max_msg_size=MESSAGE_MAX,
+        timeout=1.0,
+        protocols=(PROTOCOL,),
+        writer_limit=UNASKED,
     )
 
 

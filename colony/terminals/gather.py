@@ -1,12 +1,11 @@
 """A flood's output, read without the interpreter's lock.
 
-The kernel hands a terminal's output over in pieces of 4 KiB at most, and makes the next one only
-when one was read. With `os.read` a thread gives the interpreter's lock up and takes it again for
-each: 16 times for a share of 64 KiB. Each time it may be put off by the very programs that flood,
-while it has the lock or while the event loop waits for it to take it; so the loop is held for
-milliseconds in which it did nothing. The C library's `fread` asks the kernel again and again until
-it has what it was asked for or there is nothing now, all in one call and without the lock: a share
-costs the lock once.
+The kernel hands a terminal's output over in pieces of 4 KiB at most. With `os.read` a thread gives
+the interpreter's lock up and takes it again for each: 16 times for a share of 64 KiB. Each time it
+may be put off by the very programs that flood, while it has the lock or while the event loop waits
+for it to take it; so the loop is held for milliseconds in which it did nothing. The C library's
+`fread` asks the kernel again and again until it has what it was asked for or there is nothing now,
+all in one call and without the lock: a share costs the lock once.
 
     with Gatherer(master) as gatherer:
         data, over = gatherer.gather()      # on a thread

@@ -79,7 +79,7 @@ _UNFINISHED: Final = re.compile(
 
 def follows(data: bytes) -> bool:
     """Whether there may be anything in it that is followed."""
-    return any(mark in data for mark in _MARKS)
+    return b"\x1b" in data and any(mark in data for mark in _MARKS)
 
 
 class Modes:

@@ -3,19 +3,19 @@
 Both ends are made close-on-exec and stay so: no other child of ours ever holds a session's master,
 which would keep its terminal from hanging up.
 
-The kernel hands a terminal's output over in pieces of 4 KiB at most, and makes the next one only
-when one was read. To wait for each in the event loop is right for a shell at its prompt, and costs
-a flood 16 turns of the loop for 64 KiB, by which it keeps everybody else waiting. So:
+The kernel hands a terminal's output over in pieces of 4 KiB at most, made by a worker of its own.
+To read a piece, or only to ask whether there is one (`epoll_ctl` asks, too), waits for that worker
+if it has been called and has not come yet, whatever the descriptor says of not blocking. On a busy
+machine those are milliseconds for which the event loop stands still. So:
 
-    a piece now and then    is read in the event loop, at once
-    `MANY` in `WINDOW`      a thread gathers `SHARE` of them, or what comes until there is a pause;
-                            where nobody follows, it rests for `UNSEEN` after each
+    little                  is read in the event loop, at once
+    `MUCH` without a pause  a thread gathers it in shares, until for a moment there is nothing and
+                            the worker has nothing to do; where nobody follows, it rests for
+                            `UNSEEN` after each
 
 Then the loop has one turn for each share, and none holds it for longer than a copy takes. There is
-one such thread at a time: several floods take turns, the one that has waited longest first. Each
-further thread would compete with the loop for the interpreter's lock, and read nothing sooner, for
-it is one interpreter that reads. (The loop itself must not read a share: each piece may wait for
-the kernel's worker that made it, which is milliseconds on a busy machine.)
+one such thread at a time: several floods take turns, the one that has waited longest first. More of
+them would take the processors from the loop, which is the one that hands on what they read.
 """
 
 from __future__ import annotations
@@ -45,12 +45,9 @@ what others type is answered at once."""
 AHEAD: Final = -10
 """How much nicer others are to a thread while it gathers."""
 
-WINDOW: Final = 0.005
-MANY: Final = 12
-"""So many pieces within so many seconds are a flood."""
-
-FEW: Final = 8 * 1024
-"""Bytes of a gathered share with which a flood is over."""
+MUCH: Final = 8 * 1024
+PAUSE: Final = 0.02
+"""So many bytes, with no pause of so many seconds in them, are a flood."""
 
 _CHUNK: Final = 16 * 1024
 _IUTF8: Final = 0o40000
@@ -114,24 +111,22 @@ class Pty:
 
     async def read_into(self, hub: Hub) -> None:
         """Hands the hub what the program writes, until nobody has the program's end open."""
-        window, pieces = 0.0, 0
+        last, much = 0.0, 0
         while self.master >= 0:
             await hub.room()
             await _ready(anyio.wait_readable, self.master)
             if (data := self._read()) == b"":
                 return
             await hub.take_in(data or b"")
-            pieces += 1
             now = time.monotonic()
-            if now - window > WINDOW:
-                window, pieces = now, 0
-            elif pieces >= MANY:
+            last, much = now, len(data or b"") + (much if now - last < PAUSE else 0)
+            if much >= MUCH:
                 if not await self._follow_flood(hub):
                     return
-                window, pieces = 0.0, 0
+                much = 0
 
     async def _follow_flood(self, hub: Hub) -> bool:
-        """Reads until there is less; whether there may be more later."""
+        """Reads until there is nothing for a moment; whether there may be more later."""
         if self.master < 0:
             return False
         with Gatherer(self.master) as gatherer:
@@ -139,7 +134,7 @@ class Pty:
                 await hub.room()
                 data, over = await to_thread.run_sync(ahead, gatherer.gather, limiter=_place())
                 await hub.take_in(data)
-                if over or len(data) < FEW or self.master < 0:
+                if over or not data or self.master < 0:
                     return not over
                 if not hub.followed:
                     await anyio.sleep(UNSEEN)

@@ -22,7 +22,7 @@ from colony.terminals.modes import RESET, RESET_HERE, Modes
 from colony.terminals.ring import Ring
 
 BOUNDARY: Final = 8 * 1024
-"""Bytes in which a line's end is near, so that what is before it is given up."""
+"""Bytes in which a line's end is looked for, to begin after it, and not where a sequence does."""
 
 CLEAR: Final = b"\x1b[H\x1b[2J"
 """Not the scrollback of the viewer's own terminal, which is none of ours."""
@@ -44,20 +44,19 @@ class Replay(NamedTuple):
 
 
 def boundary(ring: Ring, start: int) -> int:
-    """Where a safe beginning is from this offset on: at the ring's first byte, after the string
-    that it begins in (a picture, say, which may have lines), after a near line's end, else where a
-    sequence begins, else after any line's end; the ring's end if there is none."""
+    """Where a safe beginning is from this offset on: at the stream's first byte, after the string
+    that it begins in (a picture, say, which may have lines), after a line's end that is near, else
+    where the first sequence begins or the first line ends; the ring's end if there is neither."""
     if start == 0:
         return 0
     escape = ring.find(b"\x1b", start, ring.end)
     if escape >= 0 and ring.read(escape, 2) == b"\x1b\\":
         return escape + 2
     line = ring.find(b"\n", start, min(start + BOUNDARY, ring.end))
-    if line < 0 and escape < 0:
-        line = ring.find(b"\n", start, ring.end)
     if line >= 0:
         return line + 1
-    return escape if escape >= 0 else ring.end
+    line = ring.find(b"\n", start, ring.end if escape < 0 else escape)
+    return line + 1 if line >= 0 else escape if escape >= 0 else ring.end
 
 
 def beginning(clear: bool) -> bytes:

@@ -140,11 +140,7 @@ async def start(
 
     Raises `SpawnError` and `ActorDown`. What it gives is to be `run` at once.
     """
-    parts = colony.host.parts
-    space: Namespace | None = None
-    if colony.isolated:
-        owner = colony.system.named(namespace_name(colony.name), NamespaceOwner)
-        space = await owner.call(GetNamespace())
+    parts, space = colony.host.parts, await _namespace(colony)
     environment = colony_environment(colony.environ, colony.config, colony.urls)
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
     (their_input, our_input), (our_output, their_output), (our_errors, their_errors) = pipes
@@ -161,14 +157,25 @@ async def start(
             stderr=their_errors,
         )
     except BaseException:
-        for fd in (our_input, our_output, our_errors):
-            os.close(fd)
+        _close(our_input, our_output, our_errors)
         raise
     finally:
-        for fd in (their_input, their_output, their_errors):
-            os.close(fd)
+        _close(their_input, their_output, their_errors)
     os.set_blocking(our_input, False)
     return Streamed(process, our_input, {STDOUT: our_output, STDERR: our_errors})
+
+
+async def _namespace(colony: RunningColony) -> Namespace | None:
+    """The colony's own; None where it is on the host's network."""
+    if not colony.isolated:
+        return None
+    owner = colony.system.named(namespace_name(colony.name), NamespaceOwner)
+    return await owner.call(GetNamespace())
+
+
+def _close(*descriptors: int) -> None:
+    for fd in descriptors:
+        os.close(fd)
 
 
 def code_of_refusal(text: str) -> int:

@@ -218,8 +218,8 @@ def test_a_replay_begins_after_a_line() -> None:
         (b"nothing", 7),
         (b"#0~~@@\n#1??\x1b\\after\nthis", 13),  # within a picture
         (b"line\n\x1bP#0~~\x1b\\", 5),
-        (bytes(BOUNDARY) + b"\nlong\x1b", BOUNDARY + 5),
-        (bytes(BOUNDARY) + b"\nlong", BOUNDARY + 1),
+        (bytes(BOUNDARY) + b"\nlong\x1b", BOUNDARY + 1),
+        (bytes(BOUNDARY) + b"long\x1b\n", BOUNDARY + 4),
     ):
         for before in (1, len(kept) // 2, len(kept)):  # wherever the ring goes round
             ring = Ring(len(kept))
