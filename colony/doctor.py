@@ -86,6 +86,16 @@ def _past_firewalls() -> Finding:
     return Finding("way out", "note", text, " && ".join(drop.remedy for drop in drops))
 
 
+def _audit() -> Finding:
+    from netns.callers import reason_against
+
+    reason = reason_against()
+    if not reason:
+        return Finding("audit", "ok", "connections are told of with the process, ended or not")
+    text = f"who connected and has ended is not named: no tracepoints ({reason.lower()})"
+    return Finding("audit", "note", text, "run Colony as root, where the kernel has perf events")
+
+
 def _caddy() -> Finding:
     path = shutil.which("caddy")
     if path is None:
@@ -156,8 +166,9 @@ def _ports() -> Finding:
 
 def _leftovers() -> Finding:
     from netns.instance import dead_instances
+    from netns.lost import lost_instances
 
-    found = dead_instances(runtime_directory())
+    found = dead_instances(runtime_directory()) + lost_instances()
     for dead in found:
         dead.bury(remove=False)
     if not found:
@@ -219,6 +230,7 @@ def _instance() -> Finding:
 CHECKS: Final[tuple[Callable[[], Finding], ...]] = (
     _namespaces,
     _way_out,
+    _audit,
     _caddy,
     _dnsmasq,
     _names,

@@ -23,7 +23,7 @@ import anyio.to_thread
 import msgspec
 
 from actors import Actor, ActorDown, Call, Cast, Down, Event, Ignore, Refused, on
-from netns import healing, reap, sweep, uplink
+from netns import healing, lost, reap, sweep, uplink
 from netns.errors import NetnsError
 from netns.healing import Disturbances, Gone
 from netns.instance import Instance, dead_instances
@@ -346,7 +346,9 @@ class NetworkOwner(Actor):
                 publish(NetworkHealed(at=now, colony="", repaired=tuple(healed)))
 
     async def _reap(self) -> None:
-        for dead in await self.thread.run(dead_instances, self.runtime):
+        found = await self.thread.run(dead_instances, self.runtime)
+        found += await anyio.to_thread.run_sync(lost.lost_instances)
+        for dead in found:
             removed = (await reap.reap(self.thread, dead)).words()
             self.ctx.system.publish(
                 Reaped(at=self.ctx.now, instance=dead.id, removed=tuple(removed))

@@ -141,11 +141,16 @@ def let_go(instance: str, path: Path = RECORD) -> list[str]:
 
 def holders(path: Path = RECORD) -> set[str]:
     """The lock files of all that hold something of the machine's; read without waiting."""
+    return set(locks_of(path).values())
+
+
+def locks_of(path: Path = RECORD) -> dict[str, str]:
+    """Who holds something of the machine's, with his lock file; read without waiting."""
     try:
         record = _decoder.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError):
-        return set()
-    return {lock for held in record.values() for lock in held.by.values()}
+        return {}
+    return {id: lock for held in record.values() for id, lock in held.by.items()}
 
 
 def _restore(thing: str, held: Held) -> bool:

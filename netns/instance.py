@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,7 @@ _REGISTRY: Final = "registry"
 _OWN: Final = "own"
 _COLONIES: Final = "colonies"
 _ATTEMPTS: Final = 100
+_OWN_SOCKET: Final = re.compile(rf" (/.*/instances/[0-9a-f]{{6}}/{_OWN})/")
 
 
 class Instance:
@@ -127,7 +129,8 @@ class Instance:
 
 
 class DeadInstance:
-    """An instance that nobody is any more, held by whoever reaps it so that only one does."""
+    """An instance that nobody is any more, held by whoever reaps it so that only one does. Its
+    directory may have gone (`lost`)."""
 
     __slots__ = ("_fd", "directory", "id")
 
@@ -154,7 +157,7 @@ class DeadInstance:
         if fd is None:
             return
         try:
-            if remove:
+            if remove and self.directory.exists():
                 _remove(self.directory)
         finally:
             os.close(fd)
@@ -179,14 +182,24 @@ def is_living(runtime: str | os.PathLike[str], id: str) -> bool:
 
 def hidden_of_others(own: Path) -> frozenset[str]:
     """What other instances let no colony see, as far as they can be known of: those beside the one
-    that `own` belongs to, those in the usual runtime directories, and all that hold something of
-    the machine's. The living and the dead: a look is all that it takes."""
+    that `own` belongs to, those in the usual runtime directories, all that hold something of the
+    machine's, and all whose sockets the kernel knows on the host's network, which a rootless one
+    in a directory of its own is met by alone. A look is all that it takes."""
     beside = own.parent.parent
     found = {str(path) for path in beside.glob(f"*/{_OWN}")}
     for runtime in RUNTIMES:
         found |= set(glob.glob(f"{runtime}/instances/*/{_OWN}"))
     found |= {f"{os.path.dirname(lock)}/{_OWN}" for lock in hostwide.holders()}
+    found |= _with_sockets()
     return frozenset(path for path in found if path != str(own) and os.path.isdir(path))
+
+
+def _with_sockets() -> set[str]:
+    """The directories of instances' own sockets that are bound on the host's network: the one that
+    this process's first thread is in, rootless as well."""
+    with contextlib.suppress(OSError), open("/proc/self/net/unix", errors="replace") as file:
+        return {match[1] for line in file if (match := _OWN_SOCKET.search(line))}
+    return set()
 
 
 def _pins_below(directory: Path) -> str:

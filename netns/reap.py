@@ -17,6 +17,7 @@ import msgspec
 from netns import hostwide, linux, messages, names, nft, pins, ruleset, sweep
 from netns.errors import NetnsError
 from netns.instance import DeadInstance, dead_instances
+from netns.lost import lost_instances
 from netns.netlink import Netlink
 from netns.pins import Pin
 from netns.sweep import Killed
@@ -61,12 +62,15 @@ class Reaped(msgspec.Struct, frozen=True):
 
 
 async def reap_all(thread: NetworkThread, runtime: str | os.PathLike[str]) -> list[Reaped]:
-    """Removes what every dead instance below the runtime directory left behind.
+    """Removes what every dead instance below the runtime directory left behind, and every one that
+    has no runtime directory any more.
 
     Raises `NetnsError` as `reap` does, after having gone through all.
     """
     reaped, errors = [], []
-    for dead in await anyio.to_thread.run_sync(dead_instances, runtime):
+    found = await anyio.to_thread.run_sync(dead_instances, runtime)
+    found += await anyio.to_thread.run_sync(lost_instances)
+    for dead in found:
         try:
             reaped.append(await reap(thread, dead))
         except NetnsError as error:

@@ -13,6 +13,7 @@ import pytest
 
 from colony import doctor
 from colony.doctor import Finding, examine, fix, remedy
+from netns.instance import DeadInstance
 from tests.colony.cli.support import Ran, invoke
 from tests.netns.support import in_own_network
 
@@ -179,3 +180,28 @@ def test_whose_packet_rules_end_the_way_out(monkeypatch: pytest.MonkeyPatch) -> 
         Finding("way out", "ok", "the host's own"),
         Finding("way out", "note", told, opens),
     ]
+
+
+def test_who_is_named_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "audit")
+    monkeypatch.setattr("netns.callers.reason_against", lambda: "")
+    [found] = examine()
+    assert (found.name, found.level, found.fix) == ("audit", "ok", "")
+    monkeypatch.setattr("netns.callers.reason_against", lambda: "Permission denied")
+    [found] = examine()
+    assert found.level == "note"
+    assert found.text.endswith("no tracepoints (permission denied)")
+    assert found.fix.startswith("run Colony as root")
+
+
+def test_what_died_and_has_no_directory_any_more_is_listed(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, "leftovers")
+    read, write = os.pipe()
+    os.close(write)
+    lost = [DeadInstance("a1b2c3", Path("/nonexistent"), read)]
+    monkeypatch.setattr("netns.lost.lost_instances", lambda: lost)
+    [found] = examine()
+    assert (found.level, found.text) == ("problem", "of dead instances: a1b2c3")
+    assert "colony doctor --fix removes it" in found.fix

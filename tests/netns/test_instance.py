@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
 from netns import locks
-from netns.instance import Instance, dead_instances, is_living
+from netns.instance import Instance, dead_instances, hidden_of_others, is_living
 
 CLAIM = """
 import signal, sys
@@ -150,3 +153,17 @@ def test_a_lock_file_may_be_removed_by_its_holder(tmp_path: Path) -> None:
         with locks.locked(path):  # another file: no deadlock, no exclusion with the removed one
             path.unlink()
     assert not path.exists()
+
+
+def test_sockets_of_instances_in_any_directory_are_hidden(tmp_path: Path) -> None:
+    """A path of a socket is short, so it has a folder of its own."""
+    own = tmp_path / "run" / "instances" / "0a0b0c" / "own"
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as bound:
+        other = Path(folder, "r", "instances", f"{secrets.randbelow(1 << 24):06x}", "own")
+        other.mkdir(parents=True)
+        assert str(other) not in hidden_of_others(own)
+        (other / "caddy").mkdir()
+        bound.bind(str(other / "caddy" / "admin.sock"))
+        assert str(other) in hidden_of_others(own)
+        assert str(other) not in hidden_of_others(other)
+    assert str(other) not in hidden_of_others(own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,32 @@ def test_a_probe_leaves_nothing() -> None:
     before = open_descriptors()
     assert rootless.probe() is None
     assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM], ids=["setgroups", "uid_map"])
+def test_ubuntus_refusal_is_known_by_its_setting_however_it_shows(
+    tmp_path: Path, number: int
+) -> None:
+    """Ubuntu 23.10 refuses the namespace itself; from 24.04 on it is made, with no right in it, so
+    that the first file that is written there says no: setgroups by EACCES, uid_map by EPERM."""
+
+    def set_to(path: str, text: str) -> None:
+        file = Path(f"{tmp_path}{path}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def read(path: str) -> str:
+        file = Path(f"{tmp_path}{path}")
+        return file.read_text().strip() if file.exists() else ""
+
+    refused = Answer("enter", errno=number)
+    set_to(MAXIMUM, "127234\n")
+    set_to(UBUNTU, "1\n")
+    told = why_not(refused, read, "/home/me/.venv/bin/python3.12")
+    assert told is not None
+    assert told.reason.startswith("AppArmor lets only programs that it knows")
+    assert told.remedy.startswith("give /home/me/.venv/bin/python3.12 a profile with `userns,`")
+    set_to(UBUNTU, "0\n")  # then it is not that
+    told = why_not(refused, read, "/usr/bin/py")
+    assert told is not None
+    assert told.remedy == ASK
