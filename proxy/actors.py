@@ -66,6 +66,10 @@ class WatchRoutes(Call["Routes", RouteTable], frozen=True):
     watcher: Ref[DoorOwner]
 
 
+class GetRoutes(Call["Routes", RouteTable], frozen=True):
+    """The table as it is."""
+
+
 class Routes(Actor):
     """Keeps the wanted routes, by the colony that they belong to."""
 
@@ -84,6 +88,10 @@ class Routes(Actor):
     def watch(self, msg: WatchRoutes) -> RouteTable:
         self._watchers[msg.watcher] = msg.watcher.incarnation
         self.ctx.monitor(msg.watcher)
+        return self.table
+
+    @on(GetRoutes)
+    def get(self, _msg: GetRoutes) -> RouteTable:
         return self.table
 
     @on(Down)

@@ -14,8 +14,10 @@ from actors import ActorDown, Call, Refused
 from colony.api.network_types import (
     Focused,
     Forwarded,
+    KnownName,
     Listening,
     NamedNetwork,
+    Names,
     NetworkGroup,
     NetworkMember,
     Ping,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from colony.host import Host
     from colony.network.policy import Member
     from colony.network.ports import Standing
+    from colony.running import RunningColony
 
 PING_SECONDS: Final = 3.0
 
@@ -115,6 +118,32 @@ class NetworkOperations:
         peers, outward = network.permitted
         return Rules(table, tuple(sorted(map(str, peers))), tuple(sorted(map(str, outward))))
 
+    async def network_names(self, ask: Ask) -> Names:
+        from colony.network.policy import reach
+        from colony.resolver import resolves
+        from proxy.actors import DNS, DnsOwner, WhereIsDns
+        from proxy.routes import LOCAL, SUFFIXES
+
+        port, members = 0, await self._members()
+        if self.host.parts.dns is not None:
+            try:
+                port = await self.host.system.named(DNS, DnsOwner).call(WhereIsDns())
+            except ActorDown as down:
+                raise ApiError("failed", f"the name server is down just now: {down}") from None
+        reached = reach(members)
+        names = tuple(
+            KnownName(
+                name,
+                str(each.address),
+                each.colony,
+                tuple(source for source, targets in sorted(reached.items()) if each in targets),
+            )
+            for each in members
+            for name in each.names
+        )
+        kind, address = self.host.modes.dns, "127.0.0.1" if port else ""
+        return Names(kind, address, port, SUFFIXES, await resolves(LOCAL), names)
+
     async def add_forward(self, ask: Ask) -> Forwarded:
         from colony.network.forms import parse
         from colony.network.ports import AddForward
@@ -151,12 +180,15 @@ class NetworkOperations:
         parts = self.host.parts
         place = parts.places.place(source.name)
         if not parts.isolated or place is None or target.address is None:
-            raise conflict("there is no namespace to ping from", "both colonies must run in one")
+            there = source if place is None else target
+            raise conflict(
+                f"colony {there.name} has no network of its own", "both colonies must have one"
+            )
         ports = [each.port for each in target.config.services.values() if each.port]
         port = body.port or (ports[0] if ports else 9)
         began = time.perf_counter()
         error = await try_tcp(parts.thread, place, target.address, port, PING_SECONDS)
-        shut = await self._shut(source.name, target.name, port)
+        shut = await self._shut(_lives_in(source), _lives_in(target), port)
         ms = round((time.perf_counter() - began) * 1000, 3)
         refused = isinstance(error, ConnectionRefusedError)
         ok = error is None or refused
@@ -269,6 +301,11 @@ def _network_of(pid: int) -> int | None:
         return os.stat(f"/proc/{pid}/ns/net").st_ino
     except OSError:
         return None
+
+
+def _lives_in(colony: RunningColony) -> str:
+    """The colony whose network it has, which is another's with mode share."""
+    return colony.config.network.share or colony.name
 
 
 def _view(

@@ -81,6 +81,34 @@ class Rules(Struct, frozen=True):
     outward: tuple[str, ...]
 
 
+class KnownName(Struct, frozen=True):
+    """A name of a colony or a service of it, and the colonies whose hosts files have it."""
+
+    name: str
+    address: str
+    colony: str
+    known_to: tuple[str, ...]
+
+
+class Names(Struct, frozen=True):
+    """The name server for the host, and the names in the colonies.
+
+    server, address, port
+        dnsmasq, embedded or none; where it answers (UDP).
+    suffixes
+        Every name under these is the front door's.
+    asked
+        Whether this machine's own resolver knows the documented one of them.
+    """
+
+    server: str
+    address: str
+    port: int
+    suffixes: tuple[str, ...]
+    asked: bool
+    names: tuple[KnownName, ...]
+
+
 class NewForward(Struct, frozen=True, forbid_unknown_fields=True):
     """A forward in niso's words: "9090:9090", "53:53/udp", "0.0.0.0:443:443", "auto:3000"."""
 

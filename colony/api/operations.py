@@ -123,7 +123,13 @@ class Operations(NetworkOperations, TerminalOperations):
         return await self.views.tree(self._colony(ask))
 
     async def list_routes(self, ask: Ask) -> tuple[t.Route, ...]:
-        return self.views.routes()
+        from proxy.actors import ROUTES, GetRoutes, Routes
+
+        try:
+            table = await self.host.system.named(ROUTES, Routes).call(GetRoutes())
+        except ActorDown as down:
+            raise ApiError("failed", f"the routes have no owner just now: {down}") from None
+        return self.views.routes(table)
 
     # -- colonies ------------------------------------------------------------------------------
 

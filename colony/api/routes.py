@@ -332,6 +332,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         n.Ports,
     ),
     Route("network_rules", "GET", "/api/network/rules", "What may pass, and to where", n.Rules),
+    Route(
+        "network_names",
+        "GET",
+        "/api/network/names",
+        "The name server, and the names by which colonies know each other",
+        n.Names,
+        errors=("failed",),
+    ),
     Route("list_networks", "GET", "/api/networks", "All networks", tuple[n.NetworkGroup, ...]),
     Route(
         "create_network",

@@ -238,13 +238,15 @@ class Node(Struct, frozen=True):
 
 
 class Route(Struct, frozen=True):
-    """A host name at the front door, and where it leads."""
+    """A host name at the front door, and where it leads. `state` is the service's; null for a port
+    that is not declared and listens (`expose = "auto"`)."""
 
     colony: str
     service: str
     hosts: tuple[str, ...]
     url: str
     upstream: str
+    state: str | None = None
 
 
 class Exec(Struct, frozen=True, forbid_unknown_fields=True):

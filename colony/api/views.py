@@ -28,6 +28,7 @@ from colony.config.schema import Command
 from colony.host import Host
 from colony.running import USABLE, RunningColony, RunningService
 from colony.version import VERSION
+from proxy.routes import Route, RouteTable, TcpUpstream
 
 PATIENCE: Final = 1.0
 """Seconds that a supervisor has to say who its children are; one that starts one is busy."""
@@ -122,20 +123,23 @@ class Views:
         made: dict[str, Any] = plain
         return made
 
-    def routes(self) -> tuple[t.Route, ...]:
-        """The routes that the colonies want at the front door."""
-        host = self.host
-        return tuple(
-            t.Route(
-                colony=route.colony,
-                service=route.service,
-                hosts=route.hosts,
-                url=route.url(host.http_port, host.suffix),
-                upstream=f"{(colony.address or 'localhost').partition(' ')[0]}:{route.port}",
-            )
-            for colony in host.colonies.values()
-            if not colony.ended
-            for route in tree.colony_routes(colony.config)
+    def routes(self, table: RouteTable) -> tuple[t.Route, ...]:
+        """The routes that the colonies have at the front door."""
+        return tuple(self._route(route) for route in table)
+
+    def _route(self, route: Route) -> t.Route:
+        host, colony = self.host, self.host.colonies.get(route.colony)
+        address = (colony.address if colony else None) or "localhost"
+        if isinstance(route.upstream, TcpUpstream):
+            address = route.upstream.address
+        status = colony.statuses.get(route.service) if colony else None
+        return t.Route(
+            colony=route.colony,
+            service=route.service,
+            hosts=route.hosts,
+            url=route.url(host.http_port, host.suffix),
+            upstream=TcpUpstream(route.port, address.partition(" ")[0]).dial,
+            state=status.state if status else None,
         )
 
     # -- the tree ------------------------------------------------------------------------------

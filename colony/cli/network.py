@@ -135,7 +135,9 @@ def _ports_table(found: dict[str, Any]) -> list[str]:
 
 
 def _joined(addresses: list[str]) -> str:
-    return "localhost" if set(addresses) == {"127.0.0.1", "::1"} else ",".join(addresses)
+    if set(addresses) == {"127.0.0.1", "::1"}:
+        return "localhost"
+    return ",".join(f"[{each}]" if ":" in each else each for each in addresses)
 
 
 @net.command()
@@ -157,6 +159,57 @@ def rules(session: Session, as_json: bool) -> None:
             *(f"outward  {each}" for each in found["outward"]),
         ]
     )
+
+
+@net.command()
+@json_option
+@pass_session
+def routes(session: Session, as_json: bool) -> None:
+    """Show which names the front door knows, and where they lead."""
+    found = session.client.get("/api/routes")
+    if as_json:
+        out.as_json(found)
+        return
+    rows = [
+        (
+            each["url"],
+            each["colony"],
+            each["service"],
+            each["upstream"],
+            out.state(each["state"], session.colour()) if each["state"] else "open",
+        )
+        for each in found
+    ]
+    none = ["the front door leads nowhere: no service with a port runs"]
+    _show(out.table(("URL", "COLONY", "SERVICE", "LEADS TO", "STATE"), rows) if rows else none)
+
+
+@net.command()
+@json_option
+@pass_session
+def dns(session: Session, as_json: bool) -> None:
+    """Show the name server, and who knows whom by which name."""
+    found = session.client.get("/api/network/names")
+    if as_json:
+        out.as_json(found)
+        return
+    at = f" at {found['address']}:{found['port']} (UDP)" if found["port"] else ""
+    remedy = "no: scripts/setup-dns.sh makes it ask (.colony.localhost needs nothing)"
+    _show(
+        [
+            f"server    {found['server']}{at}",
+            f"answers   {', '.join(f'*.{each}' for each in found['suffixes'])}",
+            f"resolver  {'this machine asks it' if found['asked'] else remedy}",
+        ]
+    )
+    rows = [
+        (each["name"], each["address"], each["colony"], " ".join(each["known_to"]) or "-")
+        for each in found["names"]
+        if not each["name"].endswith(".colony.local")
+    ]
+    if rows:
+        _show(["", *out.table(("NAME", "ADDRESS", "COLONY", "KNOWN TO"), rows)])
+        _show(["", "each name also with .colony.local; a colony itself knows its own as 127.0.0.1"])
 
 
 @net.command()

@@ -214,7 +214,10 @@ class HostPorts(Actor):
             if (each.host_port, each.forward.protocol) == (msg.host_port, msg.protocol):
                 await self._close([each])
                 return each
-        there = ", ".join(str(each.host_port) for each in self._of(msg.colony)) or "none"
+        there = (
+            ", ".join(f"{each.host_port}/{each.forward.protocol}" for each in self._of(msg.colony))
+            or "none"
+        )
         raise Refused(
             f"colony {msg.colony} has no forward at port {msg.host_port}/{msg.protocol} of the "
             f"host; it has {there}"

@@ -6,11 +6,14 @@ import functools
 import json
 import re
 import secrets
+import shlex
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import msgspec
 import pytest
@@ -21,6 +24,8 @@ from tests.colony.cli.support import Ran, invoke
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Colony, Shop, get, page, root_only
 from tests.end_to_end.hosted import add, entered, options
 from tests.ports import free_port
+
+SLEEPS = {"command": ["sleep", "1000"]}
 
 pytestmark = [root_only, pytest.mark.real_time]
 
@@ -68,6 +73,8 @@ async def test_ports_and_focus(shop: Shop) -> None:
         again = await colony(shop, "net", "unforward", one.name, str(port))
         assert again.status != 0
         assert f"has no forward at port {port}/tcp of the host" in again.err
+        sixth = await colony(shop, "net", "forward", one.name, f"[::1]:{free_port()}:4001")
+        assert sixth.out.startswith("[::1]:")
         bad = await colony(shop, "net", "forward", one.name, "web")
         assert "a port is PORT, HOST_PORT:PORT or ADDRESS:HOST_PORT:PORT" in bad.err
         free = await start(shop, host, "free", plain := free_port())
@@ -112,8 +119,60 @@ async def test_networks_rules_and_ping(shop: Shop) -> None:
             f"{one.name} does not reach {alone.name}: {alone.name} lets nobody in but its own "
             f"network; name {one.name} in its allow_from, or give both one `network`"
         ) in no.err
+        guest = shop.colony({}, network={"mode": "share", "share": one.name}, terminal=SLEEPS)
+        await add(shop, host, guest)
+        no = await colony(shop, "net", "ping", guest.name, alone.name)
+        assert f"{alone.name} lets nobody in but its own network; name {one.name} in its" in no.err
+        no = await colony(shop, "net", "ping", alone.name, guest.name)
+        assert f"colony {guest.name} has no network of its own" in no.err
         unknown = await colony(shop, "net", "inspect", "nonet")
         assert unknown.status != 0
+
+
+async def test_routes_and_names(shop: Shop) -> None:
+    async with serving(shop) as host:
+        network, other = shop.name(), free_port()
+        one = await start(shop, host, "one", network=network, hostname=f"{network}-h")
+        seen = f"s = __import__('socket').create_server(('127.0.0.1', {other})); input()"
+        two = shop.colony(
+            {
+                "web": page("two", 4001),
+                "tail": {
+                    "command": [
+                        "sh",
+                        "-c",
+                        f"sleep 999 | {shlex.join([sys.executable, '-c', seen])}",
+                    ]
+                },
+            },
+            network={"network": network, "expose": "auto"},
+        )
+        await (await add(shop, host, two)).service("web").ready(PATIENCE)
+        address = host.colonies[two.name].address
+        wanted = {(f"{address}:4001", "ready"), (f"{address}:{other}", None)}
+        leads: set[tuple[str, str | None]] = set()
+        with anyio.fail_after(PATIENCE):
+            while leads != wanted:
+                await anyio.sleep(0.05)
+                found = json.loads((await colony(shop, "net", "routes", "--json")).out)
+                mine = [each for each in found if each["colony"] == two.name]
+                leads = {(each["upstream"], each["state"]) for each in mine}
+        table = (await colony(shop, "net", "routes")).lines
+        assert table[0].split() == ["URL", "COLONY", "SERVICE", "LEADS", "TO", "STATE"]
+        [row] = [line for line in table if f"{two.name}-{other}" in line]
+        assert row.split()[1:] == [two.name, "port", str(other), f"{address}:{other}", "open"]
+        names = json.loads((await colony(shop, "net", "dns", "--json")).out)
+        assert (names["server"], names["suffixes"]) == (
+            "embedded",
+            ["colony.local", "colony.localhost"],
+        )
+        known = {each["name"]: each["known_to"] for each in names["names"]}
+        assert known[f"{network}-h"] == known[f"web.{one.name}.colony.local"] == [two.name]
+        shown = (await colony(shop, "net", "dns")).lines
+        assert shown[0] == f"server    embedded at 127.0.0.1:{names['port']} (UDP)"
+        assert [f"{network}-h", host.colonies[one.name].address, one.name, two.name] in [
+            line.split() for line in shown
+        ]
 
 
 async def test_a_network_with_a_subnet_of_its_own(shop: Shop) -> None:
