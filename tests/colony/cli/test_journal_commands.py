@@ -78,7 +78,7 @@ def test_the_timeline_of_a_stretch(folder: Path) -> None:
         "service": "db",
         "kind": "ready",
         "life": 1,
-        "detail": "/bin/sh -c true",
+        "detail": "true",
     }
 
 
