@@ -8,7 +8,6 @@ import sys
 import time
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, Final
 
 import click
@@ -56,7 +55,7 @@ DURATION: Final = Duration()
 @click.option(
     "-n", "--tail", type=click.IntRange(0, 10_000), help="Last lines: 100, or all of --since."
 )
-@click.option("--since", help="From a cursor, a time, or how long ago: 5m.")
+@click.option("--since", help="Since a time: 5m, today, 22:30; or a cursor.")
 @click.option("--grep", metavar="RE", help="Lines that match (RE2).")
 @click.option("--until", metavar="RE", help="Follow until a line matches, and end with 0.")
 @click.option("--timeout", type=DURATION, help="Give up --until or --follow after this: 30s.")
@@ -218,17 +217,15 @@ def _matches(pattern: re.Pattern[str], text: str) -> bool:
 
 
 def _moment(since: str | None) -> str | None:
-    """A time ago as a time; a cursor or a time as it is."""
+    """A time as people write it as one of ISO 8601; a cursor as it is."""
     if since is None or since.isdigit():
         return since
     from datetime import UTC, datetime
 
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|min|h|d)", since)
-    if found is None:
-        with suppress(ValueError):
-            datetime.fromisoformat(since)
-            return since
-        words = "a time ago like 5m, a time like 2026-11-26T14:00, or the cursor of a page"
-        raise Failed(Exit.WRONG, f"--since: {words}, got: {since!r}")
-    then = time.time() - float(found[1]) * _UNITS[found[2]]
+    from colony.records import parse_since
+
+    try:
+        then = parse_since(since, time.time())
+    except ValueError as error:
+        raise Failed(Exit.WRONG, f"--since: {error}, or the cursor of a page") from None
     return datetime.fromtimestamp(then, UTC).isoformat()

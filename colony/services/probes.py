@@ -79,7 +79,8 @@ class Prober:
                     case _:
                         return ""
             except OSError as error:
-                return f"{probe}: {error.strerror or error}"
+                said = error.strerror or str(error)
+                return said if str(probe) in said else f"{probe}: {said}"
             except (SpawnError, ThreadClosed) as error:  # the network's owner comes back
                 return str(error)
         return f"{probe}: no answer within {probe.timeout:g} s"

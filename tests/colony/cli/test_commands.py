@@ -200,7 +200,10 @@ async def test_logs_of_some_services_lines_and_patterns(tmp_path: Path) -> None:
         line = json.loads((await shell("logs", "two", "--json")).lines[0])
         assert (line["service"], line["text"], line["seq"]) == ("two", "two", line["seq"])
         assert (await shell("logs", "one", "--since", "1h", "-t")).lines[0].endswith(" 1")
-        assert (await shell("logs", "one", "--since", "soon")).status == 2
+        assert (await shell("logs", "one", "--since", "yesterday")).lines[0] == "1"
+        assert (await shell("logs", "one", "--since", "2999-01-01T00:00")).lines == []
+        wrong = await shell("logs", "one", "--since", "soon")
+        assert (wrong.status, "or the cursor of a page" in wrong.err) == (2, True)
         assert (await shell("logs", "one", "--grep", "(")).status == 2
 
 
