@@ -87,6 +87,8 @@ def _run(
             told = viewing.view(one, None) if on_terminal else viewing.run_on_pipes(one)
     except viewing.Refused as refused:
         out.message(f"error: {refused}")
+        if words[0] in [each["name"] for each in session.colonies]:
+            out.message(f"  = help: colony exec {words[0]} -- COMMAND...")
         return refused.code
     except viewing.Detached as detached:
         return 128 + detached.by

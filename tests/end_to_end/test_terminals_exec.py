@@ -90,6 +90,9 @@ def test_what_cannot_be_run(shop: Shop) -> None:
     assert (missing.returncode, b"no such program" in missing.stderr) == (127, True)
     plain = command(shop, "exec", colony.name, "--", "./plain")
     assert (plain.returncode, b"not executable" in plain.stderr) == (126, True)
+    only = command(shop, "-C", str(colony.file.parent), "exec", colony.name)
+    assert only.returncode == 127
+    assert only.stderr.endswith(f"= help: colony exec {colony.name} -- COMMAND...\n".encode())
     near = command(shop, "exec", colony.name[:-1], "--", "true")
     assert (near.returncode, f"did you mean '{colony.name}'" in near.stderr.decode()) == (5, True)
     no_tty = command(shop, "exec", "-t", colony.name, "--", "true")
