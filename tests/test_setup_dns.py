@@ -205,12 +205,12 @@ ip link set lo up
 printf '# mine
 search test
 nameserver 127.0.0.9
-options timeout:5 attempts:2' >/etc/resolv.conf
+options timeout:3 attempts:2' >/etc/resolv.conf
 printf 'hosts: files dns
 ' >/etc/nsswitch.conf
 cp /etc/resolv.conf "$1/before"
 printf 'address=/colony.local/127.0.0.1\nlocal=/colony.local/\n' >"$1/answers"
-printf 'address=/www.test/192.0.2.7\n' >"$1/others"
+printf 'address=/www.test/192.0.2.7\nlocal=/test/\n' >"$1/others"
 served() { dnsmasq --no-hosts --no-resolv --bind-interfaces "$@"; }
 asked() { getent ahosts "$1" | sed -n "s/ *STREAM.*//p"; }
 served --listen-address=127.0.0.9 --pid-file="$1/theirs" --conf-file="$1/others"
@@ -220,8 +220,9 @@ echo "ours: $(asked my-app-3000.colony.local)"
 echo "theirs: $(asked www.test) $(asked www)"
 sh "$2" >/dev/null
 echo "again: $(asked my-app-3000.colony.local) $(asked www.test)"
-kill "$(cat "$1/colony")"
-while kill -0 "$(cat "$1/colony")" 2>/dev/null; do sleep 0.05; done
+colony=$(cat "$1/colony")  # which goes with it
+kill "$colony"
+while kill -0 "$colony" 2>/dev/null; do sleep 0.05; done
 echo "without Colony: $(asked my-app-3000.colony.local) $(asked www.test)"
 own=$(cat /run/colony-dns.pid)
 kill "$own"

@@ -173,7 +173,10 @@ class Journal:
 
     def run(self, number: int) -> Run:
         """One run. Raises `LookupError`."""
-        return next(run for run in self.runs() if run.id == number)
+        for run in self.runs():
+            if run.id == number:
+                return run
+        raise LookupError(f"run {number} is no longer in {self.path}: was that file removed?")
 
     def steps(self, run: int) -> list[Record]:
         """A run's steps, the first one first."""

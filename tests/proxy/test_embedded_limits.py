@@ -65,17 +65,17 @@ async def test_a_head_may_come_byte_by_byte() -> None:
 
 async def test_after_a_time_without_clients_the_next_has_all_of_its_own() -> None:
     def script(stage: Stage) -> None:
-        time.sleep(2.2)  # nobody is there to be swept meanwhile
+        time.sleep(4.1)  # nobody is there to be swept meanwhile
         client = stage.client()
         client.send(get("a")[:-2])
-        time.sleep(0.6)  # more than one sweep
+        time.sleep(1.1)  # more than one sweep
         client.send(get("a")[-2:])
         a = stage.service("a")
         assert a.head() == sent_on("a")
         a.send(OK + b"11")
         assert client.read(len(OK) + 2) == OK + b"11"
 
-    await dialogue(script, head_seconds=2.0)
+    await dialogue(script, head_seconds=4.0)
 
 
 async def test_a_head_that_takes_too_long_is_a_408() -> None:

@@ -15,6 +15,7 @@ import pytest
 from colony.provision import (
     Action,
     Busy,
+    Journal,
     ProvisionFailed,
     Skip,
     Stage,
@@ -373,3 +374,12 @@ async def test_a_runtime_that_nobody_has(tmp_path: Path) -> None:
         await run(work(tmp_path), all_stages(local(source)))
     assert str(caught.value.cause) == "ruby 0.1 is not to be had here: tried PATH, mise, asdf"
     assert caught.value.cause.help == ("install it, or change ruby_version in [colony.environment]")
+
+
+def test_a_run_that_is_not_in_the_journal_is_named(tmp_path: Path) -> None:
+    """As after somebody has removed it under our feet; not as StopIteration, which no coroutine
+    may raise."""
+    journal = Journal(tmp_path)
+    with pytest.raises(LookupError) as caught:
+        journal.run(7)
+    assert str(caught.value) == f"run 7 is no longer in {journal.path}: was that file removed?"
