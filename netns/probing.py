@@ -16,8 +16,8 @@ async def try_tcp(
 ) -> OSError | None:
     """Connects from inside and hangs up; what went wrong, None if nothing did.
 
-    A `ConnectionRefusedError` is an answer, too: packets came there and back. `TimeoutError` after
-    `seconds`.
+    A `ConnectionRefusedError` is an answer, too: of the host's rules, where they deny it
+    (`ruleset`), else of the other end. `TimeoutError` after `seconds`.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with await thread.socket(where, family) as made:

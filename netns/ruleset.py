@@ -28,6 +28,9 @@ On the host, table `inet colony_{instance}`; `vc{instance}*` are the host ends o
 
     allowed, denied   where the others lead: accepted or rejected, and told of (`packet_log`)
 
+Rejected is TCP by a reset, which looks as if nobody listened, and all else by ICMP: of that the
+kernel sends about one a second to one address, and a connection would hang meanwhile.
+
 `peers4` and `allow4` hold (from, to, port), see `permits`; `some4` those who are in `allow4`.
 
 An `accept` here does not overrule another table's `drop` at the same hook (Docker, ufw): then the
@@ -76,6 +79,7 @@ _HERE: Final = bytes((127, 0, 0, 1))
 _ACCEPT: Final[Expression] = {"accept": None}
 _DROP: Final[Expression] = {"drop": None}
 _REJECT: Final[Expression] = {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}
+_RESET: Final[Expression] = {"reject": {"type": "tcp reset"}}
 _MASQUERADE: Final[Expression] = {"masquerade": None}
 
 
@@ -205,7 +209,11 @@ def _host_chains(doors: str, log: int) -> dict[str, list[list[Expression]]]:
     told = {_ALLOWED: _log(packet_log.ALLOWED, log), _DENIED: _log(packet_log.DENIED, log)}
     return {
         _ALLOWED: [*([told[_ALLOWED]] if log else []), [_ACCEPT]],
-        _DENIED: [*([told[_DENIED]] if log else []), [_REJECT]],
+        _DENIED: [
+            *([told[_DENIED]] if log else []),
+            [_meta("l4proto", "tcp"), _RESET],
+            [_REJECT],
+        ],
         # Without neighbour discovery a confined colony could not even answer over IPv6.
         "input": [
             [inward, _ANSWERS, _ACCEPT],

@@ -190,7 +190,8 @@ class NetworkOperations:
         error = await try_tcp(parts.thread, place, target.address, port, PING_SECONDS)
         shut = await self._shut(_lives_in(source), _lives_in(target), port)
         ms = round((time.perf_counter() - began) * 1000, 3)
-        refused = isinstance(error, ConnectionRefusedError)
+        # Where the rules deny, it is refused just as where nobody listens.
+        refused = isinstance(error, ConnectionRefusedError) and not shut
         ok = error is None or refused
         found = "" if error is None else error.strerror or str(error)
         why = "" if ok else shut or f"{found}: see colony net rules, and others' firewalls"

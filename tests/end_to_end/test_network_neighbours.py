@@ -19,6 +19,7 @@ from colony.execution import execute
 from colony.host import Host
 from colony.network.ports import PORTS, GetForwards, HostPorts
 from colony.running import ColonyFailed
+from netns.probing import try_tcp
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Colony, Shop, page, root_only
 from tests.end_to_end.hosted import add, entered, hosted, options
 
@@ -37,7 +38,10 @@ for target in sys.argv[1:]:
 
 
 async def tries(host: Host, colony: Colony, *targets: str) -> list[str]:
-    """What becomes of connections from inside a colony: connected, refused, or no (not reached)."""
+    """What becomes of connections from inside a colony: connected, refused, or no (no way there).
+
+    Refused is what the rules deny as well as where nobody listens: see `listens`.
+    """
     done = await execute(
         host.colonies[colony.name],
         Exec(argv=(sys.executable, "-c", TRY, *targets), timeout_ms=60000),
@@ -51,10 +55,19 @@ async def inside(host: Host, colony: Colony, *argv: str) -> str:
     return done.stdout
 
 
+async def listens(host: Host, colony: Colony, port: int = 4001) -> bool:
+    """Whether somebody would answer there: the host, which no rule denies it, gets through."""
+    thread, address = host.parts.thread, str(host.colonies[colony.name].address)
+    return await try_tcp(thread, thread.home, address, port, PATIENCE) is None
+
+
 async def start(shop: Shop, host: Host, **network: Any) -> Colony:
-    """A colony whose one service listens on 127.0.0.1 alone, once it does."""
-    colony = shop.colony({"web": page("hello", address="127.0.0.1")}, **network)
-    await (await add(shop, host, colony)).service("web").ready(PATIENCE)
+    """A colony whose two services listen on 127.0.0.1 alone, at 4001 and 4002, once they do."""
+    services = {"web": page("hello", 4001, "127.0.0.1"), "more": page("more", 4002, "127.0.0.1")}
+    colony = shop.colony(services, **network)
+    running = await add(shop, host, colony)
+    for name in services:
+        await running.service(name).ready(PATIENCE)
     return colony
 
 
@@ -80,9 +93,11 @@ async def test_colonies_of_one_network_know_and_reach_each_other_and_nobody_else
         assert await tries(host, two, "first:4001", "first.colony.local:4001") == ["connected"] * 2
         assert await tries(host, one, "web:4001", "first:4001") == ["connected"] * 2
         address = host.colonies[two.name].address
-        assert await tries(host, alone, f"{address}:4001", f"{two.name}:4001") == ["no", "no"]
+        found = await tries(host, alone, f"{address}:4001", f"{two.name}:4001")
+        assert found == ["refused", "no"]  # it does not know the name
+        assert await listens(host, alone)
         lonely = host.colonies[alone.name].address
-        assert await tries(host, one, f"{lonely}:4001") == ["no"]
+        assert await tries(host, one, f"{lonely}:4001") == ["refused"]
         assert two.name in await inside(host, one, "cat", "/etc/hosts")
         await host.remove(two.name)
 
@@ -107,7 +122,9 @@ async def test_allow_from_says_who_and_nobody_else(shop: Shop) -> None:
         shop.names.append(friend)
         back = await start(shop, host, network={"network": network}, **policy(allow_from=[friend]))
         stranger = await start(shop, host, network={"network": network})
-        assert await tries(host, stranger, f"{host.colonies[back.name].address}:4001") == ["no"]
+        assert await listens(host, back)
+        address = host.colonies[back.name].address
+        assert await tries(host, stranger, f"{address}:4001") == ["refused"]
         # A friend needs not be of the network.
         file = shop.write(
             f'[colony]\nname = "{friend}"\n[services.idle]\ncommand = "sleep 600"\n', friend
@@ -122,7 +139,11 @@ async def test_an_allow_list_is_all_that_a_colony_reaches(shop: Shop) -> None:
         db = await start(shop, host, network={"network": network})
         rules = {"network.policy.egress": {"allow": [f"{db.name}.colony.local:4001"]}}
         app = await start(shop, host, network={"network": network}, **rules)
-        assert await tries(host, app, f"{db.name}:4001", f"{db.name}:4002") == ["connected", "no"]
+        assert await listens(host, db, 4002)
+        assert await tries(host, app, f"{db.name}:4001", f"{db.name}:4002") == [
+            "connected",
+            "refused",
+        ]
         # db has no list, and reaches every port of app: nothing listens on this one.
         assert await tries(host, db, f"{app.name}:4001", f"{app.name}:9") == [
             "connected",
@@ -150,6 +171,7 @@ async def test_what_a_colony_must_not_reach(shop: Shop, tmp_path: Path) -> None:
                 f"{gateway}:2019",
                 f"{host.colonies[other.name].address}:4001",
             ]
+            assert await listens(host, other)
             found = await tries(host, shut, *targets)
             assert "connected" not in found, dict(zip(targets, found, strict=True))
             # One that is let out may reach what the host shows to its own network, and still not

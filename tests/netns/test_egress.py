@@ -86,13 +86,13 @@ async def test_none_leads_nowhere_not_even_to_the_host(tmp_path: Path) -> None:
             with listen(socket.socket(), "0.0.0.0", 0) as local:
                 port = local.getsockname()[1]
                 assert attempt(await thread.socket(other), gateway, port) == "connected"
-                assert attempt(await thread.socket(space), gateway, port) == "No route to host"
+                assert attempt(await thread.socket(space), gateway, port) == "Connection refused"
             unreachable = "Network is unreachable"
             assert attempt(await thread.socket(space), outside.address, 80) == unreachable
             # A root inside may give itself a route; the host's rules hold all the same.
             route = ("route", "add", "default", "via", gateway, "dev", "eth0")
             output("ip", "-n", space.name, *route)
-            assert attempt(await thread.socket(space), outside.address, 80) == "No route to host"
+            assert attempt(await thread.socket(space), outside.address, 80) == "Connection refused"
             # And the host reaches it as ever.
             with listen(await thread.socket(space), "127.0.0.1", 3000):
                 address = str(space.address.v4)
@@ -109,7 +109,7 @@ async def test_colonies_do_not_reach_each_other(tmp_path: Path) -> None:
         with listen(await one.thread.socket(second), "0.0.0.0", 3000):
             address = str(second.address.v4)
             inside = await one.thread.socket(first)
-            assert attempt(inside, address, 3000) == "No route to host"
+            assert attempt(inside, address, 3000) == "Connection refused"
             stranger = await two.thread.socket(third)
             stranger.settimeout(0.2)
             with stranger, pytest.raises(TimeoutError):
@@ -117,6 +117,33 @@ async def test_colonies_do_not_reach_each_other(tmp_path: Path) -> None:
         await two.network.destroy(third)
         await one.network.destroy(second)
         await one.network.destroy(first)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
+async def test_each_of_many_denied_connections_is_refused(
+    tmp_path: Path, family: socket.AddressFamily
+) -> None:
+    """By a reset: of ICMP errors the kernel would send some, and then one a second or so."""
+    async with rig(tmp_path) as (thread, _, network):
+        free = await network.create(unique("free"))
+        shut = await network.create(unique("shut"), egress="none")
+        inside = await thread.socket(free)
+        with listen(socket.socket(family), "", 0) as local, listen(inside, "", 3000):
+            port = local.getsockname()[1]
+            ours, theirs = (
+                (space.address.gateway4, space.address.gateway6)[family == socket.AF_INET6]
+                for space in (free, shut)
+            )
+            assert attempt(await thread.socket(free, family), str(ours), port) == "connected"
+            assert attempt(socket.socket(), str(free.address.v4), 3000) == "connected"
+            targets = [(str(theirs), port)]
+            if family == socket.AF_INET:  # over IPv6 only where the host forwards that
+                targets.append((str(free.address.v4), 3000))
+            for target in targets:
+                seen = [attempt(await thread.socket(shut, family), *target) for _ in range(30)]
+                assert seen == ["Connection refused"] * 30
+        await network.destroy(shut)
+        await network.destroy(free)
 
 
 async def test_the_world_cannot_route_into_a_colony(tmp_path: Path) -> None:

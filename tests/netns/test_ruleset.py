@@ -12,7 +12,7 @@ def test_the_hosts_table_bears_the_instances_id_in_every_command() -> None:
         (thing,) = command["add"].values()
         assert thing["table"] == "colony_a1b2c3"
     kinds = [next(iter(command["add"])) for command in commands]
-    assert kinds == ["table"] + ["set"] * 5 + ["chain"] * 5 + ["rule"] * 20
+    assert kinds == ["table"] + ["set"] * 5 + ["chain"] * 5 + ["rule"] * 21
 
 
 def test_a_colony_that_is_let_out_is_one_element_in_each_set() -> None:
