@@ -110,7 +110,7 @@ class Listeners:
     @classmethod
     async def open(cls, thread: NetworkThread, where: Place | Located) -> Listeners:
         """Makes the socket inside; from then on it is used from anywhere."""
-        place = Place(place_of(where).net)
+        place = msgspec.structs.replace(place_of(where), mnt=None)
         return cls(await thread.run(_make, thread, place, undo=socket.socket.close))
 
     def close(self) -> None:

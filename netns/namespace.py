@@ -181,7 +181,7 @@ class Namespace:
         """Raises `NetnsError` once the namespace is destroyed."""
         if self._net is None:
             raise NetnsError(f"the namespace {self.name} is gone")
-        return Place(self._net, self._mnt)
+        return Place(self._net, self._mnt, self.inode)
 
 
 class Build:

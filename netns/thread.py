@@ -58,11 +58,13 @@ LOOPBACK: Final = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 class Place(msgspec.Struct, frozen=True):
     """Where a job runs: descriptors of a network and, if any, a mount namespace.
 
-    They belong to whoever opened them.
+    They belong to whoever opened them. A job that comes when they were closed meanwhile must not
+    enter whatever has got their number since: hence `inode`, the network's, 0 if it is not known.
     """
 
     net: int
     mnt: int | None = None
+    inode: int = 0
 
 
 class Located(Protocol):
@@ -74,6 +76,13 @@ class Located(Protocol):
 
 def place_of(where: Place | Located) -> Place:
     return where if isinstance(where, Place) else where.place
+
+
+def _leads_to(fd: int, inode: int) -> bool:
+    try:
+        return os.fstat(fd).st_ino == inode
+    except OSError:
+        return False
 
 
 class _Job(Generic[T]):
@@ -227,6 +236,8 @@ class NetworkThread:
         place = place_of(where)
         if threading.current_thread() is not self._thread:
             raise NetnsError("only a job on the network thread may enter a namespace")
+        if place.inode and not _leads_to(place.net, place.inode):
+            raise OSError(errno.ESTALE, "the network namespace has gone meanwhile")
         mounts = place.mnt is not None
         if place.mnt is not None:
             linux.setns(place.mnt, linux.CLONE_NEWNS, "entering the mount namespace")
@@ -296,7 +307,7 @@ class NetworkThread:
         return function(*args)
 
     def _socket(self, place: Place, family: int, kind: int) -> Socket:
-        with self.inside(Place(place.net)):
+        with self.inside(Place(place.net, inode=place.inode)):
             made = Socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         made.setblocking(False)
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -270,16 +271,21 @@ def unforward(session: Session, name: str, port: str) -> None:
 @json_option
 @pass_session
 def focus(session: Session, name: str | None, off: bool, as_json: bool) -> None:
-    """Give the plain localhost:PORT of its services to one colony at a time."""
+    """Give the plain localhost:PORT of its services to one colony at a time.
+
+    What others have is said; if that is every port, the exit status is 1.
+    """
     wanted = "" if off else session.colony(name)
     found = session.client.post("/api/network/focus", {"colony": wanted})
     if as_json:
         out.as_json(found)
-        return
-    for port in found["ports"]:
-        print(f"http://localhost:{port}/ is {wanted}'s")
-    for why in found["missed"]:
-        click.echo(why, err=True)
+    else:
+        for port in found["ports"]:
+            print(f"http://localhost:{port}/ is {wanted}'s")
+        for why in found["missed"]:
+            click.echo(why, err=True)
+    if found["missed"] and not found["ports"]:
+        sys.exit(Exit.FAILED)
 
 
 def _show(lines: list[str]) -> None:

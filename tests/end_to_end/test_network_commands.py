@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 import shlex
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -80,6 +81,11 @@ async def test_ports_and_focus(shop: Shop) -> None:
         free = await start(shop, host, "free", plain := free_port())
         focused = await colony(shop, "focus", free.name)
         assert focused.out == f"http://localhost:{plain}/ is {free.name}'s\n"
+        assert (await colony(shop, "focus", "--off")).status == 0
+        with socket.create_server(("127.0.0.1", plain)):
+            focused = await colony(shop, "focus", free.name)
+        assert (focused.status, focused.out) == (1, "")
+        assert focused.err.startswith(f"port {plain} of the host is taken")
         assert (await colony(shop, "focus", "--off")).status == 0
 
 

@@ -62,6 +62,27 @@ async def test_between_jobs_the_thread_is_at_home() -> None:
         os.close(place.net)
 
 
+async def test_a_place_whose_descriptor_has_become_another_namespaces_is_not_entered() -> None:
+    home = os.readlink("/proc/self/ns/net")
+    async with NetworkThread() as thread:
+        first, second = [await thread.run(new_namespace, thread) for _ in range(2)]
+        known = Place(first.net, inode=os.fstat(first.net).st_ino)
+
+        def visit() -> str:
+            with thread.inside(known):
+                return stands_at()
+
+        assert await thread.run(visit) == f"net:[{known.inode}]"
+        os.dup2(second.net, first.net)  # closed, and its number given to another
+        with pytest.raises(OSError, match="the network namespace has gone meanwhile"):
+            await thread.run(visit)
+        os.close(first.net)
+        with pytest.raises(OSError, match="the network namespace has gone meanwhile"):
+            await thread.run(visit)
+        assert await thread.run(stands_at) == home
+        os.close(second.net)
+
+
 async def test_only_a_job_may_enter_a_namespace() -> None:
     async with NetworkThread() as thread:
         with pytest.raises(NetnsError, match="only a job on the network thread"):
