@@ -227,5 +227,5 @@ def _moment(since: str | None) -> str | None:
     try:
         then = parse_since(since, time.time())
     except ValueError as error:
-        raise Failed(Exit.WRONG, f"--since: {error}, or the cursor of a page") from None
+        raise Failed(Exit.WRONG, f"--since: no cursor of a page, and no time: {error}") from None
     return datetime.fromtimestamp(then, UTC).isoformat()

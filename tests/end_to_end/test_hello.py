@@ -193,6 +193,6 @@ def test_output_is_plain_and_prefixed_when_it_is_no_terminal(shop: Shop) -> None
     say = [sys.executable, "-uc", "print('a\\x1b[1mb'); import time; time.sleep(600)"]
     colony = shop.colony({"say": {"command": say}, "longer-name": {"command": ["sleep", "600"]}})
     run = shop.run(colony)
-    run.expect(r"^say         \| a\x1b\[1mb$")
+    run.expect(r"^say         \| ab$")
     run.service_pid("longer-name")
     assert [line for line in run.own_lines() if "\x1b" in line] == []

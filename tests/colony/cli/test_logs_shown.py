@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -66,16 +67,21 @@ def test_what_services_write_is_data(capsys: pytest.CaptureFixture[str]) -> None
     assert shown(capsys, line(text)) == f"{text}\n"
 
 
-@pytest.mark.parametrize("since", ["12", "2026-11-26T14:00", "2026-11-26T14:00:00+00:00", None])
+@pytest.mark.parametrize("since", ["12", "2026-11-26T14:00:00+00:00", None])
 def test_a_cursor_and_a_time_are_passed_on(since: str | None) -> None:
     assert _moment(since) == since
 
 
+def test_a_time_without_a_zone_is_the_one_of_here() -> None:
+    here = datetime(2026, 11, 26, 14).astimezone(UTC).isoformat()
+    assert _moment("2026-11-26T14:00") == here
+
+
 def test_a_since_that_is_nothing_of_all_that_says_what_it_may_be() -> None:
     with pytest.raises(Failed) as failed:
-        _moment("yesterday")
+        _moment("tuesday")
     assert failed.value.code is Exit.WRONG
     assert str(failed.value) == (
-        "--since: a time ago like 5m, a time like 2026-11-26T14:00, or the cursor of a page, "
-        "got: 'yesterday'"
+        "--since: no cursor of a page, and no time: a time is like 2h, 30m, yesterday, today, "
+        "22:30 or 2026-11-26T22:30, got: 'tuesday'"
     )
