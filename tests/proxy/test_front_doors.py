@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 from pathlib import Path
@@ -156,14 +157,13 @@ async def test_a_body_goes_through_whole(kind: str, tmp_path: Path) -> None:
     async with one_behind(kind, tmp_path) as (door, _):
 
         def post() -> bytes:
-            connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=PATIENCE)
-            connection.request("POST", "/echo", body, {"Host": host("one")})
-            answer = connection.getresponse().read()
-            pieces = (body[n : n + 5000] for n in range(0, len(body), 5000))
-            connection.request("POST", "/echo", pieces, {"Host": host("one")}, encode_chunked=True)
-            answer += connection.getresponse().read()
-            connection.close()
-            return answer
+            to, headers = http.client.HTTPConnection, {"Host": host("one")}
+            with contextlib.closing(to("127.0.0.1", door.port, timeout=PATIENCE)) as connection:
+                connection.request("POST", "/echo", body, headers)
+                answer = connection.getresponse().read()
+                pieces = (body[n : n + 5000] for n in range(0, len(body), 5000))
+                connection.request("POST", "/echo", pieces, headers, encode_chunked=True)
+                return answer + connection.getresponse().read()
 
         # aiohttp's own limit for a body is 1 MiB, which this just is
         assert await anyio.to_thread.run_sync(post) == body + body
