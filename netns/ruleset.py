@@ -206,14 +206,12 @@ def _host_chains(doors: str, log: int) -> dict[str, list[list[Expression]]]:
         [inward, _source("ip", "@nat4", "!="), deny],
         [inward, _source("ip6", "@nat6", "!="), deny],
     ]
-    told = {_ALLOWED: _log(packet_log.ALLOWED, log), _DENIED: _log(packet_log.DENIED, log)}
+    allowed, denied = (
+        [_log(of, log)] * bool(log) for of in (packet_log.ALLOWED, packet_log.DENIED)
+    )
     return {
-        _ALLOWED: [*([told[_ALLOWED]] if log else []), [_ACCEPT]],
-        _DENIED: [
-            *([told[_DENIED]] if log else []),
-            [_meta("l4proto", "tcp"), _RESET],
-            [_REJECT],
-        ],
+        _ALLOWED: [*allowed, [_ACCEPT]],
+        _DENIED: [*denied, [_meta("l4proto", "tcp"), _RESET], [_REJECT]],
         # Without neighbour discovery a confined colony could not even answer over IPv6.
         "input": [
             [inward, _ANSWERS, _ACCEPT],

@@ -200,27 +200,27 @@ class Hub:
         self.viewers.append(viewer)
         self._agree()
         viewer.forget_news()  # the first word says it all
+        self._greet(viewer, since, beginning(clear) if first else b"")
+        return viewer
+
+    def _greet(self, viewer: Viewer, since: int | None, begun: bytes) -> None:
+        """It is shown what there is; who knows it up to `since`, `begun` alone. All hear."""
         known = since is not None and self.ring.start <= since <= self.ring.end
         end = since if known and since is not None else self.ring.end
-        begun = beginning(clear) if first else b""
-        shown = Replay(begun, end, end, b"") if known else self._replay(clear)
-        viewer.greet(
-            Hello(
-                end,
-                shown.size,
-                self.size.rows,
-                self.size.columns,
-                read_only,
-                truncated=since is not None and not known,
-                title=self.modes.title,
-            ),
-            shown,
+        shown = Replay(begun, end, end, b"") if known else self._replay(viewer.clear)
+        hello = Hello(
             end,
+            shown.size,
+            self.size.rows,
+            self.size.columns,
+            viewer.read_only,
+            truncated=since is not None and not known,
+            title=self.modes.title,
         )
+        viewer.greet(hello, shown, end)
         self._tell(Viewers(len(self.viewers)))
         if self.modes.alternate and not known:
             self._repaint()
-        return viewer
 
     def leave(self, viewer: Viewer) -> None:
         """It looks no more. Leaving twice is no error."""
