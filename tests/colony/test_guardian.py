@@ -60,7 +60,10 @@ def sleepers(instance: str) -> int:
 
 
 def environment(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/environ").read_bytes()
+    """A process's environment: it has none for a moment while it becomes another program."""
+    file = Path(f"/proc/{pid}/environ")
+    assert eventually(lambda: file.read_bytes() != b"")
+    return file.read_bytes()
 
 
 def test_when_its_input_ends_every_marked_process_is_killed_and_it_goes() -> None:
