@@ -127,5 +127,8 @@ def _try_mounts() -> None:
 
 
 def _try_pins() -> None:
-    parent = PIN_DIRECTORY if os.path.isdir(PIN_DIRECTORY) else os.path.dirname(PIN_DIRECTORY)
-    os.close(os.open(parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
+    try:  # not asked for first: the last instance that ends takes the directory away
+        os.close(os.open(PIN_DIRECTORY, flags, 0o600))
+    except FileNotFoundError:
+        os.close(os.open(os.path.dirname(PIN_DIRECTORY), flags, 0o600))
