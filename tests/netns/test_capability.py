@@ -50,7 +50,7 @@ def test_the_directory_of_the_pins_may_come_and_go_meanwhile(
     other = threading.Thread(target=come_and_go)
     other.start()
     try:
-        for _ in range(2000):
+        for _ in range(300):
             capability._try_pins()
     finally:
         over.set()
