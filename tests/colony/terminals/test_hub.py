@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from colony.terminals.hub import PIECE, STEP, TAIL, Hello, Hub, Resized, Resync, Viewer, Viewers
 from colony.terminals.modes import Modes
-from colony.terminals.replay import CLEAR
+from colony.terminals.replay import CLEAR, REST
 from colony.terminals.ring import CAPACITY
 from colony.terminals.sizes import Size
 
@@ -131,6 +131,75 @@ def test_a_question_is_found_wherever_a_piece_ends(before: int, question: bytes)
     told, shown = given_now(hello)
     assert told[0] == Hello(hub.ring.end, len(shown), *hub.size)
     assert shown.endswith((filled + bytes(len(question))) * 3)
+
+
+COPIED = b"\x1b]52;c;" + b"QUJD\r\n" * 5000 + b"\x07"
+"""A string to copy of 30 kB."""
+
+
+def test_what_was_copied_is_copied_by_no_replay() -> None:
+    hub = Hub()
+    hub.feed(b"before" + COPIED + b"after")
+    told, shown = given_now(hub.join())
+    assert told[0] == Hello(hub.ring.end, len(shown), *hub.size)
+    assert shown.endswith(b"before" + bytes(len(COPIED)) + b"after")
+
+
+@given(st.integers(5, len(COPIED) - 1))
+def test_nothing_of_a_string_is_shown_where_the_ring_begins_in_it(lost: int) -> None:
+    hub = Hub(capacity=len(COPIED))
+    hub.feed(b"\n" + COPIED)
+    hub.feed(b"x" * (lost - 5))
+    hub.feed(b"after")
+    told, shown = given_now(hub.join())
+    assert told[0] == Hello(hub.ring.end, len(shown), *hub.size)
+    assert b"QUJD" not in shown
+    assert shown.endswith(b"after")
+    assert b"\x07" not in shown
+
+
+def test_a_string_that_is_being_written_is_new_and_whole() -> None:
+    hub = Hub()
+    hub.feed(b"before" + COPIED[:20_000])
+    told, shown = given_now(hub.join())
+    hello = told[0]
+    assert isinstance(hello, Hello)
+    assert (hello.offset, shown[hello.replay :]) == (6, COPIED[:20_000])
+    hub = Hub()
+    hub.feed(b"\x1b[?1049hbefore" + COPIED[:20_000])
+    viewer = hub.join()
+    told, shown = given_now(viewer)
+    assert shown.endswith(COPIED[:20_000])
+    hub.feed(COPIED[20_000:])
+    assert given_now(viewer)[1] == COPIED[20_000:]
+
+
+def test_the_rest_of_a_string_whose_beginning_is_lost_is_no_text() -> None:
+    hub = Hub(capacity=4096)
+    hub.feed(COPIED[:20_000])
+    viewer = hub.join()
+    told, shown = given_now(viewer)
+    assert told[0] == Hello(hub.ring.end, len(shown), *hub.size)
+    assert shown.endswith(REST)
+    assert b"QUJD" not in shown
+    hub.feed(COPIED[-1000:])
+    assert given_now(viewer)[1] == COPIED[-1000:]
+
+
+def test_who_is_sent_on_into_a_long_string_sees_what_follows_it() -> None:
+    hub = Hub()
+    viewer = hub.join()
+    given_now(viewer)
+    string = b"\x1b]52;c;" + b"QUJD\r\n" * 15_000 + b"\x07"
+    for start in range(0, len(string), STEP):
+        hub.feed(string[start : start + STEP])
+    hub.feed(b"after")
+    given_now(viewer)
+    hub.refresh(viewer)
+    told, shown = given_now(viewer)
+    assert told == [Resync(hub.ring.end, len(shown))]
+    assert b"QUJD" not in shown
+    assert b"after" in shown
 
 
 def test_who_is_overtaken_while_it_is_shown_everything_goes_on_with_the_present() -> None:
