@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from colony.terminals.hub import PIECE, STEP, TAIL, Hello, Hub, Resized, Resync, Viewer, Viewers
 from colony.terminals.modes import Modes
+from colony.terminals.pty import repaint
 from colony.terminals.replay import CLEAR, REST
 from colony.terminals.ring import CAPACITY
 from colony.terminals.sizes import Size
@@ -255,3 +256,35 @@ async def test_what_is_looked_through_leaves_turns_for_others() -> None:
         await hub.take_in(fed)
     assert seen & set(range(1, len(fed)))
     assert hub.ring.end == len(fed)
+
+
+async def test_what_is_typed_while_a_program_is_to_paint_comes_after_that() -> None:
+    hub, typing, happened = Hub(), anyio.Lock(), list[object]()
+
+    async def type_a_key() -> None:
+        async with typing:
+            happened.append("key")
+
+    def resized(size: Size) -> None:
+        happened.append(size)
+        if len(happened) == 1:
+            tasks.start_soon(type_a_key)
+
+    for answers in (True, False):
+        happened.clear()
+        began = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(repaint, resized, hub, typing)
+            await anyio.sleep(0.04)
+            assert happened == [Size(23, 80), Size(24, 80)]
+            if answers:
+                hub.feed(b"painted")
+        assert happened == [Size(23, 80), Size(24, 80), "key"]
+        assert anyio.current_time() - began < (0.05 if answers else 0.1)
+
+
+async def test_who_types_into_a_program_that_takes_nothing_is_not_waited_for() -> None:
+    hub, typing, happened = Hub(), anyio.Lock(), list[object]()
+    async with typing, anyio.create_task_group() as tasks:
+        tasks.start_soon(repaint, happened.append, hub, typing)
+    assert happened == [Size(23, 80), Size(24, 80)]
