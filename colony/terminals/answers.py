@@ -30,7 +30,8 @@ LONGEST: Final = 256
 """Bytes of a question that is cut by the end of a piece."""
 
 CUT: Final = 8 * 1024
-"""The same where the next piece is there already; a longer one is nobody's."""
+"""Bytes that are looked through at once where all pieces are there already: to look takes its
+time."""
 
 _END: Final = rb"(?:\x07|\x1b\\)"
 
@@ -84,14 +85,25 @@ def _one_of(patterns: Iterable[bytes]) -> re.Pattern[bytes]:
 _QUESTIONS: Final = _one_of(question for question, _ in _TABLE)
 _ANSWERS: Final = _one_of(answer for _, answer in _TABLE)
 
+_ONCE: Final = rb"(?:52|5522|9|99|777);|1337;(?:Copy|EndCopy|Request|Report|Steal|Clear)"
+"""Of the strings that tell a terminal something: those that copy or notify, or ask."""
+
 _SHOWN_ONCE: Final = re.compile(
     rb"\x1b(?:\[(?:[0-9;]*+(?:[cnx]|\$[pw])|\?[0-9;]*+(?:[nmSu]|\$p)|[>=][0-9;]*+[cq]"
     rb"|(?:1[13-9]|2[01])(?:;[0-9]+)*t)|Z"
-    rb"|\](?:(?:[45];[0-9]+|1[0-9]|2[12];[^\x07\x1b;]*);?\?|(?:52|9|99|777);)[^\x07\x1b]*%b"
-    rb"|_G[^;\x1b]*a=q[^\x1b]*\x1b\\|P[+$]q[^\x1b]*\x1b\\)" % _END
+    rb"|\](?:(?:[45];[0-9]+|1[0-9]|2[12];[^\x07\x1b;]*);?\?|%b)[^\x07\x18\x1a\x1b]*%b"
+    rb"|_G[^;\x1b]*a=q[^\x1b]*\x1b\\|P[+$]q[^\x1b]*\x1b\\)" % (_ONCE, _END)
 )
 """All questions; and what acts beside the screen: it copies, or notifies. It begins with Escape as
 those do, for it is looked for in the event loop."""
+
+_ACTS: Final = re.compile(rb"\x1b\](?:%b)" % _ONCE)
+"""How a string begins that is for once, however long it is."""
+
+_BELL: Final = re.compile(rb"\x1b[\]P_^X][^\x07\x18\x1a\x1b]*\x07|\x07")
+"""A bell, or a string that may have one as its end."""
+
+_STRING_ENDS: Final = re.compile(rb"[\x07\x18\x1a\x1b]")
 
 _BEGUN: Final = re.compile(rb"\x1b(?:\[[0-9;?>=$]*|[\]P_][^\x07\x1b]*\x1b?)?\Z")
 
@@ -100,22 +112,71 @@ _KEY: Final = re.compile(rb"\x1b\[1;(?:[2-9]|1[0-6])R\Z")
 
 
 def may_ask(data: bytes) -> bool:
-    """Whether there may be a question in it."""
-    return b"\x1b" in data or b"\x05" in data
+    """Whether there may be a question in it, or something that is for once."""
+    return b"\x1b" in data or b"\x05" in data or b"\x07" in data
 
 
 def without_questions(data: bytes) -> bytes:
     """The same with NULs, which every terminal passes over, for what a terminal would answer to,
-    and for what is to happen once: to copy something, to notify somebody."""
+    and for what is to happen once: to copy something, to notify somebody, to ring."""
     if not may_ask(data):
         return data
-    return _SHOWN_ONCE.sub(lambda found: bytes(len(found[0])), data.replace(b"\x05", b"\0"))
+    data = _SHOWN_ONCE.sub(lambda found: bytes(len(found[0])), data.replace(b"\x05", b"\0"))
+    if b"\x07" in data:
+        data = _BELL.sub(lambda found: found[0] if len(found[0]) > 1 else b"\0", data)
+    return data
 
 
-def whole_questions(data: bytes) -> bytes:
-    """The beginning of this, up to what may be a question of which the next piece has the rest."""
-    cut = _BEGUN.search(data, max(1, len(data) - CUT))
-    return data if cut is None else data[: cut.start()]
+class Silence:
+    """`without_questions` of a stream that is read in pieces. Of a string that is longer than a
+    piece it is known how it begins, and nothing is kept."""
+
+    __slots__ = ("_dropping", "_within")
+
+    def __init__(self) -> None:
+        self._within = False
+        """Whether the next piece begins within a string, which goes as its beginning has."""
+        self._dropping = False
+
+    def __repr__(self) -> str:
+        return f"<Silence{' within a string' if self._within else ''}>"
+
+    def take(self, piece: bytes, last: bool) -> bytes:
+        """What is shown of the beginning of this, which is as long as that, and never nothing.
+
+        last
+            Whether nothing follows this piece. One that something follows has `CUT` bytes at
+            least.
+        """
+        if self._within:
+            return self._string(piece, last)
+        if not may_ask(piece):
+            return piece
+        piece, last = piece[:CUT], last and len(piece) <= CUT
+        cut = None if last else _BEGUN.search(piece)
+        if cut is None:
+            return without_questions(piece)
+        if cut.start():
+            return without_questions(piece[: cut.start()])
+        self._within, self._dropping = True, _ACTS.match(piece) is not None
+        return self._shown(piece[:-1] if piece.endswith(b"\x1b") and len(piece) > 1 else piece)
+
+    def _string(self, piece: bytes, last: bool) -> bytes:
+        found = _STRING_ENDS.search(piece)
+        if found is None:
+            return self._shown(piece)
+        end = found.start()
+        if piece[end] != 0x1B:  # a bell, or what cancels a sequence
+            end += 1
+        elif piece.startswith(b"\x1b\\", end):
+            end += 2
+        elif end + 1 == len(piece) and not last and end:  # the rest of the end is in the next
+            return self._shown(piece[:end])
+        self._within = False
+        return self._shown(piece[:end]) if end else self.take(piece, last)
+
+    def _shown(self, piece: bytes) -> bytes:
+        return bytes(len(piece)) if self._dropping else piece
 
 
 class Questions:

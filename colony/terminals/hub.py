@@ -27,7 +27,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from colony.terminals.answers import Questions, may_ask, whole_questions, without_questions
+from colony.terminals.answers import Questions, Silence
 from colony.terminals.modes import Modes, follows
 from colony.terminals.replay import Replay, beginning, replay
 from colony.terminals.ring import CAPACITY, Ring
@@ -206,8 +206,11 @@ class Hub:
     def _greet(self, viewer: Viewer, since: int | None, begun: bytes) -> None:
         """It is shown what there is; who knows it up to `since`, `begun` alone. All hear."""
         known = since is not None and self.ring.start <= since <= self.ring.end
-        end = since if known and since is not None else self.ring.end
-        shown = Replay(begun, end, end, b"") if known else self._replay(viewer.clear)
+        if known and since is not None:
+            shown = Replay(begun, since, since, b"", since)
+        else:
+            shown = self._replay(viewer.clear)
+        end = shown.then
         hello = Hello(
             end,
             shown.size,
@@ -250,7 +253,7 @@ class Hub:
     def resync(self, viewer: Viewer, clear: bool = True) -> None:
         """Sends an overtaken viewer on to the present."""
         shown = self._replay(clear, TAIL)
-        viewer.greet(Resync(self.ring.end, shown.size), shown, self.ring.end)
+        viewer.greet(Resync(shown.then, shown.size), shown, shown.then)
         if self.modes.alternate:
             self._repaint()
 
@@ -302,6 +305,7 @@ class Viewer:
         """What comes before the bytes from `offset` on."""
         self._old: tuple[Replay, int] | None = None
         """What is shown again from there on, and where it goes on then."""
+        self._silence = Silence()
         self._at_once = False
         """Whether it was given something without having to wait."""
         self._wake: anyio.Event | None = None
@@ -315,7 +319,7 @@ class Viewer:
         """It is given this next, then what is shown again, then what begins at `end`."""
         self._news.appendleft(news)
         self.offset = self._taken = shown.start
-        self._begun, self._old = shown.begun, (shown, end)
+        self._begun, self._old, self._silence = shown.begun, (shown, end), Silence()
 
     def forget_news(self) -> None:
         self._news.clear()
@@ -406,11 +410,9 @@ class Viewer:
         begun, self._begun = self._begun, b""
         left = shown.end - self.offset
         piece = self.hub.ring.read(self.offset, min(PIECE, left))
-        if may_ask(piece):
-            piece = piece[:STEP]
-            piece = piece if len(piece) == left else whole_questions(piece)
+        piece = self._silence.take(piece, len(piece) == left) if piece else b""
         self.offset += len(piece)
-        piece = begun + without_questions(piece)
+        piece = begun + piece
         if self.offset == shown.end:
             self._old, self.offset = None, end
             piece += shown.after

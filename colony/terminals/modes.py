@@ -71,6 +71,8 @@ _SEQUENCE: Final = re.compile(
     rb"|\[([<=>])([0-9;]{0,32})u|\[>4(?:;([0-9]?))?[mn]"
     rb"|\]([0-9]{1,2});([^\x07\x1b]{0,512})(?:\x07|\x1b\\))"
 )
+_STRING_ENDS: Final = re.compile(rb"[\x07\x18\x1a\x1b]")
+
 _UNFINISHED: Final = re.compile(
     rb"\x1b(?:\[(?:\?[0-9;]{0,128}|[<=>][0-9;]{0,32}|!|[0-9]? ?)"
     rb"|\](?:[0-9]{0,2}|[0-9]{1,2};[^\x07\x1b]{0,512}\x1b?))?\Z"
@@ -95,6 +97,8 @@ class Modes:
         "keyboard",
         "keypad",
         "set",
+        "string",
+        "string_before",
         "title",
     )
 
@@ -107,6 +111,11 @@ class Modes:
         self.entered = 0
         self.beneath: Modes | None = None
         """Where in the stream the alternate screen was switched to, and the state before that."""
+        self.string = -1
+        """Where the string (OSC: a title, something to copy) began that the stream is in; -1 for
+        none."""
+        self.string_before = (0, 0)
+        """Where the last one that came in more than one piece began, and ended."""
         self.title = ""
         """The window's title, "" if none was given."""
 
@@ -136,16 +145,23 @@ class Modes:
         other._rest, other.set, other.alternate = self._rest, dict(self.set), self.alternate
         other.keypad, other.cursor, other.title = self.keypad, self.cursor, self.title
         other.keyboard = self.keyboard.copy()
+        other.string, other.string_before = self.string, self.string_before
         return other
 
     def feed(self, data: bytes) -> None:
         """Takes in the next piece of the stream."""
         begin = self._at - len(self._rest)
         self._at += len(data)
+        if self.string >= 0 and (end := _STRING_ENDS.search(data)):
+            self.string_before = self.string, self._at - len(data) + end.start()
+            self.string = -1
         if not self._rest and b"\x1b" not in data:
             return
         data = self._rest + data
         if follows(data):
+            opened = data.rfind(b"\x1b]")
+            if opened >= 0 and not _STRING_ENDS.search(data, opened + 2):
+                self.string = begin + opened
             for found in _SEQUENCE.finditer(data):
                 self._note(found, begin + found.start())
         # No sequence that we follow is longer, so that the search need not begin earlier.

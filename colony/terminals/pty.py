@@ -56,6 +56,11 @@ _IUTF8: Final = 0o40000
 _REPAINT: Final = 0.03
 """Seconds between two sizes, for a program to see both."""
 
+_ANSWER: Final = 0.05
+"""Seconds that a program has to paint, until what was typed meanwhile is its."""
+
+_LOOK: Final = 0.002
+
 _places: Final[RunVar[anyio.CapacityLimiter]] = RunVar("colony.terminals.gatherers")
 """An event loop's one place for a thread that gathers."""
 
@@ -91,7 +96,7 @@ class Pty:
 
     async def repaint(self, hub: Hub) -> None:
         """Makes a full-screen program paint all of its screen: by another size, and this again."""
-        await repaint(self.resize, hub)
+        await repaint(self.resize, hub, self._typing)
 
     async def write(self, data: bytes) -> None:
         """Types. What two viewers type is never mixed. Does nothing once the program has gone.
@@ -191,14 +196,31 @@ def _place() -> anyio.CapacityLimiter:
         return made
 
 
-async def repaint(resize: Callable[[Size], None], hub: Hub) -> None:
-    """By `resize`, makes a full-screen program paint all of its screen."""
-    rows, columns = hub.size
-    resize(Size(rows - 1 if rows > 1 else rows + 1, columns))
+async def repaint(resize: Callable[[Size], None], hub: Hub, typing: anyio.Lock) -> None:
+    """By `resize`, makes a full-screen program paint all of its screen.
+
+    What is typed meanwhile waits, by the lock that is held while somebody types: a program that
+    leaves its reading by a jump when it is told of a size, as less does, loses the key that it has
+    just read. Whoever types into a program that takes nothing is not waited for.
+    """
+    held = False
+    with anyio.move_on_after(_REPAINT):
+        await typing.acquire()
+        held = True
     try:
-        await anyio.sleep(_REPAINT)
+        rows, columns = hub.size
+        resize(Size(rows - 1 if rows > 1 else rows + 1, columns))
+        try:
+            await anyio.sleep(_REPAINT)
+        finally:
+            resize(hub.size)
+        painted = hub.ring.end
+        with anyio.move_on_after(_ANSWER):
+            while hub.ring.end == painted:  # noqa: ASYNC110 - a moment, at a time of no flood
+                await anyio.sleep(_LOOK)
     finally:
-        resize(hub.size)
+        if held:
+            typing.release()
 
 
 async def _ready(wait: Callable[..., object], fd: int) -> None:

@@ -7,7 +7,8 @@ Nor is what was copied then to be copied again. So NULs stand in their place, wh
 passes over.
 
 The law: what is shown again is a range of the ring, with something before and after it, and never a
-copy. So a viewer who has asked for a megabyte and then stops reading costs nothing, and to join is
+copy. It begins and ends in no string: one that is being written is not shown again, it is new. So a
+viewer who has asked for a megabyte and then stops reading costs nothing, and to join is
 done at once. Where the modes at the range's start are not known it begins in those that hold at its
 end: a sequence switches a mode to one value whatever it was before, so that the last one in the
 range leads to what holds now, and where there is none it holds already.
@@ -24,6 +25,10 @@ from colony.terminals.ring import Ring
 BOUNDARY: Final = 8 * 1024
 """Bytes in which a line's end is looked for, to begin after it, and not where a sequence does."""
 
+REST: Final = b"\x1b]1337;Rest="
+"""Opens a string that no terminal does anything for: what follows is the rest of one of which the
+beginning is lost."""
+
 CLEAR: Final = b"\x1b[H\x1b[2J"
 """Not the scrollback of the viewer's own terminal, which is none of ours."""
 
@@ -36,6 +41,8 @@ class Replay(NamedTuple):
     start: int
     end: int
     after: bytes
+    then: int
+    """From where on it is new."""
 
     @property
     def size(self) -> int:
@@ -83,18 +90,38 @@ def replay(
     start = ring.start if most is None else max(ring.start, ring.end - most)
     if now.alternate:
         return _beneath(ring, start, before, now, clear)
-    begin, modes = _begin(ring, start, before if start == ring.start else now)
+    then = now.string if now.string >= start else ring.end
+    begin, modes = _begin(ring, start, before, now, before if start == ring.start else now)
     keys = now.keyboard
     after = _keys_anew(now) + keys.prelude(False) + keys.level_prelude()
-    return Replay(_begun(modes, now, clear), begin, ring.end, b"" if start == ring.start else after)
+    after = b"" if start == ring.start else after
+    begun = _begun(modes, now, clear)
+    return Replay(begun, min(begin, then), then, after + _rest(now, start), then)
 
 
-def _begin(ring: Ring, start: int, modes: Modes) -> tuple[int, Modes]:
-    """A safe beginning, and the modes there if these are those at `start`."""
-    begin, modes = boundary(ring, start), modes.copy()
+def _rest(now: Modes, start: int) -> bytes:
+    return REST if 0 <= now.string < start else b""
+
+
+def _begin(ring: Ring, start: int, before: Modes, now: Modes, modes: Modes) -> tuple[int, Modes]:
+    """A safe beginning, and the modes there if `modes` are those at `start`."""
+    within = before.string >= 0
+    if start != ring.start:
+        began, ended = now.string_before
+        within = began < start < ended or 0 <= now.string < start
+    begin, modes = (_after_string if within else boundary)(ring, start), modes.copy()
     # Beyond that many there is no escape that matters: there it would have begun.
     modes.feed(ring.read(start, min(begin - start, BOUNDARY)))
     return begin, modes
+
+
+def _after_string(ring: Ring, start: int) -> int:
+    """Where the string ends that the ring is in at this offset."""
+    found = [ring.find(end, start, ring.end) for end in (b"\x07", b"\x18", b"\x1a", b"\x1b")]
+    end = min((each for each in found if each >= 0), default=ring.end)
+    if end == ring.end or ring.read(end, 1) != b"\x1b":
+        return min(end + 1, ring.end)
+    return end + 2 if ring.read(end, 2) == b"\x1b\\" else end
 
 
 def _begun(modes: Modes, now: Modes, clear: bool) -> bytes:
@@ -114,9 +141,10 @@ def _keys_anew(now: Modes) -> bytes:
 
 def _beneath(ring: Ring, start: int, before: Modes, now: Modes, clear: bool) -> Replay:
     """What the main screen shows while the alternate one is there, as far as it is known."""
-    after, beneath = now.prelude() + CLEAR, now.beneath
+    after, beneath = now.prelude() + CLEAR + _rest(now, start), now.beneath
+    then = now.string if now.string >= start else ring.end
     if beneath is None or now.entered < start:
-        return Replay(_reset(now, clear) + after, ring.end, ring.end, b"")
-    begin, modes = _begin(ring, start, before if start == ring.start else beneath)
+        return Replay(_reset(now, clear) + after, then, then, b"", then)
+    begin, modes = _begin(ring, start, before, now, before if start == ring.start else beneath)
     begun, begin = _begun(modes, now, clear), min(begin, now.entered)
-    return Replay(begun, begin, now.entered, beneath.leave() + _keys_anew(now) + after)
+    return Replay(begun, begin, now.entered, beneath.leave() + _keys_anew(now) + after, then)

@@ -171,7 +171,7 @@ class ServiceTerminal:
             self._life.resize(size.rows, size.columns)
 
     async def repaint(self) -> None:
-        await repaint(self._resize, self.hub)
+        await repaint(self._resize, self.hub, self._typing)
 
 
 def _joined(items: Sequence[bytes | str]) -> list[bytes | str]:

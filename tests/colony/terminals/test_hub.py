@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from colony.terminals.hub import PIECE, STEP, TAIL, Hello, Hub, Resized, Resync, Viewer, Viewers
 from colony.terminals.modes import Modes
-from colony.terminals.replay import CLEAR
+from colony.terminals.pty import repaint
+from colony.terminals.replay import CLEAR, REST
 from colony.terminals.ring import CAPACITY
 from colony.terminals.sizes import Size
 
@@ -133,6 +134,75 @@ def test_a_question_is_found_wherever_a_piece_ends(before: int, question: bytes)
     assert shown.endswith((filled + bytes(len(question))) * 3)
 
 
+COPIED = b"\x1b]52;c;" + b"QUJD\r\n" * 5000 + b"\x07"
+"""A string to copy of 30 kB."""
+
+
+def test_what_was_copied_is_copied_by_no_replay() -> None:
+    hub = Hub()
+    hub.feed(b"before" + COPIED + b"after")
+    told, shown = given_now(hub.join())
+    assert told[0] == Hello(hub.ring.end, len(shown), *hub.size)
+    assert shown.endswith(b"before" + bytes(len(COPIED)) + b"after")
+
+
+@given(st.integers(5, len(COPIED) - 1))
+def test_nothing_of_a_string_is_shown_where_the_ring_begins_in_it(lost: int) -> None:
+    hub = Hub(capacity=len(COPIED))
+    hub.feed(b"\n" + COPIED)
+    hub.feed(b"x" * (lost - 5))
+    hub.feed(b"after")
+    told, shown = given_now(hub.join())
+    assert told[0] == Hello(hub.ring.end, len(shown), *hub.size)
+    assert b"QUJD" not in shown
+    assert shown.endswith(b"after")
+    assert b"\x07" not in shown
+
+
+def test_a_string_that_is_being_written_is_new_and_whole() -> None:
+    hub = Hub()
+    hub.feed(b"before" + COPIED[:20_000])
+    told, shown = given_now(hub.join())
+    hello = told[0]
+    assert isinstance(hello, Hello)
+    assert (hello.offset, shown[hello.replay :]) == (6, COPIED[:20_000])
+    hub = Hub()
+    hub.feed(b"\x1b[?1049hbefore" + COPIED[:20_000])
+    viewer = hub.join()
+    told, shown = given_now(viewer)
+    assert shown.endswith(COPIED[:20_000])
+    hub.feed(COPIED[20_000:])
+    assert given_now(viewer)[1] == COPIED[20_000:]
+
+
+def test_the_rest_of_a_string_whose_beginning_is_lost_is_no_text() -> None:
+    hub = Hub(capacity=4096)
+    hub.feed(COPIED[:20_000])
+    viewer = hub.join()
+    told, shown = given_now(viewer)
+    assert told[0] == Hello(hub.ring.end, len(shown), *hub.size)
+    assert shown.endswith(REST)
+    assert b"QUJD" not in shown
+    hub.feed(COPIED[-1000:])
+    assert given_now(viewer)[1] == COPIED[-1000:]
+
+
+def test_who_is_sent_on_into_a_long_string_sees_what_follows_it() -> None:
+    hub = Hub()
+    viewer = hub.join()
+    given_now(viewer)
+    string = b"\x1b]52;c;" + b"QUJD\r\n" * 15_000 + b"\x07"
+    for start in range(0, len(string), STEP):
+        hub.feed(string[start : start + STEP])
+    hub.feed(b"after")
+    given_now(viewer)
+    hub.refresh(viewer)
+    told, shown = given_now(viewer)
+    assert told == [Resync(hub.ring.end, len(shown))]
+    assert b"QUJD" not in shown
+    assert b"after" in shown
+
+
 def test_who_is_overtaken_while_it_is_shown_everything_goes_on_with_the_present() -> None:
     hub = full()
     viewer = hub.join()
@@ -186,3 +256,35 @@ async def test_what_is_looked_through_leaves_turns_for_others() -> None:
         await hub.take_in(fed)
     assert seen & set(range(1, len(fed)))
     assert hub.ring.end == len(fed)
+
+
+async def test_what_is_typed_while_a_program_is_to_paint_comes_after_that() -> None:
+    hub, typing, happened = Hub(), anyio.Lock(), list[object]()
+
+    async def type_a_key() -> None:
+        async with typing:
+            happened.append("key")
+
+    def resized(size: Size) -> None:
+        happened.append(size)
+        if len(happened) == 1:
+            tasks.start_soon(type_a_key)
+
+    for answers in (True, False):
+        happened.clear()
+        began = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(repaint, resized, hub, typing)
+            await anyio.sleep(0.04)
+            assert happened == [Size(23, 80), Size(24, 80)]
+            if answers:
+                hub.feed(b"painted")
+        assert happened == [Size(23, 80), Size(24, 80), "key"]
+        assert anyio.current_time() - began < (0.05 if answers else 0.1)
+
+
+async def test_who_types_into_a_program_that_takes_nothing_is_not_waited_for() -> None:
+    hub, typing, happened = Hub(), anyio.Lock(), list[object]()
+    async with typing, anyio.create_task_group() as tasks:
+        tasks.start_soon(repaint, happened.append, hub, typing)
+    assert happened == [Size(23, 80), Size(24, 80)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from colony import config
 from colony.terminals import chord, frames
-from colony.terminals.answers import Questions, without_questions
+from colony.terminals.answers import CUT, Questions, Silence, without_questions
 from colony.terminals.chord import Chord, parse, spelled
 from colony.terminals.driven import Terminal
 from colony.terminals.modes import Modes
@@ -209,6 +209,52 @@ def test_a_replay_copies_nothing_and_notifies_nobody() -> None:
         b"\x1b]8;;http://x\x1b\\\x1b]0;t\x07\x1b[5S\x1b[>4;2m\x1b[>1u\x1b[=1;1u\x1b[<u\x1b[8;1;1t"
     )
     assert without_questions(shows) == shows
+
+
+def test_a_replay_rings_no_bell() -> None:
+    rings = b"a\x07b\x1b]0;title\x07c\x07\x1b[m\x07"
+    assert without_questions(rings) == b"a\0b\x1b]0;title\x07c\0\x1b[m\0"
+
+
+BASE64 = b"QUJD\r\n" * 5000
+LONG = [
+    (b"\x1b]52;c;" + BASE64 + b"\x07", True),
+    (b"\x1b]52;;" + BASE64 + b"\x1b\\", True),
+    (b"\x1b]1337;Copy=:" + BASE64 + b"\x07", True),
+    (b"\x1b]1337;File=:" + BASE64 + b"\x07", False),
+    (b"\x1b]2;" + BASE64 + b"\x1b\\", False),
+    (b"\x1bPq" + BASE64 + b"\x1b\\", False),
+]
+
+
+@pytest.mark.parametrize("which", range(len(LONG)))
+@given(st.lists(st.integers(CUT, 3 * CUT), max_size=20))
+def test_a_long_string_is_shown_again_whole_or_not_at_all(which: int, sizes: list[int]) -> None:
+    string, acts = LONG[which]
+    stream = b"a\x07" + string + b"b\x07" + string
+    silence, shown, at = Silence(), b"", 0
+    while at < len(stream):
+        piece = stream[at : at + (sizes.pop() if sizes else CUT)]
+        taken = silence.take(piece, at + len(piece) == len(stream))
+        assert 0 < len(taken) <= len(piece)
+        shown += taken
+        at += len(taken)
+    whole = bytes(len(string)) if acts else string
+    assert shown == b"a\0" + whole + b"b\0" + whole
+
+
+@given(st.integers(0, 15), st.sampled_from([b"\x07", b"\x1b\\", b"\x18", b"\x1b[m"]), places)
+def test_it_is_known_in_which_string_a_stream_is(long: int, end: bytes, at: list[int]) -> None:
+    string = b"\x1b]52;c;" + b"Q" * (long * 100)
+    for stream, inside in (
+        (b"a" + string, 1),
+        (b"a" + string + end, -1),
+        (b"a" + string + end + b"b" + string, 2 + len(string) + len(end)),
+    ):
+        modes = Modes()
+        for piece in cut(stream, at):
+            modes.feed(piece)
+        assert modes.string == inside
 
 
 def test_a_replay_begins_after_a_line() -> None:
