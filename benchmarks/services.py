@@ -110,9 +110,17 @@ class Server:
         head, _, body = answer.partition(b"\r\n\r\n")
         return int(body) if b" 200 " in head else 0
 
-    def until_answers(self, who: str, other_than: int = 0) -> None:
-        """Waits for a process that answers and is not the one that did before."""
-        until(lambda: self.answers() not in (0, other_than), f"{who} answers", SHORT_PAUSE)
+    def until_answers(self, who: str, other_than: int = 0) -> int:
+        """Waits for a process that answers and is not the one that did before; which it is."""
+        found = 0
+
+        def look() -> bool:
+            nonlocal found
+            found = self.answers()
+            return found not in (0, other_than)
+
+        until(look, f"{who} answers", SHORT_PAUSE)
+        return found
 
 
 def until(look: Callable[[], bool], what: str, pause: float = PAUSE) -> None:
@@ -244,7 +252,7 @@ def _raw(folder: Path, samples: _ratio.Samples) -> None:
 
 
 def _crash(name: str, server: Server, samples: _ratio.Samples) -> None:
-    victim = server.answers()
+    victim = server.until_answers(name)  # 0, nobody's number, would be this process's own group
     with samples.timed(name):
         os.kill(victim, signal.SIGKILL)
         server.until_answers(name, other_than=victim)
