@@ -127,5 +127,22 @@ def _try_mounts() -> None:
 
 
 def _try_pins() -> None:
-    parent = PIN_DIRECTORY if os.path.isdir(PIN_DIRECTORY) else os.path.dirname(PIN_DIRECTORY)
-    os.close(os.open(parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    """There, or where it will be made. The last instance that ends takes it away, perhaps as we
+    look: of one that is going, ext4 says that it may not be written to."""
+    try:
+        directory = os.open(PIN_DIRECTORY, os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        _try_file_in(os.path.dirname(PIN_DIRECTORY))
+        return
+    try:
+        _try_file_in(f"/proc/self/fd/{directory}")
+    except OSError:
+        if os.fstat(directory).st_nlink:
+            raise
+        _try_file_in(os.path.dirname(PIN_DIRECTORY))
+    finally:
+        os.close(directory)
+
+
+def _try_file_in(directory: str) -> None:
+    os.close(os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))

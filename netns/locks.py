@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -77,10 +78,14 @@ def locked(path: Path) -> Iterator[int]:
     Blocks, five seconds at most; raises `NetnsError` after that.
     """
     while True:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = _open(path)
         except FileNotFoundError:  # its last user removed the directory under us
+            continue
+        except FileExistsError:  # or just as `mkdir` looked whether it is one
+            if _is_no_directory(path.parent):
+                raise
             continue
         try:
             _wait_for(fd, path)
@@ -89,6 +94,14 @@ def locked(path: Path) -> Iterator[int]:
                 return
         finally:
             os.close(fd)
+
+
+def _is_no_directory(path: Path) -> bool:
+    """Whether there is something else, for sure."""
+    try:
+        return not stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _open(path: Path) -> int:

@@ -41,9 +41,12 @@ _MARGIN: Final = 64
 
 _MANY: Final = 4096
 _GRACE: Final = 0.25  # seconds for the killed of one scan to vanish before the next one
-_LOOK_AGAIN: Final = (0.0005,) * 20 + (0.0025,) * 20
+_LOOK_AGAIN: Final = (0.0005,) * 20 + (0.0025,) * 20 + (0.01,) * 100
 """Seconds between two looks at a process that becomes another one: on a busy machine it may have to
-wait for a processor in the midst of that."""
+wait for a processor in the midst of that, some tenths of a second even."""
+
+_ENOUGH: Final = 40
+"""So many looks at one that has an environment, be it empty."""
 
 # Fields of /proc/PID/stat after the command's closing parenthesis (proc_pid_stat(5)).
 _STATE, _PARENT, _ENV_START, _ENV_END = 0, 1, 47, 48
@@ -100,11 +103,11 @@ def environment_of(pid: int) -> list[bytes]:
     """The environment that a process was started with; empty for one that may not be looked at.
 
     One that is just becoming another program has none for a moment, and is looked at again: it is
-    in a storm of forks that a sweep has to see everybody. Blocks for some
-    hundredths of a second at most.
+    in a storm of forks that a sweep has to see everybody. Blocks for some hundredths of a second at
+    most; for a second, where it takes that one as long to become another.
     """
     empty_at = b""
-    for pause in _LOOK_AGAIN:
+    for number, pause in enumerate(_LOOK_AGAIN):
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 text = file.read()
@@ -114,7 +117,8 @@ def environment_of(pid: int) -> list[bytes]:
             empty_at, at_work = _place_of_nothing(pid)
         except OSError:
             return []
-        if empty_at == _NEVER or (empty_at and empty_at == before and not at_work):
+        stays = number >= _ENOUGH or (empty_at == before and not at_work)
+        if empty_at == _NEVER or (empty_at and stays):
             return []
         time.sleep(pause)
     return []

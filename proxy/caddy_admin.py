@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import threading
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -29,6 +30,10 @@ _NEVER_READ: Final = (ConnectionError, FileNotFoundError)
 as it does after each change. The old one finishes what it has begun to read, so what ended like
 this was not read and may be sent again."""
 
+_CUT_SECONDS: Final = 1.0
+_CUT_POLL_SECONDS: Final = 0.001
+"""How long a cancelled request is waited for at most, and how often it is looked at."""
+
 _NO_PARENT: Final = "invalid traversal path"
 """What Caddy says, with 400, of a path below something that is not there."""
 
@@ -47,6 +52,46 @@ class _UnixConnection(http.client.HTTPConnection):
             sock.close()
             raise
         self.sock = sock
+
+
+class _Exchange:
+    """One request in a worker thread: `run` there, `end` by whoever waits for it.
+
+    A caller who is cancelled cuts the connection, and then stays until the thread has closed it.
+    Only for one that still is on its way to a distant host he does not wait.
+    """
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self._connection = connection
+        self._begun = self._over = False
+        self._ended = threading.Event()
+
+    def run(self, method: str, path: str, payload: bytes | None) -> tuple[int, bytes]:
+        """The status and the body; nothing that is of use if the caller was cancelled."""
+        connection, self._begun = self._connection, True
+        headers = {"Content-Type": "application/json"} if payload is not None else {}
+        try:
+            if not self._over:
+                connection.connect()
+            if self._over:  # and had no connection to cut
+                return 0, b""
+            connection.request(method, path, payload, headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+            self._ended.set()
+
+    async def end(self) -> None:
+        """Not cut short by cancel. At once if it has ended."""
+        self._over = True
+        sock = self._connection.sock
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        with anyio.move_on_after(_CUT_SECONDS, shield=True):
+            while self._begun and not self._ended.is_set():  # noqa: ASYNC110
+                await anyio.sleep(_CUT_POLL_SECONDS)
 
 
 class CaddyAdmin:
@@ -113,33 +158,18 @@ class CaddyAdmin:
         return msgspec.json.decode(answer) if answer.strip() else None
 
     async def _exchange(self, method: str, path: str, payload: bytes | None) -> tuple[int, bytes]:
-        connection = self._connection()
-
-        def exchange() -> tuple[int, bytes]:
-            try:
-                headers = {"Content-Type": "application/json"} if payload is not None else {}
-                connection.request(method, path, payload, headers)
-                response = connection.getresponse()
-                return response.status, response.read()
-            finally:
-                connection.close()
-
+        exchange = _Exchange(self._connection())
         try:
-            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(
+                exchange.run, method, path, payload, abandon_on_cancel=True
+            )
         finally:
-            _cut(connection)  # on cancel: the thread must not wait for an answer
+            await exchange.end()
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.unix_path:
             return _UnixConnection(self.unix_path, _SECONDS)
         return http.client.HTTPConnection(self.host, self.tcp_port, timeout=_SECONDS)
-
-
-def _cut(connection: http.client.HTTPConnection) -> None:
-    sock = connection.sock
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _parse(address: str) -> tuple[str, str, int]:

@@ -3,10 +3,10 @@
 Law: a port that is given here is given to nobody else while this process of tests lives, and the
 kernel gives it to nobody at all. "Bind port 0, close, use the number" holds neither: the kernel may
 give that number to whoever binds next, to another worker's test or to a connection that goes out.
-So these are below the range that the kernel chooses from, and each process claims a block of them:
-by a name among the abstract unix sockets, which belong to one network namespace, as ports do, and
-end with their process, however it dies. Within its block it goes round, so that a port that was in
-use is not given again soon.
+So these are below the ranges that the kernel and Colony choose from, and each process claims a
+block of them: by a name among the abstract unix sockets, which belong to one network namespace, as
+ports do, and end with their process, however it dies. Within its block it goes round, so that a
+port that was in use is not given again soon.
 
     first, second = free_ports(2)
 """
@@ -25,8 +25,9 @@ FIRST: Final = 12_000
 """Above what Colony takes by default, and what programs like to have."""
 
 BLOCK: Final = 200
-BLOCKS: Final = 100
-"""So the last port is 31,999; the kernel's own choice begins at 32,768."""
+BLOCKS: Final = 40
+"""So the last port is 19,999. From 20,000 on Colony takes some at random (`proxy.companion`), in
+any test with a Caddy that has one beside it, and from 32,768 on the kernel does."""
 
 _NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """What a machine without IPv6 says."""

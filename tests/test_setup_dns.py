@@ -309,15 +309,28 @@ def dnsmasq(port: int, *options: str) -> Iterator[None]:
     fixed = ("--keep-in-foreground", "--listen-address=127.0.0.1", "--bind-interfaces")
     nothing = ("--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--pid-file")
     words = ["dnsmasq", *fixed, *nothing, f"--port={port}", *options]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            while not listens(port):
-                assert process.poll() is None, process.stderr.read()
-                time.sleep(0.01)
-            yield
-        finally:
-            process.terminate()
+    with running(words, port):
+        yield
+
+
+@contextmanager
+def running(words: list[str], port: int) -> Iterator[None]:
+    """It, once it listens. One that meets an interface going away, as other tests' do all the time,
+    ends with these words, and is started again."""
+    for _ in range(20):
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            try:
+                while process.poll() is None and not listens(port):
+                    time.sleep(0.01)
+                if process.poll() is None:
+                    yield
+                    return
+                said = process.stderr.read()
+                assert "failed to find list of interfaces" in said, said
+            finally:
+                process.terminate()
+    raise AssertionError(said)
 
 
 def listens(port: int) -> bool:

@@ -247,7 +247,7 @@ class Logs:
         """Reads a descriptor until its end, and closes it then: it is ours from here on.
 
         watch
-            Called on the reader thread with everything that is read, until it says True.
+            Called on the reader thread with everything that is read and kept, until it says True.
         tap
             The same, with the feed, for as long as it is read.
         """
@@ -350,7 +350,6 @@ class Logs:
             with self._lock:
                 self._ended.append(feed)
             return
-        feed.show(data)
         with self._lock:
             self._position = position = next(self._positions)
             if feed.ring.append(position, time.time(), feed.stream, data):
@@ -359,6 +358,7 @@ class Logs:
             if pending is None:
                 pending = self._pending[feed.key, feed.stream] = _Pending()
             pending.add(data)
+        feed.show(data)  # once it is kept: whoever sees it may ask for it here at once
 
     def _dirty(self, feed: Feed) -> None:
         if self._writer is not None:

@@ -84,6 +84,7 @@ async def test_an_agents_round(tmp_path: Path) -> None:
         assert up["structuredContent"]["services"][0]["ready"]
         page = await call(r, "http_get", colony=name, service="web")
         assert page["structuredContent"]["body"] == "hello agent"
+        await call(r, "wait_ready", colony=name, service="web", log="GET /")  # it is on its way
         logs = await call(r, "service_logs", colony=name, service="web", grep="GET /")
         assert "GET /" in logs["content"][0]["text"]
         done = await call(r, "exec", colony=name, command="echo $COLONY_NAME; exit 3")

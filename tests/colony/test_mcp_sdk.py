@@ -111,6 +111,7 @@ async def test_every_tool_does_what_it_says(tmp_path: Path) -> None:
         assert data(await call(client, "service_status", **web))["ready"]
         assert data(await call(client, "wait_ready", **web, timeout_s=20))["met"]
         assert data(await call(client, "http_get", **web))["body"] == "hello agent"
+        assert "GET /" in data(await call(client, "wait_ready", **web, log="GET /"))["line"]
         assert data(await call(client, "exec", colony=name, command="exit 3"))["code"] == 3
         data(await call(client, "terminal_send", colony=name, service="echo", text="this\n"))
         waited = await call(client, "wait_ready", colony=name, service="echo", log="^got this$")

@@ -7,11 +7,12 @@ import select
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pexpect  # type: ignore[import-untyped]
 
-from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Colony, Run, Shop
+from tests.end_to_end.colonies import EMBEDDED, PATIENCE, PROGRAMS, Colony, Run, Shop
 
 COLONY = [sys.executable, "-m", "colony"]
 PROMPT = "READY> "
@@ -21,10 +22,17 @@ SHOWN = 10_000
 """Bytes of what a command said that are shown if the test fails."""
 
 
-def running(shop: Shop, *options: str, **tables: Any) -> tuple[Colony, Run]:
+def patient(seconds: float) -> tuple[str, ...]:
+    """What stands before `colony run`, that it may wait so long for a viewer that is slow."""
+    return (sys.executable, str(PROGRAMS / "patient.py"), str(seconds))
+
+
+def running(
+    shop: Shop, *options: str, prefix: Sequence[str] = (), **tables: Any
+) -> tuple[Colony, Run]:
     """A colony that runs and has a terminal."""
     colony = shop.colony({"web": SLEEPER}, **{"terminal": TERMINAL, **tables})
-    run = shop.run(colony, options=(*EMBEDDED, *options))
+    run = shop.run(colony, options=(*EMBEDDED, *options), prefix=prefix)
     run.expect(r"✓ web +pid")
     return colony, run
 

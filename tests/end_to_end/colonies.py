@@ -39,7 +39,7 @@ from tests.netns.support import traces
 
 T = TypeVar("T")
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 """Seconds after which a test gives up waiting; nothing is asserted about how long it took."""
 
 PAUSE: Final = 0.01

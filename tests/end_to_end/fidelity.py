@@ -21,14 +21,15 @@ import anyio.to_thread
 import msgspec
 import tomlkit
 
-from actors import ActorDown
+from actors import ActorDown, Ref, WhichChildren
+from actors.ref import slot_of
 from actors.testing import run
 from colony import config
 from colony.events import ServiceDetached, ServiceExited
 from colony.lab import faults, world
 from colony.lab.faults import Behaviour, Fixed, Scenario, What
 from colony.lab.trace import Collector, Entry, Trace
-from colony.services import NotPossible, SignalService, StartService, StopService, WriteStdin
+from colony.services import Board, NotPossible, SignalService, StartService, StopService, WriteStdin
 from colony.services.specs import SERVICES
 from tests.colony.services.hosting import Shop, colony
 
@@ -240,11 +241,31 @@ class _Seen:
                 count = now
 
     async def _restless(self) -> bool:
-        """Whether something is bound to happen soon."""
+        """Whether something is bound to happen soon, however long a process takes to be made."""
         if self.collector.ending is not None:
             return False
-        states = [(await self.shop.status(name)).state for name in self.shop.config.services]
-        return bool({"starting", "stopping", "backoff"} & set(states))
+        shop = self.shop
+        supervisor = shop.system.at(f"{shop.config.name}/{SERVICES}")
+        assert supervisor is not None
+        try:
+            await supervisor.call(WhichChildren())  # answered when it has started what it starts
+            states = {name: (await shop.status(name)).state for name in shop.config.services}
+            waits = waiters(shop.board)
+        except ActorDown:
+            return True  # it is about to end
+        # Who waits, and for nobody any more, is about to be started.
+        return bool({"starting", "stopping", "backoff"} & set(states.values())) or any(
+            state == "waiting" and name not in waits for name, state in states.items()
+        )
+
+
+def waiters(board: Ref[Board]) -> set[str]:
+    """The services that wait for others, as far as the board knows."""
+    cell = slot_of(board).cell
+    if cell is None:
+        return set()
+    assert isinstance(cell.actor, Board)
+    return {waiter.wanted.by for waiter in cell.actor.waiters}
 
 
 @asynccontextmanager

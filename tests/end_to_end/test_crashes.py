@@ -208,4 +208,4 @@ def test_siblings_restart_as_the_strategy_says(shop: Shop, strategy: str) -> Non
         run.ready("first", nth=2)
         assert not alive(before["first"])
     else:
-        assert get(run.http_port, host(colony)).pid == before["first"]
+        assert answers(run.http_port, host(colony), "1").pid == before["first"]

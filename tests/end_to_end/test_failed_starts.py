@@ -33,6 +33,7 @@ from tests.end_to_end.colonies import (
     root_only,
 )
 from tests.end_to_end.hosted import add, entered, fetch, hosted, options
+from tests.ports import free_port
 
 pytestmark = [root_only, pytest.mark.real_time]
 
@@ -44,7 +45,7 @@ class Unlucky(Exception):
 @pytest.fixture
 def taken() -> Iterator[int]:
     """A port on which somebody listens, TCP and UDP."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", free_port())) as server:
         port = server.getsockname()[1]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.bind(("127.0.0.1", port))

@@ -74,7 +74,11 @@ def test_a_vite_page_and_its_api(shop: Shop, installed: Path, door: tuple[str, .
         # By Vite's own proxy, as the page does it, and by the API's own name.
         expected = {"message": f"hello from the API of {name}"}
         assert json.loads(get(run.http_port, at, "/api/hello").text) == expected
-        direct = get(run.http_port, host(colony, 8000, suffix), "/api/hello")
+        at = host(colony, 8000, suffix)
+        direct = eventually(
+            lambda at=at: (r := get(run.http_port, at, "/api/hello")).status == 200 and r  # type: ignore[misc]
+        )
+        assert direct
         assert json.loads(direct.text) == expected
 
     def another_colony_starts() -> None:

@@ -74,6 +74,7 @@ def test_the_documents_own_example(shop: Shop, door: tuple[str, ...]) -> None:
     run.ready()
 
     expected = (folder / "index.html").read_text()
+    answers(run.http_port, host(colony), expected)  # ready waits for the front door, but not long
     for suffix in ("colony.local", "colony.localhost"):
         for address in ("127.0.0.1", "::1"):
             response = get(run.http_port, host(colony, suffix=suffix), address=address)
@@ -113,8 +114,8 @@ def test_the_documents_admin_api_shows_a_route_per_service(shop: Shop) -> None:
     run.ready("api")
 
     wanted = {host(colony, port, suffix) for port in (4001, 4002) for suffix in SUFFIXES}
+    eventually(lambda: wanted <= set(hosts_and_handlers(configuration(admin))))
     found = hosts_and_handlers(configuration(admin))
-    assert wanted <= set(found)
     for name in wanted:
         assert "reverse_proxy" in found[name]
 

@@ -11,6 +11,7 @@ from actors import Event
 from colony.api.types import Exec
 from colony.execution import execute
 from colony.host import Host
+from colony.network import audit
 from colony.network.audit import (
     AUDIT,
     Audit,
@@ -110,7 +111,10 @@ async def test_connections_to_neighbours_are_told_of(shop: Shop) -> None:
         assert event.protocol == "udp"
 
 
-async def test_an_allow_list_tells_of_what_it_ends(shop: Shop) -> None:
+async def test_an_allow_list_tells_of_what_it_ends(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "AGAIN", 1000.0)  # however slow the machine is
     rules = {"network.policy.egress": {"allow": ["198.51.100.0/24:443"]}}
     colony = shop.colony({"idle": {"command": "sleep 600"}}, **rules)
     async with hosted(shop, EMBEDDED) as host:
@@ -129,10 +133,10 @@ async def test_an_allow_list_tells_of_what_it_ends(shop: Shop) -> None:
 
 async def until_noted(host: Host, wanted: bool = True) -> bool:
     """Waits until the kernel notes who connects, or does not any more; whether it may here."""
-    audit = host.system.named(AUDIT, Audit)
+    auditor = host.system.named(AUDIT, Audit)
     may = not reason_against()
     with anyio.fail_after(PATIENCE):
-        while may and await audit.call(NotesCallers()) is not wanted:  # noqa: ASYNC110 — as `until`
+        while may and await auditor.call(NotesCallers()) is not wanted:  # noqa: ASYNC110 — as `until`
             await anyio.sleep(PAUSE)
     return may
 
@@ -145,14 +149,10 @@ async def test_who_was_refused_is_named_though_it_has_ended(shop: Shop) -> None:
         named = await until_noted(host)
         seen = listen(host)
         pids: dict[int, int] = {}
-
-        async def refused(port: int) -> None:
+        # One after the other: those that a busy machine holds up would come all at once.
+        for port in range(8000, 8000 + CURLS):
             pids[port] = await curl(host, colony, f"198.51.100.7:{port}")
-
-        async with anyio.create_task_group() as tasks:
-            for port in range(8000, 8000 + CURLS):
-                tasks.start_soon(refused, port)
-                await anyio.sleep(2 / packet_log.RATE)  # the kernel tells of twice as many
+            await anyio.sleep(1 / packet_log.RATE)  # the kernel tells of no more
         await until(lambda: len(seen) == CURLS)
         assert {type(event) for event in seen} == {ConnectionDenied}
         for event in seen:
@@ -179,12 +179,12 @@ async def test_who_was_let_through_is_named_though_it_has_ended(shop: Shop) -> N
 
 async def test_who_connects_is_noted_while_there_is_a_colony(shop: Shop) -> None:
     async with hosted(shop, EMBEDDED) as host:
-        audit = host.system.named(AUDIT, Audit)
-        assert not await audit.call(NotesCallers())
+        auditor = host.system.named(AUDIT, Audit)
+        assert not await auditor.call(NotesCallers())
         for _ in range(2):
             colony = shop.colony({"idle": {"command": "sleep 600"}})
             await add(shop, host, colony)
             named = await until_noted(host)
-            assert await audit.call(NotesCallers()) is named
+            assert await auditor.call(NotesCallers()) is named
             await host.remove(colony.name)
             await until_noted(host, False)

@@ -24,6 +24,7 @@ from colony.network.ports import (
 from colony.running import ColonyFailed
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Colony, Shop, get, page, root_only
 from tests.end_to_end.hosted import add, hosted
+from tests.ports import free_port
 
 pytestmark = [root_only, pytest.mark.real_time]
 
@@ -36,12 +37,6 @@ while True:
     data, client = server.recvfrom(2000)
     server.sendto(data.upper(), client)
 """
-
-
-def free(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def start(shop: Shop, host: Host, text: str, port: int = 4001, **network: object) -> Colony:
@@ -67,7 +62,7 @@ def standing(host_port: int, form: str, colony: Colony, origin: str = "file") ->
 
 async def test_two_colonies_that_want_one_port(shop: Shop) -> None:
     async with hosted(shop, EMBEDDED) as host:
-        port = free()
+        port = free_port()
         one = await start(shop, host, "one", ports=[f"{port}:4001"])
         assert await says(port) == "one"
         assert await says(port, "::1") == "one"
@@ -100,7 +95,7 @@ async def test_forwards_come_and_go_while_a_colony_runs(shop: Shop) -> None:
     async with hosted(shop, EMBEDDED) as host:
         colony = await start(shop, host, "hello")
         owner = host.system.named(PORTS, HostPorts)
-        port = free()
+        port = free_port()
         added = await owner.call(AddForward(colony.name, parse(f"{port}:4001")))
         assert added == standing(port, f"{port}:4001", colony, "asked")
         assert await says(port) == "hello"
@@ -117,7 +112,7 @@ async def test_forwards_come_and_go_while_a_colony_runs(shop: Shop) -> None:
 
 async def test_udp_is_forwarded_and_answered(shop: Shop) -> None:
     async with hosted(shop, EMBEDDED) as host:
-        port = free(socket.SOCK_DGRAM)
+        port = free_port()
         command = ["python3", "-c", ECHO]
         colony = shop.colony(
             {"dns": {"command": command, "ready": {"log": "listening"}}},
@@ -137,7 +132,7 @@ async def test_udp_is_forwarded_and_answered(shop: Shop) -> None:
 
 async def test_focus_gives_one_colony_at_a_time_the_plain_ports(shop: Shop) -> None:
     async with hosted(shop, EMBEDDED) as host:
-        port = free()
+        port = free_port()
         one = await start(shop, host, "one", port)
         two = await start(shop, host, "two", port)
         owner = host.system.named(PORTS, HostPorts)
@@ -165,7 +160,7 @@ async def test_focus_gives_one_colony_at_a_time_the_plain_ports(shop: Shop) -> N
 
 async def test_forwards_outlive_a_crash_of_their_owner(shop: Shop) -> None:
     async with hosted(shop, EMBEDDED) as host:
-        port = free()
+        port = free_port()
         colony = await start(shop, host, "hello", ports=[f"{port}:4001"])
         pid = host.colonies[colony.name].statuses["web"].pid
         owner = host.system.named(PORTS, HostPorts)

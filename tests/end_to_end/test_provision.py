@@ -132,7 +132,9 @@ def test_a_vite_page_and_an_aiohttp_api_from_a_remote(shop: Shop) -> None:
     running.ready("web")
     # Nothing is installed a second time.
     assert not [line for line in running.own_lines() if "npm " in line or "uv pip" in line]
-    api = get(running.http_port, host(colony, 8000), "/api/hello")
+    at = host(colony, 8000)
+    api = eventually(lambda: (r := get(running.http_port, at, "/api/hello")).status == 200 and r)
+    assert api
     assert json.loads(api.text) == {"message": f"hello from the API of {name}"}
     page = eventually(lambda: (r := get(running.http_port, host(colony, 5173))).status == 200 and r)
     assert page

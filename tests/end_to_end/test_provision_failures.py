@@ -21,7 +21,7 @@ from netns import namespace
 from netns.actors import NamespaceOwner
 from netns.namespace import STEPS
 from tests.colony.provision.support import picture
-from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, page, root_only
+from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, eventually, page, root_only
 from tests.end_to_end.hosted import add, fetch, hosted
 from tests.end_to_end.test_failed_starts import Unlucky, spoil_start, traces_of
 
@@ -149,9 +149,10 @@ def test_a_killed_run_is_taken_back_by_the_next(shop: Shop) -> None:
     before = picture(folder)
     killed = shop.run(colony, options=EMBEDDED)
     killed.expect("· setup")
+    eventually((folder / "here").exists)
     killed.popen.kill()
     killed.wait()
-    (folder / "here").unlink(missing_ok=True)
+    (folder / "here").unlink()
     other = shop.colony({"web": page("other")})
     run = shop.run(other, options=EMBEDDED)
     run.ready()

@@ -19,6 +19,7 @@ from tests.end_to_end.colonies import (
     program,
     root_only,
 )
+from tests.ports import free_port
 
 
 def colony_command(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -153,8 +154,7 @@ def test_a_port_that_is_taken_on_the_hosts_network(shop: Shop) -> None:
 
 
 def test_two_colonies_that_want_one_port_of_the_hosts_network(shop: Shop) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     one, two = shop.colony({"web": page("one", port)}), shop.colony({"web": page("two", port)})
     run = shop.run(one, two, options=["--network", "host", *EMBEDDED])
     assert run.wait() == 1, run.transcript()
@@ -179,8 +179,7 @@ def test_a_front_door_port_that_is_taken(shop: Shop, options: tuple[str, ...]) -
 
 def test_a_caddy_that_is_not_there(shop: Shop) -> None:
     colony = shop.colony({"web": page("one")})
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     error = failed(shop, colony, "--caddy", f"http://localhost:{port}")
     assert f"http://localhost:{port}" in error
     assert "is that Caddy running?" in error

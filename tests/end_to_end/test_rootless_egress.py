@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,17 @@ def sending(*targets: str) -> dict[str, Any]:
 
 def helper_of(run: Run) -> int:
     """The process of the way out."""
-    for pid in children(run.pid):
-        if Path(f"/proc/{pid}/comm").read_text() == "slirp4netns\n":
-            return pid
-    raise AssertionError("there is no slirp4netns")
+
+    def look() -> int | None:
+        for pid in children(run.pid):
+            with suppress(OSError):  # another child may end just now
+                if Path(f"/proc/{pid}/comm").read_text() == "slirp4netns\n":
+                    return pid
+        return None
+
+    found = eventually(look)
+    assert found is not None
+    return found
 
 
 def test_colonies_go_out_but_not_to_the_hosts_loopback(users: Shop) -> None:
@@ -111,7 +118,8 @@ def test_colonies_go_out_but_not_to_the_hosts_loopback(users: Shop) -> None:
 
 
 def test_names_are_asked_by_the_way_out(users: Shop) -> None:
-    colony = users.colony({"web": page("hello"), "look": {"command": "cat /etc/resolv.conf"}})
+    look = {"command": "cat /etc/resolv.conf; exec sleep 600"}
+    colony = users.colony({"web": page("hello"), "look": look})
     run = run_as_a_user(users, colony, how=("tun",))
     run.expect(rf"look \| nameserver {SLIRP[3]}$")
 

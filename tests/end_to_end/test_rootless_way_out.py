@@ -88,7 +88,7 @@ def test_both_families_go_out_and_none_comes_in(users: Shop, program: str) -> No
 @by_each_program
 def test_a_machine_without_ipv6(users: Shop, program: str) -> None:
     """The colony has no way that would lead nowhere: a client is told so at once."""
-    look = "ip -6 route show default | grep -c . || true; echo looked"
+    look = "ip -6 route show default | grep -c . || true; exec sleep 600"
     out = sending(f"{OUTSIDE4}:{PORT}", f"{OUTSIDE6}:{PORT}")
     colony = users.colony({"out": out, "look": {"command": look}})
     env = going_out_by(program, users)

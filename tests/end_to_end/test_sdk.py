@@ -276,7 +276,7 @@ async def test_a_terminal_is_typed_into_and_read_from(shop: Shop, way: str) -> N
     async with running(shop, way, {"web": page("hello")}) as c:
         async with c.terminal(argv=["sh", "-c", "read a; echo got $a; read b; exit 5"]) as t:
             await t.send("one\n")
-            assert (await t.expect(r"got (\w+)"))[1] == "one"
+            assert (await t.expect(r"got (\w+)\n"))[1] == "one"
             with pytest.raises(TimeoutError):
                 await t.expect("never", timeout=0.05)
             await t.resize(30, 100)

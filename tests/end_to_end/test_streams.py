@@ -29,7 +29,9 @@ def streams(shop: Shop, door: tuple[str, ...]) -> tuple[Run, str, dict[str, str]
     colony = shop.colony({"web": {"command": program("streams", PORT), "port": PORT}})
     run = shop.run(colony, options=door)
     run.ready()
-    eventually(lambda: get(run.http_port, host(colony), "/no-such-page").status == 404)
+    # The service's own: the door's own 404 is a page.
+    at = host(colony)
+    eventually(lambda: get(run.http_port, at, "/no-such-page").text == "404: Not Found")
     return run, f"http://127.0.0.1:{run.http_port}", {"Host": host(colony)}
 
 

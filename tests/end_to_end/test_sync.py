@@ -39,7 +39,7 @@ def test_a_colony_of_this_process(shop: Shop) -> None:
             c.service("wbe")
         with c.terminal(argv=["sh", "-c", "read x; echo got $x"]) as t:
             t.send("it\n")
-            assert t.expect("got (\\w+)", PATIENCE)[1] == "it"
+            assert t.expect("got (\\w+)\n", PATIENCE)[1] == "it"
         c.restart().service("web").ready(PATIENCE)
 
 

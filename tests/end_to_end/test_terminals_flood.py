@@ -11,7 +11,7 @@ import pytest
 from colony.client import Address, Client, path_of
 from colony.terminals.connection import Connection
 from colony.terminals.frames import BINARY
-from tests.end_to_end.attaching import running
+from tests.end_to_end.attaching import patient, running
 from tests.end_to_end.colonies import Shop, root_only
 
 pytestmark = root_only
@@ -39,7 +39,7 @@ def test_a_stopped_viewer_of_a_flood_costs_less_than_two_megabytes(
     shop: Shop, read_only: bool
 ) -> None:
     """One reads nothing; another has every byte, and the first catches up."""
-    colony, run = running(shop)
+    colony, run = running(shop, prefix=patient(2.0))
     address = Address(shop.runtime / "colony.sock")
     client, path = Client(address), path_of("colonies", colony.name, "terminals")
     with Connection(address, f"{path}/terminal/attach") as one:  # what is made once is made

@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.end_to_end.attaching import COLONY, at_terminal, command, detach, status
+from tests.end_to_end.attaching import COLONY, at_terminal, command, detach, patient, status
 from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, eventually, root_only
 
 pytestmark = root_only
@@ -23,9 +24,9 @@ SHELL = {
 PROMPT = "SERVICE> "
 
 
-def with_shell(shop: Shop, **more: Any) -> Colony:
+def with_shell(shop: Shop, prefix: Sequence[str] = (), **more: Any) -> Colony:
     colony = shop.colony({"web": {**SHELL, **more}, "plain": {"command": ["sleep", "1000"]}})
-    run = shop.run(colony, options=EMBEDDED)
+    run = shop.run(colony, options=EMBEDDED, prefix=prefix)
     run.expect(r"web +pid")
     return colony
 
@@ -146,7 +147,7 @@ def test_who_has_no_terminal(shop: Shop, tmp_path: Path) -> None:
 
 def test_what_is_piped_is_typed_and_ten_megabytes_come_whole(shop: Shop) -> None:
     lines = b"".join(b"%07d\n" % number for number in range(1_250_000))
-    colony = with_shell(shop)
+    colony = with_shell(shop, patient(60.0))
     (colony.file.parent / "big").write_bytes(lines)
     words = [*COLONY, "attach", f"{colony.name}/web"]
     popen = subprocess.Popen(

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
+import pytest
+
+from netns import capability
 from netns.capability import Capability, probe
 from tests.netns.support import open_descriptors, output
 
@@ -25,6 +30,31 @@ def test_here_namespaces_can_be_made_and_nothing_is_left() -> None:
     assert set(threading.enumerate()) <= threads  # idle ones of an event loop's may have gone
     assert "probe" not in output("ip", "link")
     assert "probe" not in links
+
+
+def test_the_directory_of_the_pins_may_come_and_go_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does with the first instance on a machine and the last."""
+    place = tmp_path / "netns"
+    monkeypatch.setattr(capability, "PIN_DIRECTORY", str(place))
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            place.mkdir()
+            while place.exists():
+                with contextlib.suppress(OSError):  # not empty at this moment
+                    place.rmdir()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        for _ in range(300):
+            capability._try_pins()
+    finally:
+        over.set()
+        other.join()
 
 
 def test_without_the_right_it_says_why_and_what_to_do() -> None:

@@ -71,6 +71,7 @@ async def test_nat_leads_out_under_the_hosts_address(tmp_path: Path) -> None:
             space = await network.create(unique())
             assert read("/proc/sys/net/ipv4/ip_forward") == "1"
             assert attempt(await thread.socket(space), outside.address, 80) == "connected"
+            server.settimeout(PATIENCE)  # who has connected may not be there for us yet
             served, peer = server.accept()
             served.close()
             assert peer[0] == outside.host

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -153,6 +154,38 @@ def test_a_lock_file_may_be_removed_by_its_holder(tmp_path: Path) -> None:
         with locks.locked(path):  # another file: no deadlock, no exclusion with the removed one
             path.unlink()
     assert not path.exists()
+
+
+def test_a_lock_file_may_be_removed_with_its_directory(tmp_path: Path) -> None:
+    """As the last instance does; others who come at that moment make it again."""
+    path = tmp_path / "deep" / "lock"
+    errors: list[Exception] = []
+
+    def come_and_go() -> None:
+        try:
+            for _ in range(200):
+                with locks.locked(path), contextlib.suppress(OSError):
+                    path.unlink()
+                    path.parent.rmdir()  # unless another is there already
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+@pytest.mark.parametrize("kind", ["a file", "a link to nowhere"])
+def test_a_lock_below_what_is_no_directory_is_an_error(tmp_path: Path, kind: str) -> None:
+    if kind == "a file":
+        (tmp_path / "flat").touch()
+    else:
+        (tmp_path / "flat").symlink_to("nowhere")
+    with pytest.raises(FileExistsError), locks.locked(tmp_path / "flat" / "lock"):
+        raise AssertionError("it was locked")
 
 
 def test_sockets_of_instances_in_any_directory_are_hidden(tmp_path: Path) -> None:

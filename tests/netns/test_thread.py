@@ -11,6 +11,7 @@ from netns import linux
 from netns.errors import NetnsError, ThreadClosed
 from netns.thread import NetworkThread, Place
 from tests.netns.support import PATIENCE, listen, open_descriptors
+from tests.ports import free_port
 
 pytestmark = pytest.mark.real_time
 
@@ -213,8 +214,9 @@ async def test_a_socket_belongs_to_the_namespace_it_was_made_in() -> None:
 async def test_nothing_listens_is_said_with_port_and_addresses() -> None:
     async with NetworkThread() as thread:
         here = Place(os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+        port = free_port()  # nobody else's when we no longer listen
         with socket.socket() as server:
-            port = listen(server, "127.0.0.1", 0).getsockname()[1]
+            listen(server, "127.0.0.1", port)
             with await thread.connect(here, port) as connected:
                 assert connected.getpeername() == ("127.0.0.1", port)
         with pytest.raises(ConnectionRefusedError) as caught:

@@ -376,6 +376,7 @@ async def test_a_cancelled_request_does_not_wait_for_its_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(PATIENCE)
         admin = CaddyAdmin(f"127.0.0.1:{listener.getsockname()[1]}")
+        before = descriptors()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(admin.get, "/config/")
             sock, _ = await anyio.to_thread.run_sync(listener.accept)
@@ -383,6 +384,7 @@ async def test_a_cancelled_request_does_not_wait_for_its_answer() -> None:
             asked = await anyio.to_thread.run_sync(sock.recv, 65536)
             tasks.cancel_scope.cancel()
         with closing(sock):
+            assert descriptors() == before + 1  # our end of it alone
             assert asked.startswith(b"GET /config/ ")
             assert await anyio.to_thread.run_sync(sock.recv, 65536) == b""
 

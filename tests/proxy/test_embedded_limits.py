@@ -14,7 +14,7 @@ import pytest
 
 from proxy.embedded import EmbeddedProxy, dial
 from proxy.routes import Route, RouteTable, TcpUpstream, UnixUpstream, Upstream
-from tests.ports import free_ports
+from tests.ports import free_port, free_ports
 from tests.proxy.support import PATIENCE, descriptors, our_threads, route
 from tests.proxy.wire import OK, Stage, Wire, dialogue, get, sent_on
 
@@ -394,17 +394,18 @@ async def test_a_client_that_leaves_while_it_is_dialled_cancels_that() -> None:
 
 async def test_localhost_is_both_loopbacks_and_a_unix_socket_is_a_path(tmp_path: Any) -> None:
     path = str(tmp_path / "web.sock")
+    port = free_port()  # on 127.0.0.1, which is tried first, it is nobody's either
 
     def script(stage: Stage) -> None:
         with (
-            socket.create_server(("::1", 0), family=socket.AF_INET6) as v6,
+            socket.create_server(("::1", port), family=socket.AF_INET6) as v6,
             socket.socket(socket.AF_UNIX) as unix,
         ):
             unix.bind(path)
             unix.listen()
             routes = [
-                route("v6", TcpUpstream(v6.getsockname()[1])),
-                route("literal", TcpUpstream(v6.getsockname()[1], "::1")),
+                route("v6", TcpUpstream(port)),
+                route("literal", TcpUpstream(port, "::1")),
                 Route("unix", 3000, UnixUpstream(path), "web"),
             ]
             stage.door.want(RouteTable(routes))

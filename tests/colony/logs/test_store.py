@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from actors import Event
@@ -88,6 +90,27 @@ async def test_a_flood_is_read_whatever_the_event_loop_does_and_what_it_missed_i
     assert ring.lines[0].number == size // 2
     assert ring.dropped["web"] > 0
     await logs.close()
+
+
+async def test_whoever_is_shown_a_line_finds_it_kept() -> None:
+    logs, found, over = Logs(), list[list[bytes]](), threading.Event()
+    await logs.start(lambda event: None)
+    read, write = pipe()
+
+    def kept() -> list[bytes]:
+        return [line.data for line in logs.page("app", ["web"], Filter()).lines]
+
+    def watch(data: bytes) -> bool:
+        found.append(kept())
+        over.set()
+        return True
+
+    logs.attach("app", "web", "stdout", read, watch, lambda feed, data: found.append(kept()))
+    os.write(write, b"ready\n")
+    assert await anyio.to_thread.run_sync(over.wait, PATIENCE)
+    os.close(write)
+    await logs.close()
+    assert found == [[b"ready"], [b"ready"]]
 
 
 async def test_files_are_rotated_at_their_size(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ async def test_363_a_stop_while_it_backs_off_is_the_end_of_it() -> None:
 
 async def test_403_a_probe_that_fails_while_it_is_stopped_neither_kills_nor_restarts() -> None:
     health = {"exec": "test ! -e sick", "interval": 0.02, "failures": 1}
-    slow_end = "trap 'sleep 0.4; echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    end = "until [ -e sick ]; do sleep 0.01; done; sleep 0.4; echo bye; exit 0"
+    slow_end = f"trap '{end}' TERM; echo up; while :; do sleep 0.05; done"
     async with colony({"web": {"command": slow_end, "health": health}}) as shop:
         await shop.wrote("web", b"up")
         async with anyio.create_task_group() as tasks:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,15 @@ def address(one: Rig) -> Address:
     return Address(one.folder / "run" / SOCKET)
 
 
-MISSED = "stty -echo; echo a; sleep 0.3; echo missed; cat"
-"""Writes on while nobody looks."""
+MISSED = "stty -echo; echo a; while [ ! -e {go} ]; do sleep 0.01; done; echo missed; cat"
+"""Writes on when nobody looks any more."""
 
 
 async def test_a_reconnect_loses_nothing(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         colony = await one.add(IDLE)
-        await opening.start(colony, name="1", argv=["/bin/sh", "-c", MISSED])
+        go = tmp_path / "go"
+        await opening.start(colony, name="1", argv=["/bin/sh", "-c", MISSED.format(go=go)])
         path = path_of("colonies", colony.name, "terminals", "1", "attach")
 
         def talk() -> None:
@@ -71,6 +73,7 @@ async def test_a_reconnect_loses_nothing(tmp_path: Path) -> None:
             assert (hello["t"], hello["rows"], hello["columns"]) == ("hello", 30, 90)
             offset = hello["offset"] + len(first.bytes) - hello["replay"]
             first.connection.close()
+            go.touch()
             again = Talk(address(one), path, since=offset)
             again.until_bytes(b"missed\r\n")  # the kernel may hand over the line in two
             assert again.told[0]["offset"] == offset
@@ -153,12 +156,14 @@ async def test_what_cannot_be_joined_is_a_problem(tmp_path: Path) -> None:
         await one.ask(talk)
 
 
-def link(path: str) -> str:
-    """Where a descriptor leads; "" once it is closed."""
-    try:
-        return os.readlink(path)
-    except FileNotFoundError:
-        return ""
+def has_master(pid: int) -> bool:
+    """Whether a process has a terminal's other end."""
+    folder = f"/proc/{pid}/fd"
+    for fd in os.listdir(folder):
+        with suppress(FileNotFoundError):  # closed
+            if "ptmx" in os.readlink(f"{folder}/{fd}"):
+                return True
+    return False
 
 
 async def test_no_child_inherits_a_master(tmp_path: Path) -> None:
@@ -167,8 +172,8 @@ async def test_no_child_inherits_a_master(tmp_path: Path) -> None:
         _, first = await opening.start(colony, argv=["/bin/cat"])
         await opening.start(colony, argv=["/bin/cat"])
         for info in await opening.describe(colony):
-            held = {link(f"/proc/{info.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{info.pid}/fd")}
-            assert not any("ptmx" in each for each in held)
+            # For an instant of its exec it has: the spawn is over before they are closed.
+            await until(lambda pid=info.pid: not has_master(pid))  # type: ignore[misc]
         assert first.alive
 
 
