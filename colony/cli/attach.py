@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -137,8 +138,17 @@ def _attached(session: Session, colony: str, terminal: str, read_only: bool, key
             message(f"[attached to {where}; {spelled(keys)} detaches]")
             told = viewing.view(connection, keys)
     except viewing.Detached as detached:
-        message(f"\r\n[detached from {where}; to come back: colony attach {where}]")
+        _say(f"\r\n[detached from {where}; to come back: colony attach {where}]")
         return 128 + detached.by if detached.by else 0
     code = viewing.code_of(told)
-    message(f"\r\n[exited {code}]" if told.get("code") is not None else f"\r\n[{told['reason']}]")
+    _say(f"\r\n[exited {code}]" if told.get("code") is not None else f"\r\n[{told['reason']}]")
     return code
+
+
+def _say(text: str) -> None:
+    """Unless there is nobody: a terminal that takes nothing, or has gone."""
+    from colony.terminals.outer import takes
+
+    if takes(2):
+        with suppress(OSError):
+            message(text)

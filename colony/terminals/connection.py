@@ -20,6 +20,7 @@ import os
 import select
 import time
 from base64 import b64encode
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -92,21 +93,32 @@ class Connection(Held):
         except (OSError, BadFrame) as error:
             raise self._gone(error) from None
 
-    def ready(self, *files: int, seconds: float | None = None) -> set[int]:
-        """Which of these can be read, and our own `fileno()` if something has come: waits for the
-        first, at most so long, and sends meanwhile what is unsent."""
+    def ready(
+        self,
+        *files: int,
+        seconds: float | None = None,
+        writing: Iterable[int] = (),
+        listening: bool = True,
+    ) -> set[int]:
+        """Which of these can be read or, of `writing`, written; and our own `fileno()` if something
+        has come, or, not `listening`, once the other side has hung up. Waits for the first, at most
+        so long, and sends meanwhile what is unsent."""
         own = self.fileno()
         poll = select.poll()  # which knows no limit of descriptors
         for fd in files:
             poll.register(fd, select.POLLIN)
-        poll.register(own, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-        if self._rest:
+        for fd in writing:
+            poll.register(fd, select.POLLOUT)
+        wanted = select.POLLIN if listening else select.POLLRDHUP
+        poll.register(own, wanted | (select.POLLOUT if self._unsent else 0))
+        if self._rest and listening:
             seconds = 0
-        found = poll.poll(None if seconds is None else max(0, seconds) * 1000)
-        ready = {fd for fd, what in found if what & ~select.POLLOUT}
-        if any(fd == own and what & select.POLLOUT for fd, what in found):
+        found = dict(poll.poll(None if seconds is None else max(0, seconds) * 1000))
+        mine = found.pop(own, 0)
+        if mine & select.POLLOUT:
             self._flush()
-        return ready | {own} if self._rest else ready
+        here = mine & ~select.POLLOUT or (self._rest and listening)
+        return {*found, own} if here else {*found}
 
     @property
     def full(self) -> bool:

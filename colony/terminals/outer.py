@@ -9,6 +9,9 @@ ours, since a shell that has come back to its prompt has settings of its own.
     q                           all is restored: end
     (end of the pipe)           we were killed: restore
 
+Nor does it matter whether the terminal takes anything just then. What it has not taken is thrown
+away then, and what brings it back takes its place: it reads that when it reads again.
+
 The window's title is put on the terminal's own stack when a program first sets one, and taken from
 there afterwards; terminals without such a stack keep the program's.
 """
@@ -26,10 +29,17 @@ import tty
 from typing import Any, Final
 
 from colony.terminals.modes import Modes
+from colony.terminals.sink import Sink
 from colony.terminals.sizes import Size, size_of
 
 _KEEP_TITLE: Final = b"\x1b[22;2t"
 _OLD_TITLE: Final = b"\x1b[23;2t"
+
+_CANCEL: Final = b"\x18"
+"""Ends any sequence that was cut."""
+
+LEAVING: Final = 0.1
+"""Seconds that a terminal has to take what is unsent, when it is left."""
 
 _END: Final = b"q"
 
@@ -42,6 +52,8 @@ class Outer:
         self.output = output
         self.modes = Modes()
         """What was written has switched."""
+        self.sink: Sink | None = None
+        """What is written to while it is raw."""
         self._back = b""
         """What brings the terminal back, as the guard knows it."""
         self._titled = False
@@ -50,7 +62,7 @@ class Outer:
         self._guard_pid = 0
 
     def __repr__(self) -> str:
-        return f"<Outer {self.fd}>"
+        return f"<Outer {self.fd}{'' if self.sink is None else ' raw'}>"
 
     def __enter__(self) -> Outer:
         self._saved = termios.tcgetattr(self.fd)
@@ -65,26 +77,55 @@ class Outer:
 
     def enter(self) -> None:
         """Makes it raw (again)."""
-        termios.tcsetattr(self.fd, termios.TCSADRAIN, self._raw)
+        if self.sink is None:
+            self.sink = Sink(self.output)
+        with contextlib.suppress(termios.error):  # a signal; or it has gone, which is read
+            termios.tcsetattr(self.fd, termios.TCSANOW, self._raw)
 
     def leave(self) -> None:
-        """Makes it as it was: the settings, and what the program has switched."""
-        with contextlib.suppress(OSError, termios.error):
-            write_all(self.output, self._bringing_back())
-        with contextlib.suppress(termios.error):
-            termios.tcsetattr(self.fd, termios.TCSADRAIN, self._saved)
+        """Makes it as it was: the settings, and what the program has switched. Of what is unsent it
+        has `LEAVING` seconds to take something, and loses the rest. Leaving twice is no error."""
+        sink, self.sink = self.sink, None
+        if sink is None:
+            return
+        # We may not be in its foreground, and stopped for touching it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        try:
+            if not self._is_anothers():
+                self._restore(sink)
+            with contextlib.suppress(OSError):
+                sink.close(LEAVING)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.modes, self._titled = Modes(), False
         self._prepare_guard()
 
+    def _is_anothers(self) -> bool:
+        """Whether who has the terminal now, say the shell that has put us into the background, has
+        made it its own."""
+        try:
+            here = os.tcgetpgrp(self.fd) == os.getpgrp()
+            return not here and not same_settings(termios.tcgetattr(self.fd), self._raw)
+        except (OSError, termios.error):
+            return False
+
+    def _restore(self, sink: Sink) -> None:
+        cut = _CANCEL if self.modes.string >= 0 else b""
+        with contextlib.suppress(OSError):
+            last_words(sink, cut + self._bringing_back())
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(self.fd, termios.TCSANOW, self._saved)
+
     def show(self, data: bytes) -> None:
-        """Writes to it what a program wrote."""
+        """Writes to it what a program wrote, as far as it takes that now; the rest is unsent."""
+        assert self.sink is not None
         self.modes.feed(data)
         if self.modes.title and not self._titled:
             self._titled = True
             data = _KEEP_TITLE + data
         if b"\x1b" in data:
             self._prepare_guard()
-        write_all(self.output, data)
+        self.sink.put(data)
 
     def _bringing_back(self) -> bytes:
         return self.modes.leave() + (_OLD_TITLE if self._titled else b"")
@@ -93,12 +134,6 @@ class Outer:
     def size(self) -> Size | None:
         """How large it is now."""
         return window_size(self.output) or window_size(self.fd)
-
-    def stop_here(self) -> None:
-        """Does what SIGTSTP asks for: restores, stops, and goes on raw after SIGCONT."""
-        self.leave()
-        os.kill(os.getpid(), signal.SIGSTOP)
-        self.enter()
 
     # -- the guard -----------------------------------------------------------------------------
 
@@ -148,8 +183,9 @@ def _guard(pipe: int, fd: int, output: int, saved: list[Any], ours: list[Any]) -
     with contextlib.suppress(OSError, termios.error):
         if same_settings(termios.tcgetattr(fd), ours):
             termios.tcsetattr(fd, termios.TCSANOW, saved)
-        os.set_blocking(output, False)
-        os.write(output, told.partition(b"\0")[0] + b"\r\n")
+        sink = Sink(output)
+        last_words(sink, _CANCEL + told.partition(b"\0")[0] + b"\r\n")
+        sink.close(LEAVING)
 
 
 def raw(saved: list[Any]) -> list[Any]:
@@ -188,10 +224,20 @@ def window_size(fd: int) -> Size | None:
     return size_of(rows, columns)
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Writes all of it, waiting as long as that takes."""
-    while data:
-        try:
-            data = data[os.write(fd, data) :]
-        except BlockingIOError:  # somebody else who has this terminal made it so
-            select.select([], [fd], [])
+def last_words(sink: Sink, data: bytes) -> None:
+    """Writes this to a terminal, after what is unsent or in its place. Raises `OSError`."""
+    sink.flush()
+    if not sink.finish(LEAVING):
+        sink.drop()
+        data = _CANCEL + data
+    sink.put(data)
+    if not sink.finish(LEAVING):
+        sink.drop()
+        sink.put(_CANCEL + data)
+
+
+def takes(fd: int, seconds: float = LEAVING) -> bool:
+    """Whether a little can be written there without waiting for longer."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return any(what & select.POLLOUT for _, what in poll.poll(seconds * 1000))

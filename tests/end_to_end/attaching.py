@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shlex
 import subprocess
 import sys
@@ -71,6 +73,16 @@ def at_terminal(
     if inside:
         child.expect_exact(PROMPT)
     return child
+
+
+def shown_by_the_guard(child: Any, wanted: bytes) -> None:
+    """Waits for what is written to the terminal of a client that was killed: pexpect would take
+    its end for that of the output."""
+    seen = b""
+    while wanted not in seen:
+        ready, _, _ = select.select([child.child_fd], [], [], PATIENCE)
+        assert ready, f"no {wanted!r} in {seen[-SHOWN:]!r}"
+        seen += os.read(child.child_fd, 65536)
 
 
 def detach(child: Any) -> None:

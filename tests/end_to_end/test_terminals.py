@@ -20,6 +20,7 @@ from tests.end_to_end.attaching import (
     command,
     detach,
     running,
+    shown_by_the_guard,
     status,
 )
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, Shop, alive, eventually, page, root_only
@@ -225,7 +226,7 @@ def test_where_keys_are_told_otherwise_one_detaches_and_has_them_back(shop: Shop
     again.expect_exact("go-2")
     again.expect_exact(PROMPT)
     os.kill(again.pid, signal.SIGKILL)
-    again.expect_exact("\x1b[<1u\x1b[>4m")
+    shown_by_the_guard(again, b"\x1b[<1u\x1b[>4m")
     eventually(lambda: echoes(again))
     again.close(force=True)
 
