@@ -87,9 +87,12 @@ def _past_firewalls() -> Finding:
 
 
 def _audit() -> Finding:
-    from netns.callers import reason_against
+    from netns.callers import reason_against, reason_against_udp
 
     reason = reason_against()
+    if not reason and (reason := reason_against_udp()):
+        text = f"who sent by UDP and has ended is not named: {reason}"
+        return Finding("audit", "note", text, "share the host's processes (--pid=host)")
     if not reason:
         return Finding("audit", "ok", "connections are told of with the process, ended or not")
     text = f"who connected and has ended is not named: no tracepoints ({reason.lower()})"

@@ -1,12 +1,14 @@
-"""Who began a TCP connection: known, also of a process that was refused and has ended since.
+"""Who began a connection: known, also of a process that was refused and has ended since.
 
     callers = Callers()
     callers.open()                      # from now on the kernel notes who connects
+    log.watch(callers.senders)          # and who sends what the packet log tells of
     ...
     callers.who(attempt)                # Caller(pid=4711, command="curl")
+    log.watch(None)
     callers.close()
 
-Law: the process is noted while it is in `connect()`, not looked for afterwards. A socket that is
+Law: the process is noted while it connects or sends, not looked for afterwards. A socket that is
 gone says of nobody whose it was; and a packet does not say which socket it came from.
 
     event                             what it gives
@@ -17,9 +19,16 @@ gone says of nobody whose it was; and a packet does not say which socket it came
 
 With the own port a packet's connection is known for sure. Before there is an answer the one that
 fits by the rest is it, if there is one alone: else all of them are still there to be asked, and
-whoever asks finds out by the socket. UDP has no such moment.
+whoever asks finds out by the socket.
 
-It costs a connection two microseconds, and nothing one to 127.0.0.1.
+UDP begins nothing that the kernel would tell of. But the packet log tells of a packet while its
+sender is still in `sendto()`, nearly always: so of UDP it is whoever was on the processor then
+(`packet_log`). A packet that had to wait is told of while anybody is; so who asks has to see that a
+process which is still there is in the right network.
+
+It costs a TCP connection two microseconds, and nothing one to 127.0.0.1; UDP nothing, but a signal
+anywhere on the machine a third of one. A route, which each UDP socket asks for in its own name,
+would tell as much (`fib_table_lookup`), but costs each packet that is passed on a tenth.
 """
 
 from __future__ import annotations
@@ -31,13 +40,16 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from netns.packet_log import Attempt
+from netns.packet_log import Attempt, is_numbered_as_the_kernel_does, told
 from netns.perf import Layout, Point, Record, Recorder, why_not
 
 T = TypeVar("T")
 
 REMEMBERED: Final = 1000
 """Connections, and as many processes that have ended."""
+
+SENDERS: Final = 1 << 16
+"""Bytes of their ring: more than there are for packets in the log's socket."""
 
 _SYN_SENT: Final = 2
 _LOOPBACK: Final = int.from_bytes(bytes((127, 0, 0, 1)), "little")
@@ -115,8 +127,12 @@ class Memory:
 
     def command_of(self, began: Began) -> str:
         """The name of the process that began it, if that has ended since; else ""."""
-        time, command = self._ended.get(began.pid, (0, ""))
-        return command if time >= began.time else ""  # else it was the number's last owner
+        return self.name_of(began.pid, began.time)
+
+    def name_of(self, pid: int, since: int) -> str:
+        """The name of a process that was there at that time, if it has ended since; else ""."""
+        time, command = self._ended.get(pid, (0, ""))
+        return command if time >= since else ""  # else it was the number's last owner
 
 
 def _put(notes: dict[int, T], key: int, value: T) -> None:
@@ -130,11 +146,16 @@ class Callers:
     """Has the kernel note who connects, from `open` to `close`. Its methods block; from any thread.
 
     Needs the rights of the machine's root: without, `open` fails, and nobody is known.
+
+    senders
+        For `PacketLog.watch`, which is to be told of None before `close`; None when closed, and
+        where there is a reason against UDP.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._recorder: Recorder | None = None
+        self.senders: Recorder | None = None
         self._memory = Memory()
 
     def __repr__(self) -> str:
@@ -148,19 +169,31 @@ class Callers:
         """Blocks for some milliseconds. Raises `OSError` where it may not or the kernel cannot."""
         with self._lock:
             if self._recorder is None:
-                self._recorder = Recorder.open(_POINTS)
+                recorder = Recorder.open(_POINTS)
+                try:
+                    if is_numbered_as_the_kernel_does():
+                        self.senders = Recorder.open((told(),), SENDERS)
+                except BaseException:
+                    recorder.close()
+                    raise
+                self._recorder = recorder
 
     def close(self) -> None:
         """Closing twice is no error."""
         with self._lock:
-            recorder, self._recorder = self._recorder, None
-            if recorder is not None:
-                recorder.close()
+            recorders = self._recorder, self.senders
+            self._recorder = self.senders = None
+            for recorder in recorders:
+                if recorder is not None:
+                    recorder.close()
 
     def who(self, attempt: Attempt) -> Caller | None:
         """Who began it; None if nobody knows for sure. Blocks for a millisecond at most."""
         with self._lock:
             self._look()
+            if attempt.protocol == "udp":
+                pid = attempt.sender
+                return Caller(pid, self._memory.name_of(pid, attempt.time)) if pid else None
             began = self._memory.who(attempt)
             if began is None:
                 return None
@@ -175,7 +208,14 @@ class Callers:
 def reason_against() -> str:
     """Why this process may not know who connects, in words; "" if it may. Blocks for a
     millisecond."""
-    return why_not(_POINTS)
+    return why_not((*_POINTS, told()))
+
+
+def reason_against_udp() -> str:
+    """The same of who sends by UDP."""
+    if is_numbered_as_the_kernel_does():
+        return reason_against()
+    return reason_against() or "in a container with process numbers of its own"
 
 
 def _note(memory: Memory, record: Record, layout: Layout) -> None:

@@ -2,16 +2,28 @@
 
     rules ── log group N ──▶ a netlink socket ──▶ Attempt(source, destination, allowed)
 
-Law: looking costs the connection nothing. The kernel copies a packet's first bytes, at most
-`RATE` a second for the whole instance, and what is more than that is not told of.
+Law: looking costs the connection nothing. The kernel copies a packet's first bytes, at most `RATE`
+a second of each colony's, so that none hides another's, and what is more is not told of.
 
 The group is a number that one socket of the machine has; it is bound before the rules name it.
+
+Who sent a packet is not in the message. But the kernel passes a packet to this socket while its
+sender is still sending, and with `watch` it signals that to us: a signal that means nothing to
+anybody, whose tracepoint tells who was on the processor.
+
+    sendto() ─▶ rules ─▶ log ─▶ the message is in the socket ─▶ SIGURG ─▶ noted: pid, time
+
+One message, one note, both in one order, for the group has a lock. The message is there first: so
+when there are as many of both they belong together, and until then the rest is on its way. A
+process that sent by the way of another's time (the kernel's own `ksoftirqd`) is not its sender.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -24,9 +36,13 @@ import msgspec
 from netns.errors import PacketFilterError
 from netns.netlink import attributes
 from netns.nfnetlink import NETLINK_NETFILTER, attribute
+from netns.perf import Point, Record, Recorder
 
 RATE: Final = 20
-"""Attempts told of each second; twice as many at once."""
+"""Attempts told of each second of one colony, allowed and denied each; twice as many at once."""
+
+RATE_OF_ALL: Final = 10 * RATE
+"""The same of all colonies."""
 
 SNAPLEN: Final = 64
 ALLOWED: Final = "colony allowed"
@@ -46,12 +62,21 @@ _BIND: Final = bytes([1])
 _COPY_PACKET: Final = struct.pack("!IBB", SNAPLEN, 2, 0)
 _BUFFER: Final = 1 << 16
 _GROUPS: Final = 200  # tried, from the instance's own number on
+_SIGNAL: Final = signal.SIGURG  # ignored, unless somebody wants it
+_POLL_IN: Final = 1
+_MOMENTS: Final = tuple(0.001 * 2**number for number in range(8))  # a quarter of a second
+_FIRST_PIDS: Final = 0xEFFF_FFFC  # PROC_PID_INIT_INO: the machine's own world of processes
 
 PROTOCOLS: Final = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """A connection that something in a colony began, or a packet that it sent to somebody new."""
+    """A connection that something in a colony began, or a packet that it sent to somebody new.
+
+    sender, time
+        The process that was on the processor when the kernel told of it, and when (the monotonic
+        clock's nanoseconds); 0 if that is not known. Of TCP it need not be the sender.
+    """
 
     source: IPv4Address | IPv6Address
     destination: IPv4Address | IPv6Address
@@ -59,6 +84,20 @@ class Attempt(msgspec.Struct, frozen=True):
     source_port: int
     port: int
     allowed: bool
+    sender: int = 0
+    time: int = 0
+
+
+def is_numbered_as_the_kernel_does() -> bool:
+    """Whether a process has the number here that the kernel's notes have; in a container it may
+    have another. Only where it has, `told` notes anything."""
+    return os.stat("/proc/self/ns/pid").st_ino == _FIRST_PIDS
+
+
+def told() -> Point:
+    """What notes the senders of this process's packet log."""
+    ours = f"sig == {_SIGNAL} && code == {_POLL_IN} && pid == {os.getpid()}"
+    return Point("signal/signal_generate", (ours,))
 
 
 class PacketLog:
@@ -70,6 +109,7 @@ class PacketLog:
     """
 
     def __init__(self, near: int) -> None:
+        self._senders: Recorder | None = None
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_NETLINK, kind, NETLINK_NETFILTER)
         try:
@@ -91,21 +131,43 @@ class PacketLog:
         """Closing twice is no error. Whoever waits in `next` hears of it at the next packet."""
         self._socket.close()
 
+    def watch(self, senders: Recorder | None) -> None:
+        """From now on attempts have a sender, as `senders` (of `told`) has it noted; None: no more.
+        Of one log in a process at a time, in the thread that calls `next`. Raises `OSError` when it
+        was closed."""
+        self._senders = senders
+        flags = fcntl.fcntl(self._socket, fcntl.F_GETFL) & ~os.O_ASYNC
+        if senders is not None:
+            fcntl.fcntl(self._socket, fcntl.F_SETSIG, _SIGNAL)
+            fcntl.fcntl(self._socket, fcntl.F_SETOWN, os.getpid())
+            flags |= os.O_ASYNC
+        fcntl.fcntl(self._socket, fcntl.F_SETFL, flags)
+
     async def next(self) -> list[Attempt]:
         """Waits for the next ones. Raises `anyio.ClosedResourceError` or `OSError` when it was
         closed."""
         while True:
             await anyio.wait_readable(self._socket)
-            try:
-                data = self._socket.recv(_BUFFER)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                if error.errno == errno.ENOBUFS:  # more than fits: some are lost
-                    continue
-                raise
-            if found := list(read(data)):
+            notes: list[Record] = []
+            messages: list[bytes] = []
+            for moment in _MOMENTS:
+                notes += self._senders.read() if self._senders is not None else ()
+                messages += self._received()
+                if self._senders is None or len(notes) >= len(messages):
+                    break
+                await anyio.sleep(moment)
+            if found := list(paired(messages, notes)):
                 return found
+
+    def _received(self) -> Iterator[bytes]:
+        while True:
+            try:
+                yield self._socket.recv(_BUFFER)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # else more than fits: some are lost
+                    raise
 
     def _bind(self, near: int) -> int:
         for number in range(near, near + _GROUPS):
@@ -132,6 +194,17 @@ class PacketLog:
             if number in taken:
                 return False
             raise PacketFilterError(f"opening the kernel's packet log: {os.strerror(number)}")
+
+
+def paired(messages: list[bytes], notes: list[Record]) -> Iterator[Attempt]:
+    """The attempts in the messages, with the sender of each if there is a note of each. Pure."""
+    known = sorted(notes) if len(notes) == len(messages) else []
+    for number, message in enumerate(messages):
+        for attempt in read(message):
+            if known:
+                pid, time = known[number].pid, known[number].time
+                attempt = msgspec.structs.replace(attempt, sender=pid, time=time)
+            yield attempt
 
 
 def read(data: bytes) -> Iterator[Attempt]:

@@ -66,6 +66,10 @@ _HOST_HOOKS: Final = {
     "forward": ("filter", "forward", 0),
     "postrouting": ("nat", "postrouting", 100),
 }
+# How many links' budgets are kept apart, and for how many seconds after their last use.
+_LINKS: Final = 65_535
+_REMEMBERED: Final = 60
+
 _ALLOWED: Final = "allowed"
 _DENIED: Final = "denied"
 HOST_CHAINS: Final = (_ALLOWED, _DENIED, *_HOST_HOOKS)
@@ -175,12 +179,22 @@ def inner_detours(packets: nfnetlink.Packets, protocol: Transport = "tcp") -> di
 
 
 def _log(prefix: str, group: int) -> list[Expression]:
-    """What a connection's first packet is told of by; nothing without a group."""
+    """What a connection's first packet is told of by, so many of each link and so many in all;
+    nothing without a group."""
     if not group:
         return []
-    rate = {"rate": packet_log.RATE, "burst": 2 * packet_log.RATE, "per": "second"}
+    link = {"elem": {"val": {"meta": {"key": "iif"}}, "timeout": _REMEMBERED}}
+    of_each = {"name": prefix.replace(" ", "_"), "key": link, "size": _LINKS}
     told = {"prefix": prefix, "group": group, "snaplen": packet_log.SNAPLEN}
-    return [{"limit": rate}, {"log": told}]
+    return [
+        {"meter": {**of_each, "stmt": _limit(packet_log.RATE)}},
+        _limit(packet_log.RATE_OF_ALL),
+        {"log": told},
+    ]
+
+
+def _limit(rate: int) -> Expression:
+    return {"limit": {"rate": rate, "burst": 2 * rate, "per": "second"}}
 
 
 def host_rules(instance: str, log: int = 0) -> list[Command]:

@@ -3,12 +3,13 @@
     packet rules ─▶ `packet_log` ─▶ whose address? which process? ─▶ ConnectionAllowed, …Denied
 
 Law: an event for each connection that is begun, as long as there are not too many: the same again
-within `AGAIN` seconds is one, and the kernel tells of so many a second (`packet_log.RATE`) and no
-more. What goes by the colony's HTTP proxy is told of by that, by name; the front door's and the
-forwards' ways into a colony are none of its doing and not told of.
+within `AGAIN` seconds is one, and the kernel tells of so many of a colony's a second
+(`packet_log.RATE`) and no more. What goes by the colony's HTTP proxy is told of by that, by name;
+the front door's and the forwards' ways into a colony are none of its doing and not told of.
 
 The process is the one that the kernel noted as it connected (`callers`), while there is a colony to
-be noted; where that is not to be had, and for UDP, the one that has the socket when we look.
+be noted: one that has ended since, or is in the colony's network. Where that is not to be had, it
+is the one that has the socket when we look.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from netns.actors import (
 )
 from netns.callers import Callers
 from netns.network import Network
-from netns.packet_log import Attempt
+from netns.packet_log import Attempt, PacketLog
+from netns.perf import Recorder
 from netns.thread import Place
 
 AUDIT: Final = "audit"
@@ -80,10 +82,12 @@ class Audit(Actor):
         self.thread = thread
         self.told: dict[tuple[object, ...], float] = {}
         self.callers = Callers()
+        self.noting = False
+        self.log: PacketLog | None = None
 
     @on(NotesCallers)
     def notes_callers(self, _msg: NotesCallers) -> bool:
-        return self.callers.is_open
+        return self.noting
 
     async def start(self) -> Ignore | None:
         self.ctx.run(self._listen, name="listen")
@@ -105,14 +109,22 @@ class Audit(Actor):
                 await inhabited.becomes(True)
                 try:
                     await anyio.to_thread.run_sync(self.callers.open)
+                    self._watch(self.callers.senders)
+                    self.noting = True
                     await inhabited.becomes(False)
                 except OSError:
                     return  # no right to it, or an old kernel: the doctor says so
                 finally:
+                    self.noting = False
+                    self._watch(None)
                     with anyio.CancelScope(shield=True):
                         await anyio.to_thread.run_sync(self.callers.close)
         finally:
             leave()
+
+    def _watch(self, senders: Recorder | None) -> None:
+        if self.log is not None and not self.log.closed:
+            self.log.watch(senders)
 
     async def _listen(self) -> None:
         while True:
@@ -120,10 +132,12 @@ class Audit(Actor):
             with suppress(ActorDown, OSError, anyio.ClosedResourceError):
                 owner = self.ctx.system.named(NETWORK, NetworkOwner)
                 network = await owner.call(GetNetwork())
-                if network.log is None:
+                self.log = network.log
+                if self.log is None:
                     return
+                self._watch(self.callers.senders)
                 while True:
-                    for attempt in await network.log.next():
+                    for attempt in await self.log.next():
                         await self._tell(network, attempt)
             await anyio.sleep(PAUSE)
 
@@ -157,13 +171,15 @@ class Audit(Actor):
         return True
 
     async def _process(self, colony: str, attempt: Attempt) -> str:
-        if attempt.protocol == "tcp":
-            found = await anyio.to_thread.run_sync(_noted, self.callers, attempt)
-            if found:
-                return found
-        with suppress(ActorDown, OSError):
+        space = None
+        with suppress(ActorDown):
             owner = self.ctx.system.named(namespace_name(colony), NamespaceOwner)
             space = await owner.call(GetNamespace())
+        inside = sweep.in_namespace(space.inode if space else 0)
+        found = await anyio.to_thread.run_sync(_noted, self.callers, attempt, inside)
+        if found or space is None:
+            return found
+        with suppress(OSError):
             inodes = await self.thread.run(sockets_at, self.thread, space, attempt)
             if inodes:
                 return await anyio.to_thread.run_sync(_holder, inodes, space.inode)
@@ -197,16 +213,17 @@ class _Inhabited:
             self._changed = anyio.Event()
 
 
-def _noted(callers: Callers, attempt: Attempt) -> str:
-    """Who connected, in words; "" if that is not known."""
+def _noted(callers: Callers, attempt: Attempt, inside: sweep.Belongs) -> str:
+    """Who connected, in words; "" if that is not known, or if it is not inside."""
     for _ in range(2):  # it may end while it is looked at
         caller = callers.who(attempt)
         if caller is None:
             return ""
-        holder = holder_at(caller.pid, caller.command)
-        if holder.command != GONE:
-            break
-    return str(holder)
+        if caller.command or inside(caller.pid):
+            holder = holder_at(caller.pid, caller.command)
+            if holder.command != GONE:
+                return str(holder)
+    return ""
 
 
 def sockets_at(thread: NetworkThread, space: Namespace, attempt: Attempt) -> set[str]:

@@ -187,8 +187,15 @@ def test_whose_packet_rules_end_the_way_out(monkeypatch: pytest.MonkeyPatch) -> 
 def test_who_is_named_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, "audit")
     monkeypatch.setattr("netns.callers.reason_against", lambda: "")
+    monkeypatch.setattr("netns.callers.reason_against_udp", lambda: "")
     [found] = examine()
     assert (found.name, found.level, found.fix) == ("audit", "ok", "")
+    monkeypatch.setattr("netns.callers.reason_against_udp", lambda: "in a container")
+    [found] = examine()
+    assert (found.level, found.text) == (
+        "note",
+        "who sent by UDP and has ended is not named: in a container",
+    )
     monkeypatch.setattr("netns.callers.reason_against", lambda: "Permission denied")
     [found] = examine()
     assert found.level == "note"

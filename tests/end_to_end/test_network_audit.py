@@ -20,7 +20,7 @@ from colony.network.audit import (
     NotesCallers,
 )
 from netns import packet_log
-from netns.callers import reason_against
+from netns.callers import reason_against, reason_against_udp
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, PAUSE, Colony, Shop, page, root_only
 from tests.end_to_end.hosted import add, hosted, until
 
@@ -40,6 +40,16 @@ time.sleep(float(sys.argv[4]))
 """
 
 CURLS = 50
+QUERIES = 20
+
+# What sends by UDP and has ended: at once, but for who hears nothing and waits for a second.
+UDP = {
+    "connected": 'echo $$; exec dig +tries=1 +time=1 -p "$1" "@$0" example >&2',
+    "not connected": f"echo $$; exec {sys.executable} -ISc '"
+    "import socket, sys\n"
+    "to = sys.argv[1], int(sys.argv[2])\n"
+    'socket.socket(type=socket.SOCK_DGRAM).sendto(b"hello", to)\' "$0" "$1"',
+}
 
 Seen = ConnectionAllowed | ConnectionDenied
 
@@ -131,6 +141,38 @@ async def test_an_allow_list_tells_of_what_it_ends(
         assert len([e for e in seen if e.port == 80]) == 1
 
 
+LOOP = """
+import itertools, socket, sys, time
+sock = socket.socket(type=socket.SOCK_DGRAM)
+for number in itertools.count():
+    try:
+        sock.sendto(b"hello", (sys.argv[1], 10_000 + number % 20_000))
+    except OSError:
+        pass
+    time.sleep(0.0005)
+"""
+
+
+async def test_one_that_tries_without_end_hides_nobody_elses(shop: Shop) -> None:
+    rules = {"network.policy.egress": {"allow": ["198.51.100.0/24:443"]}}
+    loud, quiet = (shop.colony({"idle": {"command": "sleep 600"}}, **rules) for _ in range(2))
+    async with hosted(shop, EMBEDDED) as host:
+        for each in (loud, quiet):
+            await add(shop, host, each)
+        seen = listen(host)
+        argv = (sys.executable, "-ISc", LOOP, "198.51.100.7")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(execute, host.colonies[loud.name], Exec(argv=argv))
+            # All that may be told of at once has been: from now on it is used up at any moment.
+            await until(lambda: len(seen) > 3 * packet_log.RATE)
+            assert {event.colony for event in seen} == {loud.name}
+            ports = range(80, 100)
+            for port in ports:
+                await send(host, quiet, "tcp" if port % 2 else "udp", "198.51.100.7", port)
+            await until(lambda: {e.port for e in seen if e.colony == quiet.name} == set(ports))
+            tasks.cancel_scope.cancel()
+
+
 async def until_noted(host: Host, wanted: bool = True) -> bool:
     """Waits until the kernel notes who connects, or does not any more; whether it may here."""
     auditor = host.system.named(AUDIT, Audit)
@@ -159,6 +201,33 @@ async def test_who_was_refused_is_named_though_it_has_ended(shop: Shop) -> None:
             # The whole command, if it was looked at before its end.
             right = event.process.startswith(f"pid {pids[event.port]} `curl")
             assert right if named else right or not event.process
+
+
+@pytest.mark.parametrize("how", UDP)
+async def test_who_was_refused_by_udp_is_named_though_it_has_ended(shop: Shop, how: str) -> None:
+    rules = {"network.policy.egress": {"allow": ["198.51.100.0/24:443"]}}
+    colony = shop.colony({"idle": {"command": "sleep 600"}}, **rules)
+    async with hosted(shop, EMBEDDED) as host:
+        await add(shop, host, colony)
+        named = await until_noted(host) and not reason_against_udp()
+        seen = listen(host)
+        pids: dict[int, int] = {}
+
+        async def send_once(port: int) -> None:
+            argv = ("sh", "-c", UDP[how], "198.51.100.7", str(port))
+            done = await execute(host.colonies[colony.name], Exec(argv=argv))
+            pids[port] = int(done.stdout)
+
+        async with anyio.create_task_group() as tasks:
+            for port in range(8000, 8000 + QUERIES):
+                tasks.start_soon(send_once, port)
+        await until(lambda: len(seen) == QUERIES)
+        program = "dig" if how == "connected" else "python"
+        for event in seen:
+            assert isinstance(event, ConnectionDenied)
+            assert event.protocol == "udp"
+            right = event.process.startswith(f"pid {pids[event.port]} `")
+            assert right and program in event.process if named else right or not event.process
 
 
 async def test_who_was_let_through_is_named_though_it_has_ended(shop: Shop) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from ipaddress import IPv4Address, ip_address
 
+import msgspec
 import pytest
 
 from netns.callers import REMEMBERED, Began, Caller, Callers, Memory, reason_against
@@ -159,6 +160,17 @@ def test_a_process_that_has_ended_is_known(source: str, destination: str, listen
         callers.close()
         assert not callers.is_open
         assert callers.who(Attempt(*addresses, "tcp", own, port, allowed=listens)) == found
+
+
+def test_of_udp_it_is_whom_the_packet_log_has_noted() -> None:
+    told = Attempt(HERE, THERE, "udp", 40_000, 53, allowed=False)
+    assert Callers().who(told) is None
+    assert Callers().who(msgspec.structs.replace(told, sender=11, time=6)) == Caller(11)
+    memory = Memory()
+    memory.ends(11, 5, "make")
+    assert memory.name_of(11, 6) == ""
+    memory.ends(11, 7, "dig")
+    assert memory.name_of(11, 6) == "dig"
 
 
 def test_before_it_is_opened_nobody_is_known() -> None:

@@ -12,12 +12,13 @@ def test_the_library_is_here() -> None:
     assert available()
 
 
-def test_our_rules_are_accepted_again_and_again() -> None:
+@pytest.mark.parametrize("log", [0, 7])
+def test_our_rules_are_accepted_again_and_again(log: int) -> None:
     def check() -> None:
         with Nft() as nft:
             for _ in range(2):
-                rules = ruleset.remove_table("colony_a1b2c3") + ruleset.host_rules("a1b2c3")
-                nft.run(rules, "making the host's rules")
+                rules = ruleset.host_rules("a1b2c3", log)
+                nft.run(ruleset.remove_table("colony_a1b2c3") + rules, "making the host's rules")
             assert nft.tables() == [("inet", "colony_a1b2c3")]
             nft.run(ruleset.remove_table("colony_a1b2c3"), "removing")
             nft.run(ruleset.remove_table("colony_a1b2c3"), "removing what is not there")
