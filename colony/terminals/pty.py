@@ -3,19 +3,10 @@
 Both ends are made close-on-exec and stay so: no other child of ours ever holds a session's master,
 which would keep its terminal from hanging up.
 
-The kernel hands a terminal's output over in pieces of 4 KiB at most, made by a worker of its own.
-To read a piece, or only to ask whether there is one (`epoll_ctl` asks, too), waits for that worker
-if it has been called and has not come yet, whatever the descriptor says of not blocking. On a busy
-machine those are milliseconds for which the event loop stands still. So:
-
-    little                  is read in the event loop, at once
-    `MUCH` without a pause  a thread gathers it in shares, until for a moment there is nothing and
-                            the worker has nothing to do; where nobody follows, it rests for
-                            `UNSEEN` after each
-
-Then the loop has one turn for each share, and none holds it for longer than a copy takes. There is
-one such thread at a time: several floods take turns, the one that has waited longest first. More of
-them would take the processors from the loop, which is the one that hands on what they read.
+What comes out is read by threads (`watch`): only to ask a master whether there is something takes
+as long as the kernel's worker takes to come. It is handed over in shares; the loop has one turn for
+each, and none holds it for longer than a copy takes. A flood that nobody follows rests for `UNSEEN`
+after each.
 """
 
 from __future__ import annotations
@@ -25,31 +16,19 @@ import fcntl
 import os
 import struct
 import termios
-import threading
-import time
 from collections.abc import Callable
 from typing import Final
 
 import anyio
-from anyio import to_thread
-from anyio.lowlevel import RunVar
 
-from colony.terminals.gather import Gatherer
 from colony.terminals.hub import Hub
 from colony.terminals.sizes import Size
+from colony.terminals.watch import watched
 
-UNSEEN: Final = 0.008
-"""Seconds of rest between two shares of a flood that nobody follows: 8 MB/s are enough for it, and
-what others type is answered at once."""
+UNSEEN: Final = 0.012
+"""Seconds of rest between two shares of a flood that nobody follows, times the number of floods:
+5 MB/s are enough for all of them, and what others type is answered at once."""
 
-AHEAD: Final = -10
-"""How much nicer others are to a thread while it gathers."""
-
-MUCH: Final = 8 * 1024
-PAUSE: Final = 0.02
-"""So many bytes, with no pause of so many seconds in them, are a flood."""
-
-_CHUNK: Final = 16 * 1024
 _IUTF8: Final = 0o40000
 """Linux's; termios has its name from Python 3.13 on."""
 
@@ -61,12 +40,9 @@ _ANSWER: Final = 0.05
 
 _LOOK: Final = 0.002
 
-_places: Final[RunVar[anyio.CapacityLimiter]] = RunVar("colony.terminals.gatherers")
-"""An event loop's one place for a thread that gathers."""
-
 
 class Pty:
-    """A terminal from `open` to `close`. `path` is the program's end."""
+    """A terminal until `aclose`, in an event loop. `path` is the program's end."""
 
     def __init__(self, size: Size) -> None:
         self.master, self._slave = opened()
@@ -74,8 +50,10 @@ class Pty:
             self.path = os.ttyname(self._slave)
             os.set_blocking(self.master, False)
             self.resize(size)
+            self._watched = watched(self.master)
         except BaseException:
-            self.close()
+            self.started()
+            os.close(self.master)
             raise
         self._typing = anyio.Lock()
 
@@ -108,60 +86,35 @@ class Pty:
                 try:
                     data = data[os.write(self.master, data) :]
                 except BlockingIOError:
-                    await _ready(anyio.wait_writable, self.master)
+                    await self._watched.writable()
                 except OSError as error:
-                    if error.errno not in (errno.EIO, errno.EBADF):
+                    if error.errno != errno.EIO:
                         raise
                     return
 
     async def read_into(self, hub: Hub) -> None:
-        """Hands the hub what the program writes, until nobody has the program's end open."""
-        last, much = 0.0, 0
-        while self.master >= 0:
+        """Hands the hub what the program writes, until it has `ended` and nobody has its end open;
+        or this is closed."""
+        await hub.room()
+        while data := await self._watched.take():
+            await hub.take_in(data)
             await hub.room()
-            await _ready(anyio.wait_readable, self.master)
-            if (data := self._read()) == b"":
-                return
-            await hub.take_in(data or b"")
-            now = time.monotonic()
-            last, much = now, len(data or b"") + (much if now - last < PAUSE else 0)
-            if much >= MUCH:
-                if not await self._follow_flood(hub):
-                    return
-                much = 0
+            if (floods := self._watched.floods) and not hub.followed:
+                await anyio.sleep(UNSEEN * floods)
 
-    async def _follow_flood(self, hub: Hub) -> bool:
-        """Reads until there is nothing for a moment; whether there may be more later."""
-        if self.master < 0:
-            return False
-        with Gatherer(self.master) as gatherer:
-            while True:
-                await hub.room()
-                data, over = await to_thread.run_sync(ahead, gatherer.gather, limiter=_place())
-                await hub.take_in(data)
-                if over or not data or self.master < 0:
-                    return not over
-                if not hub.followed:
-                    await anyio.sleep(UNSEEN)
+    def ended(self) -> None:
+        """The program has ended: once nobody has its end open, there is nothing more to come."""
+        self._watched.last()
 
-    def _read(self) -> bytes | None:
-        """A piece; None if there is none now, b"" at the end."""
-        try:
-            return os.read(self.master, _CHUNK)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            if error.errno not in (errno.EIO, errno.EBADF):
-                raise
-            return b""
+    async def aclose(self) -> None:
+        """Hangs up. Closing twice is no error.
 
-    def close(self) -> None:
-        """Hangs up. Closing twice is no error."""
+        Cancelling does not hurry it.
+        """
         self.started()
-        master, self.master = self.master, -1
-        if master >= 0:
-            anyio.notify_closing(master)
-            os.close(master)
+        if self.master >= 0:
+            self.master = -1
+            await self._watched.aclose()
 
 
 def opened() -> tuple[int, int]:
@@ -172,28 +125,6 @@ def opened() -> tuple[int, int]:
     settings[0] |= _IUTF8
     termios.tcsetattr(slave, termios.TCSANOW, settings)
     return master, slave
-
-
-def ahead(gather: Callable[[], tuple[bytes, bool]]) -> tuple[bytes, bool]:
-    """The same before all that floods, where the kernel lets us. Otherwise this thread is put off
-    by them when it has read and is to have the interpreter, and with it the loop."""
-    me, usual = threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0)
-    try:
-        os.setpriority(os.PRIO_PROCESS, me, usual + AHEAD)
-    except PermissionError:
-        return gather()
-    try:
-        return gather()
-    finally:  # whatever else this thread does or starts, it does as usual
-        os.setpriority(os.PRIO_PROCESS, me, usual)
-
-
-def _place() -> anyio.CapacityLimiter:
-    try:
-        return _places.get()
-    except LookupError:
-        _places.set(made := anyio.CapacityLimiter(1))
-        return made
 
 
 async def repaint(resize: Callable[[Size], None], hub: Hub, typing: anyio.Lock) -> None:
@@ -221,12 +152,3 @@ async def repaint(resize: Callable[[Size], None], hub: Hub, typing: anyio.Lock) 
     finally:
         if held:
             typing.release()
-
-
-async def _ready(wait: Callable[..., object], fd: int) -> None:
-    """A descriptor may be watched once in a loop; a closed one is ready."""
-    if fd >= 0:
-        try:
-            await wait(fd)  # type: ignore[misc]
-        except anyio.ClosedResourceError:
-            return

@@ -136,7 +136,7 @@ class Session(Actor):
                 controlling_tty=self.pty.path,
             )
         except BaseException:
-            self.pty.close()
+            await self.pty.aclose()
             raise
         self.pty.started()
         self.began = anyio.current_time()
@@ -148,6 +148,7 @@ class Session(Actor):
             async with anyio.create_task_group() as reading:
                 reading.start_soon(self._read)
                 status = self.status = await process.wait()
+                self.pty.ended()
                 reading.cancel_scope.deadline = anyio.current_time() + DRAIN
             self.hub.end(Exit(status.code, status.signal, str(status)))
             self.ended.set()
@@ -159,7 +160,7 @@ class Session(Actor):
             if not self.ended.is_set():
                 self.status = process.poll()
                 self.hub.end(Exit(None, signal.SIGKILL, "ended"))
-            self.pty.close()
+            await self.pty.aclose()
 
     async def _read(self) -> None:
         await self.pty.read_into(self.hub)
