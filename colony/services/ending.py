@@ -28,11 +28,10 @@ FRESH: Final = 1.0
 
 _QUIET_LOOKS: Final = 3
 
-_FEW: Final = 1000
+_FEW: Final = 150
 _ASKED: Final = 30
 """Births in a service's life up to which a glance looks at each of them, and of those such as must
-be asked for their parent: one that is no more takes a µs, one that is asked twenty. So a glance is
-over within the time that a closer look takes."""
+be asked for their parent: one that is no more takes some µs, one that is asked three times that."""
 
 _JUST_NOW: Final = 0.1
 """Seconds for which the moment of a glance serves as one before the next life."""
