@@ -11,6 +11,9 @@ The child gets its three standard descriptors and those it is given, an empty si
 signal's default action (a program started by `nohup` or by a shell's `&` would ignore some), and a
 process group or session of its own.
 
+On the host there is no namespace to enter, and mostly no need of that thread (`launching`): the way
+there and back would take as long as the start.
+
 Rejected: `subprocess.Popen`. It resets three signals only, and its object wants to reap.
 """
 
@@ -22,21 +25,25 @@ import fcntl
 import os
 import shutil
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypedDict, Unpack
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
-from netns import limits, linux, names
+from netns import launching, limits, linux, names
 from netns.errors import SpawnError
-from netns.namespace import Namespace
 from netns.thread import Located, NetworkThread, Place, place_of
 
 _FIRST_FREE: Final = 3  # the descriptors after stdin, stdout and stderr
 # Asked once: each time it would make a name of every signal anew.
 _CATCHABLE: Final = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _OPEN, _CLOSE, _DUP2 = os.POSIX_SPAWN_OPEN, os.POSIX_SPAWN_CLOSE, os.POSIX_SPAWN_DUP2
+
+
+Standard = tuple[int | None, int | None, int | None]
+"""Descriptors to become stdin, stdout and stderr; None: /dev/null, or the terminal."""
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
@@ -69,7 +76,7 @@ class Order(msgspec.Struct, frozen=True):
     env: dict[str, str]
     cwd: str
     place: Place | None
-    standard: tuple[int | None, int | None, int | None]
+    standard: Standard
     passed: tuple[int, ...]
     session: bool
     terminal: str | None
@@ -123,7 +130,12 @@ class Process:
         return status
 
     def signal(self, number: int) -> bool:
-        """Sends a signal to this process alone; whether it was there to get it."""
+        """Sends a signal to this process alone; whether it was there to get it.
+
+        Does nothing after `aclose`.
+        """
+        if self.pidfd < 0:
+            return False
         try:
             signal.pidfd_send_signal(self.pidfd, number)
         except ProcessLookupError:
@@ -185,27 +197,9 @@ def _wait_status(pidfd: int, options: int) -> ExitStatus | None:
     return ExitStatus(None, seen.si_status)
 
 
-async def spawn(
-    thread: NetworkThread,
-    argv: Sequence[str],
-    *,
-    namespace: Namespace | Place | Located | None = None,
-    cwd: str | os.PathLike[str] | None = None,
-    env: Mapping[str, str] | None = None,
-    instance: str | None = None,
-    stdin: int | None = None,
-    stdout: int | None = None,
-    stderr: int | None = None,
-    pass_fds: Iterable[int] = (),
-    session: bool = False,
-    controlling_tty: str | None = None,
-    capabilities: int = 0,
-) -> Process:
-    """Starts a program and returns it running. It is the caller's to `aclose`.
+class Options(TypedDict, total=False):
+    """How a program is started. What is left out is as if it were None, empty or false.
 
-    argv
-        The program and its arguments. A name without "/" is looked for in `env`'s PATH; one with
-        is relative to `cwd`.
     namespace
         Where it runs, with that network and those files; None: on the host.
     cwd
@@ -226,43 +220,50 @@ async def spawn(
     capabilities
         Those of this process's own that the program keeps, a bit each, where it would lose them by
         not being root. Default: none.
+    """
+
+    namespace: Place | Located | None
+    cwd: str | os.PathLike[str] | None
+    env: Mapping[str, str] | None
+    instance: str | None
+    stdin: int | None
+    stdout: int | None
+    stderr: int | None
+    pass_fds: Iterable[int]
+    session: bool
+    controlling_tty: str | None
+    capabilities: int
+
+
+async def spawn(thread: NetworkThread, argv: Sequence[str], **options: Unpack[Options]) -> Process:
+    """Starts a program and returns it running. It is the caller's to `aclose`.
+
+    argv
+        The program and its arguments. A name without "/" is looked for in `env`'s PATH; one with
+        is relative to `cwd`.
+    options
+        See `Options`.
 
     Raises `SpawnError`, in words, when the program or the directory is missing or not allowed.
     Cancelled, it has started nothing, or has killed it.
     """
-    order = _order(
-        argv,
-        namespace,
-        cwd,
-        env,
-        instance,
-        (stdin, stdout, stderr),
-        pass_fds,
-        session,
-        controlling_tty,
-        capabilities,
-    )
+    order = _order(argv, options)
     starter = thread.on_host if order.place is None else thread
+    if order.place is None and starter.open and _is_plain(order) and not order.capabilities:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        return _watched(_start(_find(order), order), order)
     return await starter.run(_spawn, starter, order, undo=Process.kill_and_reap)
 
 
-def _order(
-    argv: Sequence[str],
-    namespace: Place | Located | None,
-    cwd: str | os.PathLike[str] | None,
-    env: Mapping[str, str] | None,
-    instance: str | None,
-    standard: tuple[int | None, int | None, int | None],
-    passed: Iterable[int],
-    session: bool,
-    terminal: str | None,
-    capabilities: int,
-) -> Order:
+def _order(argv: Sequence[str], options: Options) -> Order:
+    namespace, env = options.get("namespace"), options.get("env")
+    terminal, session = options.get("controlling_tty"), options.get("session", False)
     if not argv or not argv[0]:
         raise SpawnError(f"a program to start is a non-empty list of words, got: {list(argv)!r}")
     if terminal is not None and not session:
         raise SpawnError(f"a controlling terminal ({terminal}) needs session=True")
     environment = dict(os.environ if env is None else env)
+    instance = options.get("instance")
     if instance is None:
         instance = getattr(namespace, "instance", None)
     if instance is not None:
@@ -270,13 +271,13 @@ def _order(
     return Order(
         argv=tuple(argv),
         env=environment,
-        cwd=os.path.abspath(cwd or os.getcwd()),
+        cwd=os.path.abspath(options.get("cwd") or os.getcwd()),
         place=None if namespace is None else place_of(namespace),
-        standard=standard,
-        passed=tuple(passed),
+        standard=(options.get("stdin"), options.get("stdout"), options.get("stderr")),
+        passed=tuple(options.get("pass_fds", ())),
         session=session,
         terminal=terminal,
-        capabilities=capabilities,
+        capabilities=options.get("capabilities", 0),
     )
 
 
@@ -289,9 +290,14 @@ def _spawn(thread: NetworkThread, order: Order) -> Process:
             program = _find(order)
             with _inheriting(order.capabilities):
                 pid = _start(program, order)
-            limits.give_back(pid)  # at once: it has hardly begun to load its libraries
         finally:
             os.chdir("/")
+    return _watched(pid, order)
+
+
+def _watched(pid: int, order: Order) -> Process:
+    """What was just started, held."""
+    limits.give_back(pid)  # at once: it has hardly begun to load its libraries
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:
@@ -315,8 +321,13 @@ def _inheriting(capabilities: int) -> Iterator[None]:
 
 
 def _change_directory(order: Order) -> None:
+    """On the network thread, which has a directory of its own."""
+    _try_directory(order, os.chdir)
+
+
+def _try_directory(order: Order, attempt: Callable[[str], object]) -> None:
     try:
-        os.chdir(order.cwd)
+        attempt(order.cwd)
     except OSError as error:
         reason = {
             errno.ENOENT: "does not exist",
@@ -333,7 +344,8 @@ def _find(order: Order) -> str:
     if "/" in name:
         return name
     path = order.env.get("PATH", os.defpath)
-    found = shutil.which(name, path=path)
+    places = (os.path.join(order.cwd, place) for place in path.split(os.pathsep))
+    found = shutil.which(name, path=os.pathsep.join(places))
     if found is None:
         raise SpawnError(
             f"cannot start {name!r}: no such program in PATH ({path or 'empty'}); "
@@ -342,21 +354,31 @@ def _find(order: Order) -> str:
     return found
 
 
+def _is_plain(order: Order) -> bool:
+    """Whether `launching` can start it."""
+    return order.terminal is None and not order.passed and launching.able()
+
+
 def _start(program: str, order: Order) -> int:
     borrowed: list[int] = []
     try:
-        actions = _file_actions(order, borrowed)
+        standard = _out_of_the_way(order.standard, borrowed)
+        if _is_plain(order):
+            terms = launching.Terms(order.argv, order.env, order.cwd, standard, order.session)
+            return launching.start(program, terms)
         return os.posix_spawn(
             program,
             order.argv,
             order.env,
-            file_actions=actions,
+            file_actions=_file_actions(order, standard),
             setsigmask=(),
             setsigdef=_CATCHABLE,
             **({"setsid": True} if order.session else {"setpgroup": 0}),
         )
     except OSError as error:
-        raise SpawnError(f"cannot start {order.argv[0]!r}: {_reason(program, error)}") from None
+        _try_directory(order, _enter)
+        why = _reason(program, order, error)
+        raise SpawnError(f"cannot start {order.argv[0]!r}: {why}") from None
     except ValueError as error:
         raise SpawnError(f"cannot start {order.argv[0]!r}: {error}") from None
     finally:
@@ -364,14 +386,22 @@ def _start(program: str, order: Order) -> int:
             os.close(fd)
 
 
-def _file_actions(order: Order, borrowed: list[int]) -> list[tuple[Any, ...]]:
+def _out_of_the_way(standard: Standard, borrowed: list[int]) -> Standard:
+    """The same files at descriptors that no other of them is to become."""
+    found = list(standard)
+    for target, source in enumerate(standard):
+        if source is not None and source < _FIRST_FREE:
+            found[target] = other = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
+            borrowed.append(other)
+    return found[0], found[1], found[2]
+
+
+def _file_actions(order: Order, standard: Standard) -> list[tuple[Any, ...]]:
     """What the child does with descriptors before it becomes the program."""
     actions: list[tuple[Any, ...]] = []
-    for target, source in enumerate(order.standard):
+    for target, source in enumerate(standard):
         if source is not None:
-            # Out of the way of 0, 1 and 2, which an earlier action may have overwritten.
-            borrowed.append(fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE))
-            actions.append((_DUP2, borrowed[-1], target))
+            actions.append((_DUP2, source, target))
         elif order.terminal is not None:
             # A session leader's first terminal opened this way becomes its controlling one.
             actions.append((_OPEN, target, order.terminal, os.O_RDWR, 0))
@@ -392,8 +422,15 @@ def _open_files() -> list[int]:
     return [fd for entry in os.listdir("/proc/thread-self/fd") if (fd := int(entry)) >= _FIRST_FREE]
 
 
-def _reason(program: str, error: OSError) -> str:
-    if error.errno == errno.ENOENT and os.path.exists(program):
+def _enter(directory: str) -> None:
+    """Whether it could be entered, without doing so. Raises `OSError`."""
+    os.close(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    if not os.access(directory, os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+
+
+def _reason(program: str, order: Order, error: OSError) -> str:
+    if error.errno == errno.ENOENT and os.path.exists(os.path.join(order.cwd, program)):
         return f"the interpreter named in the first line of {program} does not exist"
     return {
         errno.ENOENT: f"{program} does not exist",

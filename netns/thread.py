@@ -181,6 +181,11 @@ class NetworkThread:
                 self._thread = None
 
     @property
+    def open(self) -> bool:
+        """Whether it takes jobs."""
+        return self._open
+
+    @property
     def on_host(self) -> NetworkThread:
         """The thread that stands on the host's own network: this one, but for rootless."""
         return self._companion or self

@@ -27,6 +27,7 @@ import msgspec
 from actors import Event, Reason
 from actors import events as kernel
 from colony.events import ServiceOutput
+from colony.services.plan import ProcessExited
 from colony.tree import colony_of
 
 EVENTS_KEPT: Final = 10_000
@@ -36,13 +37,37 @@ _WORDS: Final = re.compile(r"(?<!^)(?=[A-Z])")
 Notify = Callable[["Happened"], None]
 
 
-class Happened(msgspec.Struct, frozen=True):
-    """An event with its number and time, and as the JSON that goes over the wire."""
+class Happened:
+    """An event with its number, and as the JSON that goes over the wire."""
 
-    id: int
-    type: str
-    colony: str | None
-    json: bytes
+    __slots__ = ("_event", "_json", "_seconds", "colony", "id", "type")
+
+    def __init__(
+        self, id: int, type: str, colony: str | None, seconds: float, event: Event
+    ) -> None:
+        self.id = id
+        self.type = type
+        self.colony = colony
+        self._seconds = seconds
+        self._event: Event | None = event
+        self._json = b""
+        if _keeps_much(event):
+            self._json = self._encoded()
+
+    def __repr__(self) -> str:
+        return f"<Happened {self.id} {self.type}>"
+
+    @property
+    def json(self) -> bytes:
+        """Made once, when it is asked for: mostly nobody does, and a restart would wait for it."""
+        return self._json or self._encoded()
+
+    def _encoded(self) -> bytes:
+        event, self._event = self._event, None
+        assert event is not None
+        fields = {"id": self.id, "ts": iso(self._seconds), "type": self.type, "colony": self.colony}
+        self._json = encoded(fields | plain_fields(event))
+        return self._json
 
 
 class History:
@@ -66,9 +91,7 @@ class History:
         if type_ is None:
             return
         self.last_id += 1
-        colony = colony_of(event)
-        fields = {"id": self.last_id, "ts": iso(self._clock()), "type": type_, "colony": colony}
-        happened = Happened(self.last_id, type_, colony, encoded(fields | plain_fields(event)))
+        happened = Happened(self.last_id, type_, colony_of(event), self._clock(), event)
         self.events.append(happened)
         for reader in tuple(self._readers):
             reader(happened)
@@ -126,6 +149,15 @@ def name_of(kind: type) -> str | None:
         first, *rest = _WORDS.sub(" ", kind.__name__).lower().split()
         _NAMES[kind] = f"{first}.{'_'.join(rest)}" if rest else f"instance.{first}"
     return _NAMES[kind]
+
+
+def _keeps_much(event: Event) -> bool:
+    """Whether an event may hold on to an error, with all that is on its stack, or to a message's
+    content."""
+    reason, message = getattr(event, "reason", ""), getattr(event, "message", None)
+    if not isinstance(reason, str | ProcessExited):
+        return True
+    return message is not None and getattr(message, "__struct_fields__", None) != ()
 
 
 def plain_fields(event: Event) -> dict[str, Any]:

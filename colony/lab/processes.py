@@ -391,6 +391,9 @@ class LabSite:
         """Waits for the process."""
         await self._process.ready.wait()
 
+    async def settle(self) -> None:
+        """Nothing is left to do."""
+
     def unready(self) -> str:
         """Nothing is known: it is not asked."""
         return ""
@@ -481,6 +484,10 @@ class LabSite:
         """Waits for the server, if there is one."""
         if self.stage.server is not None:
             await self.stage.server.wait()
+
+    def over(self) -> bool:
+        """Not told: a server may be left, whose end takes a turn."""
+        return False
 
     async def sweep(self) -> int:
         """Kills the server, if there is one."""

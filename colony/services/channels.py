@@ -7,6 +7,7 @@ that watch files (esbuild, Tailwind, Vite) take the end of their input for the e
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -83,6 +84,8 @@ class Channels:
 
     def write(self, data: bytes) -> int:
         """Writes to its input what that takes without waiting; how many bytes. Raises `OSError`."""
+        if self._input < 0:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         try:
             return os.write(self._input, data)
         except BlockingIOError:

@@ -170,17 +170,31 @@ def family_of(pid: int, place: Namespace) -> Belongs:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could bind the port on every address, as most do. Does not block."""
-    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-        with contextlib.suppress(OSError), socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                probe.bind((address, port))
-            except OSError:
-                return False
-    return True
+    """Whether a server could bind the port on every address, as most do. Does not block.
+
+    A socket for both families shows it at once; that it cannot be bound may have other reasons.
+    """
+    if _binds(socket.AF_INET6, "::", port, only6=0):
+        return True
+    four, six = (_binds(*where, port) for where in _EVERYWHERE)
+    return four is not False and six is not False
+
+
+_EVERYWHERE: Final = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
+
+
+def _binds(family: int, address: str, port: int, only6: int = 1) -> bool | None:
+    """Whether a port can be bound; None without sockets of this family."""
+    with contextlib.suppress(OSError), socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only6)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+        return True
+    return None
 
 
 def _listening_inodes(port: int) -> Iterator[str]:

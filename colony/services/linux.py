@@ -42,7 +42,7 @@ from colony.services.holder import (
     unmarked_in,
 )
 from colony.services.notify import NotifySocket
-from colony.services.plan import DETACH, HEALTH_INTERVAL, Probe, ServicePlan
+from colony.services.plan import DETACH, HEALTH_INTERVAL, PROBED, Probe, ServicePlan
 from colony.services.probes import Prober, pauses
 from colony.terminals.service import (
     ServiceTerminal,
@@ -118,6 +118,7 @@ class LinuxSite:
         self.logs = machine.logs
         self.registrar = machine.registrar
         self.took = machine.took
+        self.settled = False
         self.began: Moment | None = None
         self.elders = NOBODY
         self.place = place
@@ -189,9 +190,18 @@ class LinuxSite:
         self.registrar.services.add(self.process)
         channels.attach(self.logs, plan.colony, plan.service, self._line_watch(found))
         channels.started()
-        with anyio.CancelScope(shield=True):  # it would be nobody's if this were interrupted
-            self.elders = await self.registrar.elders(self.began)
+        if plan.ready.kind not in PROBED:  # nobody will say when there is time
+            with anyio.CancelScope(shield=True):  # it would be nobody's if this were interrupted
+                await self.settle()
         return self.process
+
+    async def settle(self) -> None:
+        """Finds out who is older than the process, once: with that its end is quicker."""
+        if self.began is None or self.settled:
+            return
+        with suppress(OSError):  # no descriptor is left to look with
+            self.elders = await self.registrar.elders(self.began)
+        self.settled = True
 
     async def _prepare_environment(self) -> None:
         plan, env = self.plan, self.env
@@ -274,6 +284,7 @@ class LinuxSite:
         port, began, pause = self.plan.port, self.system.now(), FIRST_LOOK
         if port is None:
             return None
+        await self.settle()
         while True:
             holder = await self.search.holder(port)
             if holder is not None:
@@ -323,6 +334,7 @@ class LinuxSite:
         stop, process = self.plan.stop, self.process
         assert process is not None
         if not stop.command:
+            await self.settle()
             await ask_to_end(process, self.strays, stop.signal, self.elders)
             if self.plan.pty and stop.signal == signal.SIGTERM:
                 # A shell at a terminal ignores SIGTERM; that its terminal is gone it understands.
@@ -348,15 +360,23 @@ class LinuxSite:
             await anyio.sleep(pause)
             pause = min(pause * LOOK_FACTOR, SLOWEST_LOOK)
 
+    def over(self) -> bool:
+        """As far as one look at those who came after the process tells: mostly it does."""
+        return self.channels is not None and self.channels.empty and self._alone()
+
+    def _alone(self) -> bool:
+        ended = self.process is not None and self.process.poll() is not None
+        return ended and self.began is not None and self.registrar.glance(self.began)
+
     async def sweep(self) -> int:
         """Kills the strays; how many there were.
 
         Mostly there are none, and one look at those who came after it tells so. The sweep proper,
         which outruns whoever does nothing but fork, would put off each restart by milliseconds.
         """
-        ended = self.process is not None and self.process.poll() is not None
-        if ended and self.began is not None and self.registrar.glance(self.began):
+        if self._alone():
             return 0
+        await self.settle()
         everybody = await anyio.to_thread.run_sync(left_alone, self.strays, self.elders)
         if everybody is not None:
             self.registrar.note(everybody)

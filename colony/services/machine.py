@@ -72,6 +72,10 @@ class Site(Protocol):
         """Returns once an attempt at the probe has succeeded."""
         ...
 
+    async def settle(self) -> None:
+        """Whatever can wait until the service is ready, and has the processor no more."""
+        ...
+
     def unready(self) -> str:
         """Why the last attempt of `until_ready` failed; "" if none has, or nobody asked."""
         ...
@@ -114,6 +118,11 @@ class Site(Protocol):
 
     async def strays_ended(self) -> None:
         """Waits until nothing is left that the process had started."""
+        ...
+
+    def over(self) -> bool:
+        """Whether it can be told at once that a process which has ended left nothing behind: nobody
+        who is to be killed, and nothing to read."""
         ...
 
     async def sweep(self) -> int:

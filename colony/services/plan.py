@@ -22,6 +22,10 @@ HEALTH_INTERVAL: Final = 10.0
 """Seconds between two health checks, if nothing else is said."""
 
 
+PROBED: Final = frozenset({"tcp", "http", "exec"})
+"""Kinds of probe that ask the service, again and again."""
+
+
 class Probe(msgspec.Struct, frozen=True):
     """One way of asking a service whether it is well.
 

@@ -62,6 +62,7 @@ from colony.services.machine import Machine, Running, Site
 from colony.services.plan import (
     DETACH,
     HEALTH_INTERVAL,
+    PROBED,
     PortTaken,
     Probe,
     ProcessExited,
@@ -278,6 +279,10 @@ class PortActor(Actor):
             self.ended.set()
             if self.life.running:
                 self.ctx.ref.tell(ProcessEnded())
+                if self._is_all(self.status) and self.listener is None and self.site.over():
+                    # The actor's end, and so a restart, need not wait until this task has ended.
+                    self.swept = True
+                    return
             await anyio.sleep_forever()
         finally:
             process.signal_group(signal.SIGKILL)
@@ -297,7 +302,7 @@ class PortActor(Actor):
         if probe.kind == "none":
             self._became_ready(BecameReady())
             return
-        if probe.kind in ("tcp", "http", "exec"):
+        if probe.kind in PROBED:
             self.watchers.append(self.ctx.run(self._probe, probe))
         self.ctx.send_after(PATIENT, StillStarting())
         if probe.deadline is not None:
@@ -327,6 +332,7 @@ class PortActor(Actor):
     async def _probe(self, probe: Probe) -> None:
         await self.site.until_ready(probe)
         await self._announce()
+        await self.site.settle()
 
     async def _announce(self) -> None:
         """Says that it is ready: once the front door leads to it, so that its URL works by then."""
@@ -397,7 +403,8 @@ class PortActor(Actor):
         What it says of itself is heard to its end: one whose words nobody takes has to wait.
         """
         for task in self.watchers:
-            task.cancel()
+            if not task.done.done():
+                task.cancel()
         self.watchers.clear()
 
     @on(BecameSick)
@@ -417,10 +424,14 @@ class PortActor(Actor):
         assert status is not None
         if not self.life.running:
             return  # whoever is ending it sees for himself
-        if status.ok and self.plan.port is not None:
+        if not self._is_all(status):
             self.watchers.append(self.ctx.run(self._seek_server))
             return
         await self._gone(status)
+
+    def _is_all(self, status: ExitStatus) -> bool:
+        """Whether nothing else of it can run: it has not left a server in its place."""
+        return not status.ok or self.plan.port is None
 
     async def _gone(self, status: ExitStatus) -> None:
         strays = await self._clear_up()
@@ -506,6 +517,7 @@ class PortActor(Actor):
         if runs:
             self._publish(ServiceStopping, pid=self._pid or 0)
             killed, strays = await self._end()
+        self._stop_watching()
         self.life.take(Happened.GONE)
         self._publish(
             ServiceStopped,
@@ -541,7 +553,7 @@ class PortActor(Actor):
         assert process is not None
         self._stop_watching()
         process.signal_group(signal.SIGKILL)
-        strays = await self._sweep()
+        strays = 0 if self.swept else await self._sweep()
         if not self.ended.is_set():  # else `wait` would give others a turn, on a restart's way
             await self.ended.wait()
         await self.site.drained()

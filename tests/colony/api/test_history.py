@@ -9,6 +9,8 @@ from actors import Crashed, Shutdown, events
 from colony.api import history as h
 from colony.api.history import History, name_of
 from colony.events import ServiceExited, ServiceOutput, ServiceStarted
+from colony.services.plan import ProcessExited
+from netns import ExitStatus
 from proxy.actors import DoorOpened
 
 
@@ -130,3 +132,17 @@ def test_a_crash_goes_out_with_its_decision_and_traceback_and_without_its_messag
     assert (data["decision"], data["count"], data["message"]) == ("gave_up", 4, "dict")
     assert data["traceback"] == "ValueError: bad\n"
     assert "hunter2" not in str(data)
+
+
+def test_of_an_error_and_of_a_message_nothing_is_kept_but_the_words() -> None:
+    history = new()
+    error = ValueError("bad")
+    ended: dict[str, Any] = {"at": 0.0, "actor": "a", "kind": "X", "incarnation": 1}
+    history.note(events.Exited(**ended, reason=Crashed(error), message=None))
+    history.note(events.Exited(**ended, reason=ProcessExited(ExitStatus(1)), message=[error]))
+    history.note(events.Exited(**ended, reason=ProcessExited(ExitStatus(1)), message=None))
+    kept = [each._event is None for each in history.events]
+    assert kept == [True, True, False]  # the last holds nothing that is large
+    texts = [json.loads(each.json)["reason"]["text"] for each in history.events]
+    assert texts == ["ValueError: bad", "exit code 1", "exit code 1"]
+    assert history.events[2].json is history.events[2].json

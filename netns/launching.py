@@ -1,0 +1,130 @@
+"""Becoming a program, by `posix_spawn` with what Python's leaves out.
+
+    pid = launching.start("/bin/ls", Terms(argv=("ls",), env={}, cwd="/", standard=(None, 1, 2)))
+
+Law: between fork and exec runs the C library's code alone, and the child has the descriptors that
+it was given and no others.
+
+Theory of operation. Where the C library can change the child's directory and close all of its
+descriptors from the third on (`able`), it is asked to, through ctypes: the parent then neither goes
+to that directory itself, which takes a thread with one of its own, nor lists what is open, which
+takes a tenth of a millisecond that each restart of a service waits for.
+
+The interpreter's lock is kept over the call (`PyDLL`), as `os.posix_spawn` does: until the child is
+its program it holds all that is open here, so a listener that another thread closed then would
+still be open.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import Final
+
+import msgspec
+
+# <spawn.h>
+_SETPGROUP: Final = 0x02
+_SETSIGDEF: Final = 0x04
+_SETSIGMASK: Final = 0x08
+_SETSID: Final = 0x80
+_ROOM: Final = 1024
+"""Bytes for each of the C library's structures, of which the longest has 336."""
+
+_FIRST_FREE: Final = 3  # the descriptors after stdin, stdout and stderr
+_KEPT: Final = (signal.SIGKILL, signal.SIGSTOP)  # which nobody may change
+_NEEDED: Final = (
+    "posix_spawn_file_actions_addchdir_np",  # glibc 2.29
+    "posix_spawn_file_actions_addclosefrom_np",  # glibc 2.34
+)
+
+_c: Final = ctypes.PyDLL(None)
+_Buffer = ctypes.Array[ctypes.c_char]
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What a program is started with. `standard` are stdin, stdout and stderr, None for /dev/null;
+    `session` says that it gets a session of its own, and not only a process group."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    standard: tuple[int | None, int | None, int | None]
+    session: bool = False
+
+
+def able() -> bool:
+    """Whether this C library can do all of it."""
+    return all(hasattr(_c, name) for name in _NEEDED)
+
+
+def start(program: str, terms: Terms) -> int:
+    """Starts a program and returns its number. Raises `OSError`, and `ValueError` for a NUL.
+
+    An error does not say whether it was the program or the directory.
+    """
+    path, cwd = _text(program), _text(terms.cwd)
+    argv = _strings([_text(word) for word in terms.argv])
+    env = _strings([_text(f"{name}={value}") for name, value in terms.env.items()])
+    pid = ctypes.c_int()
+    actions = ctypes.create_string_buffer(_ROOM)
+    _check(_c.posix_spawn_file_actions_init(actions))
+    try:
+        _add_actions(actions, terms, cwd)
+        attributes = _attributes(terms.session)
+        _check(_c.posix_spawn(ctypes.byref(pid), path, actions, attributes, argv, env), program)
+    finally:
+        _c.posix_spawn_file_actions_destroy(actions)
+    return pid.value
+
+
+def _add_actions(actions: _Buffer, terms: Terms, cwd: bytes) -> None:
+    for target, source in enumerate(terms.standard):
+        if source is not None:
+            _check(_c.posix_spawn_file_actions_adddup2(actions, source, target))
+            continue
+        mode = os.O_RDONLY if target == 0 else os.O_WRONLY
+        null = os.fsencode(os.devnull)
+        _check(_c.posix_spawn_file_actions_addopen(actions, target, null, mode, 0))
+    _check(_c.posix_spawn_file_actions_addclosefrom_np(actions, _FIRST_FREE))
+    _check(_c.posix_spawn_file_actions_addchdir_np(actions, cwd))
+
+
+_made: Final[dict[bool, _Buffer]] = {}
+
+
+def _attributes(session: bool) -> _Buffer:
+    """A group or session of its own, no signal blocked, each doing what it does by default: made
+    once, since it is only read."""
+    found = _made.get(session)
+    if found is None:
+        found = ctypes.create_string_buffer(_ROOM)
+        signals = ctypes.create_string_buffer(_ROOM)
+        _check(_c.posix_spawnattr_init(found))
+        _c.sigemptyset(signals)
+        _check(_c.posix_spawnattr_setsigmask(found, signals))
+        _c.sigfillset(signals)
+        for number in _KEPT:
+            _c.sigdelset(signals, int(number))
+        _check(_c.posix_spawnattr_setsigdefault(found, signals))
+        flags = _SETSIGDEF | _SETSIGMASK | (_SETSID if session else _SETPGROUP)
+        _check(_c.posix_spawnattr_setflags(found, ctypes.c_short(flags)))
+        _made[session] = found
+    return found
+
+
+def _strings(words: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    return (ctypes.c_char_p * (len(words) + 1))(*words, None)
+
+
+def _text(word: str) -> bytes:
+    if "\0" in word:
+        raise ValueError("embedded null byte")
+    return os.fsencode(word)
+
+
+def _check(number: int, what: str | None = None) -> None:
+    """posix_spawn(3) and its like return their error."""
+    if number:
+        raise OSError(number, os.strerror(number), what)
