@@ -105,14 +105,22 @@ def _rest(now: Modes, start: int) -> bytes:
 
 def _begin(ring: Ring, start: int, before: Modes, now: Modes, modes: Modes) -> tuple[int, Modes]:
     """A safe beginning, and the modes there if `modes` are those at `start`."""
-    within = before.string >= 0
-    if start != ring.start:
-        began, ended = now.string_before
-        within = began < start < ended or 0 <= now.string < start
-    begin, modes = (_after_string if within else boundary)(ring, start), modes.copy()
+    within = before.string >= 0 if start == ring.start else is_within(now, start)
+    begin, modes = safe(ring, start, within), modes.copy()
     # Beyond that many there is no escape that matters: there it would have begun.
     modes.feed(ring.read(start, min(begin - start, BOUNDARY)))
     return begin, modes
+
+
+def is_within(now: Modes, start: int) -> bool:
+    """Whether this offset is in a string, as far as that is known: of the last long one."""
+    began, ended = now.string_before
+    return began < start < ended or 0 <= now.string < start
+
+
+def safe(ring: Ring, start: int, within: bool) -> int:
+    """A safe beginning from this offset on, which may be within a string."""
+    return (_after_string if within else boundary)(ring, start)
 
 
 def _after_string(ring: Ring, start: int) -> int:

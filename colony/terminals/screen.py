@@ -15,7 +15,7 @@ import msgspec
 
 from colony.terminals.answers import without_questions
 from colony.terminals.modes import Modes
-from colony.terminals.replay import boundary
+from colony.terminals.replay import is_within, safe
 from colony.terminals.ring import Ring
 from colony.terminals.sizes import Size
 
@@ -52,7 +52,8 @@ class NoEmulator(Exception):
 
 def recent(ring: Ring, modes: Modes) -> bytes:
     """The last bytes, of which is made up what is shown now."""
-    start = boundary(ring, max(ring.start, ring.end - EMULATED))
+    start = max(ring.start, ring.end - EMULATED)
+    start = safe(ring, start, is_within(modes, start))
     if modes.alternate:
         start = max(start, modes.entered)
     return ring.read(start, ring.end - start)

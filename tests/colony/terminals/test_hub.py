@@ -14,6 +14,7 @@ from colony.terminals.modes import Modes
 from colony.terminals.pty import repaint
 from colony.terminals.replay import CLEAR, REST
 from colony.terminals.ring import CAPACITY
+from colony.terminals.screen import EMULATED, emulated, recent
 from colony.terminals.sizes import Size
 
 
@@ -201,6 +202,15 @@ def test_who_is_sent_on_into_a_long_string_sees_what_follows_it() -> None:
     assert told == [Resync(hub.ring.end, len(shown))]
     assert b"QUJD" not in shown
     assert b"after" in shown
+
+
+def test_a_screen_shows_nothing_of_a_long_string() -> None:
+    hub = Hub()
+    string = b"\x1b]52;c;" + b"QUJD\r\n" * (EMULATED // 3) + b"\x07"
+    for start in range(0, len(string), STEP):
+        hub.feed(string[start : start + STEP])
+    hub.feed(b"after")
+    assert emulated(recent(hub.ring, hub.modes), hub.size, hub.modes).text == "after"
 
 
 def test_who_is_overtaken_while_it_is_shown_everything_goes_on_with_the_present() -> None:
