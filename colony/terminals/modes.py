@@ -148,6 +148,12 @@ class Modes:
         other.string, other.string_before = self.string, self.string_before
         return other
 
+    def apart(self) -> Modes:
+        """A copy that is in the middle of no sequence."""
+        other = self.copy()
+        other._rest = b""
+        return other
+
     def feed(self, data: bytes) -> None:
         """Takes in the next piece of the stream."""
         begin = self._at - len(self._rest)

@@ -91,22 +91,25 @@ def replay(
     if now.alternate:
         return _beneath(ring, start, before, now, clear)
     then = now.string if now.string >= start else ring.end
-    begin, modes = _begin(ring, start, before, now, before if start == ring.start else now)
+    modes = before if start == ring.start else now.apart()
+    begin, modes = _begin(ring, start, then, before, now, modes)
     keys = now.keyboard
     after = _keys_anew(now) + keys.prelude(False) + keys.level_prelude()
     after = b"" if start == ring.start else after
     begun = _begun(modes, now, clear)
-    return Replay(begun, min(begin, then), then, after + _rest(now, start), then)
+    return Replay(begun, begin, then, after + _rest(now, start), then)
 
 
 def _rest(now: Modes, start: int) -> bytes:
     return REST if 0 <= now.string < start else b""
 
 
-def _begin(ring: Ring, start: int, before: Modes, now: Modes, modes: Modes) -> tuple[int, Modes]:
-    """A safe beginning, and the modes there if `modes` are those at `start`."""
+def _begin(
+    ring: Ring, start: int, end: int, before: Modes, now: Modes, modes: Modes
+) -> tuple[int, Modes]:
+    """A safe beginning before `end`, and the modes there if `modes` are those at `start`."""
     within = before.string >= 0 if start == ring.start else is_within(now, start)
-    begin, modes = safe(ring, start, within), modes.copy()
+    begin, modes = min(safe(ring, start, within), end), modes.copy()
     # Beyond that many there is no escape that matters: there it would have begun.
     modes.feed(ring.read(start, min(begin - start, BOUNDARY)))
     return begin, modes
@@ -153,6 +156,7 @@ def _beneath(ring: Ring, start: int, before: Modes, now: Modes, clear: bool) -> 
     then = now.string if now.string >= start else ring.end
     if beneath is None or now.entered < start:
         return Replay(_reset(now, clear) + after, then, then, b"", then)
-    begin, modes = _begin(ring, start, before, now, before if start == ring.start else beneath)
-    begun, begin = _begun(modes, now, clear), min(begin, now.entered)
+    modes = before if start == ring.start else beneath.apart()
+    begin, modes = _begin(ring, start, now.entered, before, now, modes)
+    begun = _begun(modes, now, clear)
     return Replay(begun, begin, now.entered, beneath.leave() + _keys_anew(now) + after, then)

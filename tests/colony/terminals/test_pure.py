@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from colony import config
@@ -134,6 +134,10 @@ def test_how_keys_are_told_is_undone_and_done_again() -> None:
 
 
 @given(streams, st.integers(1, 60))
+@example(b"\x1b[>1u\x1b[?1049htext\n", 14)  # a line's end is after the switch, not before
+@example(
+    b"\x1b[>5u\x1b[?2004h[?1h\x1b", 30
+)  # a sequence that is begun at the end, not at the start
 def test_a_replay_ends_in_the_present_state(data: bytes, capacity: int) -> None:
     ring, before, now = Ring(capacity), Modes(), Modes()
     before.feed(ring.append(data))
