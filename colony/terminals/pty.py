@@ -42,10 +42,14 @@ _LOOK: Final = 0.002
 
 
 class Pty:
-    """A terminal until `aclose`, in an event loop. `path` is the program's end."""
+    """A terminal until `aclose`, in an event loop. `path` is the program's end.
 
-    def __init__(self, size: Size) -> None:
-        self.master, self._slave = opened()
+    ends
+        Both ends, from `opened`, if that was called in a thread; it may wait. They are taken over.
+    """
+
+    def __init__(self, size: Size, ends: tuple[int, int] | None = None) -> None:
+        self.master, self._slave = opened() if ends is None else ends
         try:
             self.path = os.ttyname(self._slave)
             os.set_blocking(self.master, False)
@@ -119,12 +123,22 @@ class Pty:
 
 def opened() -> tuple[int, int]:
     """Both ends of a new terminal, the master first. Erasing takes a character, not a byte of it:
-    everybody's terminal and every session's LANG are UTF-8."""
+    everybody's terminal and every session's LANG are UTF-8.
+
+    Blocks: the kernel has one lock for opening a terminal and for closing one, and who closes one
+    that floods waits for its worker.
+    """
     master, slave = os.openpty()
     settings = termios.tcgetattr(slave)
     settings[0] |= _IUTF8
     termios.tcsetattr(slave, termios.TCSANOW, settings)
     return master, slave
+
+
+def closed(ends: tuple[int, int]) -> None:
+    """Undoes `opened`."""
+    for fd in ends:
+        os.close(fd)
 
 
 async def repaint(resize: Callable[[Size], None], hub: Hub, typing: anyio.Lock) -> None:

@@ -20,7 +20,7 @@ from actors import Actor, Call, Cast, OwnedTask, Reason, Stop, on
 from colony.services.ending import ask_to_end, lingering
 from colony.terminals.hub import Exit, Hub, Viewer
 from colony.terminals.plan import TERMINAL_VARIABLE, SessionOver, SessionPlan
-from colony.terminals.pty import Pty
+from colony.terminals.pty import Pty, closed, opened
 from colony.terminals.sizes import Size
 from netns import ExitStatus, Namespace, NetworkThread, Process, spawn, sweep
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
@@ -123,7 +123,8 @@ class Session(Actor):
             place = await owner.call(GetNamespace())
         self.strays = strays_of(plan, place)
         self.hub = Hub(plan.size, resized=self._resize, repaint=self._repaint)
-        self.pty = Pty(plan.size)
+        ends = await self.thread.on_host.run(opened, undo=closed)
+        self.pty = Pty(plan.size, ends)
         try:
             self.process = await spawn(
                 self.thread,
