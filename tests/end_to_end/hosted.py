@@ -36,9 +36,12 @@ async def entered(shop: Shop, chosen: Options) -> AsyncIterator[Host]:
 
 
 @asynccontextmanager
-async def hosted(shop: Shop, door: Sequence[str]) -> AsyncIterator[Host]:
-    """A started instance."""
-    async with entered(shop, options(shop, door)) as host:
+async def hosted(
+    shop: Shop, door: Sequence[str], *, ports: tuple[int, ...] | None = None
+) -> AsyncIterator[Host]:
+    """A started instance. One whose front door is to die has a port of its own: port 80 may be
+    another test's by the time that it comes back."""
+    async with entered(shop, options(shop, door, ports=ports)) as host:
         await host.start()
         yield host
 

@@ -24,6 +24,7 @@ from netns.ruleset import FAMILY
 from proxy.actors import DOOR, DoorOwner, WhereIsDoor
 from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, alive, both_doors, page, root_only
 from tests.end_to_end.hosted import add, fetch, hosted, until
+from tests.ports import free_port
 
 pytestmark = [root_only, pytest.mark.real_time]
 
@@ -67,7 +68,7 @@ async def let_out(host: Host) -> str:
 @pytest.mark.parametrize("owner", OWNERS)
 async def test_services_do_not_notice(shop: Shop, door: tuple[str, ...], owner: str) -> None:
     one, two = shop.colony({"web": page("one")}), shop.colony({"web": page("two")})
-    async with hosted(shop, door) as host:
+    async with hosted(shop, door, ports=(free_port(),)) as host:
         await add(shop, host, one)
         before = await fetch(host, one, "one")
         address = await address_of(host, one)
@@ -105,7 +106,7 @@ async def test_a_lost_namespace_comes_up_again_with_all_that_is_in_it(
     shop: Shop, door: tuple[str, ...]
 ) -> None:
     colony, other = shop.colony({"web": page("one")}), shop.colony({"web": page("two")})
-    async with hosted(shop, door) as host:
+    async with hosted(shop, door, ports=(free_port(),)) as host:
         await add(shop, host, colony)
         await add(shop, host, other)
         before = await fetch(host, colony, "one")
