@@ -269,11 +269,8 @@ def pipe_through(connection: Connection, end: bytes = END_OF_INPUT) -> dict[str,
                     _written(1, partial(write_all, 1, shown))
                     begun = True
                     continue
-                told = json.loads(data)
-                if told["t"] == "exit":
-                    return dict(told)
-                if told["t"] == "refused":
-                    raise Refused(told["code"], told["detail"])
+                if (told := _outcome(data)) is not None:
+                    return told
             if connection.over:
                 raise Gone("the instance has ended the connection")
 
@@ -356,14 +353,19 @@ class Streams:
             if kind == BINARY:
                 _written(data[0], partial(self._sinks[data[0]].put, data[1:]))
                 continue
-            told = json.loads(data)
-            if told["t"] == "exit":
-                return dict(told)
-            if told["t"] == "refused":
-                raise Refused(told["code"], told["detail"])
+            if (told := _outcome(data)) is not None:
+                return told
         if self.connection.over:
             raise Gone("the instance has ended the connection")
         return None
+
+
+def _outcome(data: bytes) -> dict[str, Any] | None:
+    """How the program ended, if this control frame says so. Raises `Refused`."""
+    told = json.loads(data)
+    if told["t"] == "refused":
+        raise Refused(told["code"], told["detail"])
+    return dict(told) if told["t"] == "exit" else None
 
 
 def _are_one(one: int, other: int) -> bool:
