@@ -28,9 +28,18 @@ class Channels:
         Whether it is a terminal: then there is one stream, shown as stdout.
     shown
         Where a terminal's output is shown, and whence it is typed into. Default nowhere.
+    ends
+        The terminal's, from `opened`, if that was called in a thread; it may wait. They are taken
+        over.
     """
 
-    def __init__(self, *, pty: bool, shown: ServiceTerminal | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        pty: bool,
+        shown: ServiceTerminal | None = None,
+        ends: tuple[int, int] | None = None,
+    ) -> None:
         self.pty = pty
         self.shown = shown
         self.terminal: str | None = None
@@ -39,7 +48,7 @@ class Channels:
         self._input = -1
         self.feeds: list[Feed] = []
         try:
-            self._open_terminal() if pty else self._open_pipes()
+            self._open_terminal(ends or opened()) if pty else self._open_pipes()
         except BaseException:
             self.close()
             raise
@@ -53,9 +62,8 @@ class Channels:
         self.theirs["stdin"], self._input = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._input, False)
 
-    def _open_terminal(self) -> None:
-        master, slave = opened()
-        self._ours["stdout"], self.theirs["terminal"] = master, slave
+    def _open_terminal(self, ends: tuple[int, int]) -> None:
+        master, slave = self._ours["stdout"], self.theirs["terminal"] = ends
         self.terminal = os.ttyname(slave)
         self._input = os.dup(master)
         os.set_blocking(self._input, False)

@@ -44,6 +44,7 @@ from colony.services.holder import (
 from colony.services.notify import NotifySocket
 from colony.services.plan import DETACH, HEALTH_INTERVAL, PROBED, Probe, ServicePlan
 from colony.services.probes import Prober, pauses
+from colony.terminals.pty import closed, opened
 from colony.terminals.service import (
     ServiceTerminal,
     ServiceTerminals,
@@ -168,7 +169,7 @@ class LinuxSite:
         self.alive_at = self.system.now()
         await self._prepare_environment()
         self.began = self.registrar.lately()
-        channels = self.channels = Channels(pty=plan.pty, shown=await self._shown())
+        channels = self.channels = await self._open_channels()
         theirs = channels.theirs
         try:
             self.process = await spawn(
@@ -194,6 +195,13 @@ class LinuxSite:
             with anyio.CancelScope(shield=True):  # it would be nobody's if this were interrupted
                 await self.settle()
         return self.process
+
+    async def _open_channels(self) -> Channels:
+        shown = await self._shown()
+        if not self.plan.pty:
+            return Channels(pty=False, shown=shown)
+        ends = await self.thread.on_host.run(opened, undo=closed)
+        return Channels(pty=True, shown=shown, ends=ends)
 
     async def settle(self) -> None:
         """Finds out who is older than the process, once: with that its end is quicker."""
