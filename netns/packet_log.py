@@ -137,8 +137,8 @@ class PacketLog:
         """From now on attempts have a sender, as `senders` (of `told`) has it noted; None: no more.
         Of one log in a process at a time, in the thread that calls `next`. Raises
         `anyio.ClosedResourceError` when it was closed."""
+        self._senders = senders  # in any case: the last ones may be about to be closed
         with self._closing.held():
-            self._senders = senders
             flags = fcntl.fcntl(self._socket, fcntl.F_GETFL) & ~os.O_ASYNC
             if senders is not None:
                 fcntl.fcntl(self._socket, fcntl.F_SETSIG, _SIGNAL)
