@@ -33,6 +33,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from netns.closing import Closing
 from netns.errors import PacketFilterError
 from netns.netlink import attributes
 from netns.nfnetlink import NETLINK_NETFILTER, attribute
@@ -112,6 +113,7 @@ class PacketLog:
         self._senders: Recorder | None = None
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_NETLINK, kind, NETLINK_NETFILTER)
+        self._closing = Closing(self._socket.close)
         try:
             self._socket.settimeout(5.0)
             self.group = self._bind(near)
@@ -125,39 +127,45 @@ class PacketLog:
 
     @property
     def closed(self) -> bool:
-        return self._socket.fileno() < 0
+        return self._closing.closed
 
     def close(self) -> None:
-        """Closing twice is no error. Whoever waits in `next` hears of it at the next packet."""
-        self._socket.close()
+        """Closing twice is no error. From any thread; whoever is in `next` hears of it."""
+        self._closing.close()
 
     def watch(self, senders: Recorder | None) -> None:
         """From now on attempts have a sender, as `senders` (of `told`) has it noted; None: no more.
-        Of one log in a process at a time, in the thread that calls `next`. Raises `OSError` when it
-        was closed."""
-        self._senders = senders
-        flags = fcntl.fcntl(self._socket, fcntl.F_GETFL) & ~os.O_ASYNC
-        if senders is not None:
-            fcntl.fcntl(self._socket, fcntl.F_SETSIG, _SIGNAL)
-            fcntl.fcntl(self._socket, fcntl.F_SETOWN, os.getpid())
-            flags |= os.O_ASYNC
-        fcntl.fcntl(self._socket, fcntl.F_SETFL, flags)
+        Of one log in a process at a time, in the thread that calls `next`. Raises
+        `anyio.ClosedResourceError` when it was closed."""
+        with self._closing.held():
+            self._senders = senders
+            flags = fcntl.fcntl(self._socket, fcntl.F_GETFL) & ~os.O_ASYNC
+            if senders is not None:
+                fcntl.fcntl(self._socket, fcntl.F_SETSIG, _SIGNAL)
+                fcntl.fcntl(self._socket, fcntl.F_SETOWN, os.getpid())
+                flags |= os.O_ASYNC
+            fcntl.fcntl(self._socket, fcntl.F_SETFL, flags)
 
     async def next(self) -> list[Attempt]:
-        """Waits for the next ones. Raises `anyio.ClosedResourceError` or `OSError` when it was
-        closed."""
-        while True:
-            await anyio.wait_readable(self._socket)
-            notes: list[Record] = []
-            messages: list[bytes] = []
-            for moment in _MOMENTS:
-                notes += self._senders.read() if self._senders is not None else ()
-                messages += self._received()
-                if self._senders is None or len(notes) >= len(messages):
-                    break
-                await anyio.sleep(moment)
-            if found := list(paired(messages, notes)):
-                return found
+        """Waits for the next ones. Raises `anyio.ClosedResourceError` when it was closed, or is
+        meanwhile."""
+        with self._closing.waiting():
+            while True:
+                await anyio.wait_readable(self._socket)
+                if found := await self._read():
+                    return found
+
+    async def _read(self) -> list[Attempt]:
+        """What is there, and the notes that belong to it."""
+        notes: list[Record] = []
+        messages: list[bytes] = []
+        for moment in _MOMENTS:
+            notes += self._senders.read() if self._senders is not None else ()
+            messages += self._received()
+            if self._senders is None or len(notes) >= len(messages):
+                break
+            await anyio.sleep(moment)
+        return list(paired(messages, notes))
 
     def _received(self) -> Iterator[bytes]:
         while True:

@@ -123,8 +123,9 @@ class Audit(Actor):
             leave()
 
     def _watch(self, senders: Recorder | None) -> None:
-        if self.log is not None and not self.log.closed:
-            self.log.watch(senders)
+        if self.log is not None:
+            with suppress(anyio.ClosedResourceError):
+                self.log.watch(senders)
 
     async def _listen(self) -> None:
         while True:

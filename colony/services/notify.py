@@ -23,6 +23,8 @@ from typing import Final
 
 import anyio
 
+from netns.closing import Closing
+
 LONGEST_PATH: Final = 107
 """Bytes of a unix socket's path (sockaddr_un, less its NUL)."""
 
@@ -41,6 +43,7 @@ class NotifySocket:
             )
         flags = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_UNIX, flags)
+        self._closing = Closing(self._socket.close)
         try:
             self._socket.bind(self.path)
             # The service may run as another user; the directory above lets nobody else in.
@@ -53,15 +56,17 @@ class NotifySocket:
         return f"<NotifySocket {self.path}>"
 
     async def receive(self) -> dict[str, str]:
-        """The next message."""
-        while True:
-            await anyio.wait_readable(self._socket)
-            with contextlib.suppress(BlockingIOError):
-                return parse(self._socket.recv(_LARGEST))
+        """The next message. Raises `anyio.ClosedResourceError` when it was closed, or is
+        meanwhile."""
+        with self._closing.waiting():
+            while True:
+                await anyio.wait_readable(self._socket)
+                with contextlib.suppress(BlockingIOError):
+                    return parse(self._socket.recv(_LARGEST))
 
     def close(self) -> None:
         """Closes and removes it. Closing twice is no error."""
-        self._socket.close()
+        self._closing.close()
         with contextlib.suppress(OSError):
             os.unlink(self.path)
 

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -19,6 +20,7 @@ from colony.environment import colony_environment
 from colony.terminals.hub import Exit
 from netns import Namespace, Process, spawn
 from netns.actors import GetNamespace, NamespaceOwner, namespace_name
+from netns.closing import Closing
 
 if TYPE_CHECKING:
     from colony.running import RunningColony
@@ -39,6 +41,7 @@ class Streamed:
     def __init__(self, process: Process, stdin: int, outputs: dict[bytes, int]) -> None:
         self.process = process
         self._stdin = stdin
+        self._input = Closing(partial(os.close, stdin))
         self._outputs = outputs
         self._ended = False
         self._waits: set[anyio.CancelScope] = set()
@@ -62,7 +65,7 @@ class Streamed:
         finally:
             self.process.signal_group(signal.SIGKILL)
             await self.process.aclose()
-            self._close_input()
+            self._input.close()
             self._take.close()
 
     def _note_end(self) -> None:
@@ -101,28 +104,22 @@ class Streamed:
     async def write(self, data: bytes) -> None:
         """Writes to its standard input, waiting while it takes nothing. Of no effect once it has
         closed that."""
-        while data and self._stdin >= 0:
+        while data and not self._input.closed:
             try:
                 data = data[os.write(self._stdin, data) :]
             except BlockingIOError:
-                with suppress(anyio.ClosedResourceError):
+                with suppress(anyio.ClosedResourceError), self._input.waiting():
                     await anyio.wait_writable(self._stdin)
             except BrokenPipeError:
-                self._close_input()
+                self._input.close()
 
     async def end_input(self) -> None:
         """There is no more for its standard input."""
-        self._close_input()
+        self._input.close()
 
     async def signal(self, number: int) -> None:
         """Passes a signal on to the command and what it runs in the foreground: its group."""
         self.process.signal_group(number)
-
-    def _close_input(self) -> None:
-        fd, self._stdin = self._stdin, -1
-        if fd >= 0:
-            anyio.notify_closing(fd)
-            os.close(fd)
 
 
 async def start(

@@ -9,6 +9,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
+from actors import Event, events
 from colony import config
 from colony.host import Host, Options, RunningColony
 from colony.modes import Wishes
@@ -63,3 +64,19 @@ async def until(look: Callable[[], T]) -> T:
         while not (found := look()):  # noqa: ASYNC110 — what it looks at is often outside
             await anyio.sleep(colonies.PAUSE)
         return found
+
+
+async def kill(host: Host, owner: str) -> None:
+    """Kills an actor and waits until its next life has begun."""
+    ref = host.system.whereis(owner)
+    assert ref is not None
+    lives: list[str] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, events.Started):
+            lives.append(event.actor)
+
+    leave = host.system.events.listen(note)
+    host.system.kill(ref)
+    await until(lambda: ref.path in lives)
+    leave()

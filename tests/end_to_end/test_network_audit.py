@@ -20,9 +20,10 @@ from colony.network.audit import (
     NotesCallers,
 )
 from netns import packet_log
+from netns.actors import NETWORK
 from netns.callers import reason_against, reason_against_udp
 from tests.end_to_end.colonies import EMBEDDED, PATIENCE, PAUSE, Colony, Shop, page, root_only
-from tests.end_to_end.hosted import add, hosted, until
+from tests.end_to_end.hosted import add, hosted, kill, until
 
 pytestmark = [root_only, pytest.mark.real_time]
 
@@ -257,3 +258,16 @@ async def test_who_connects_is_noted_while_there_is_a_colony(shop: Shop) -> None
             assert await auditor.call(NotesCallers()) is named
             await host.remove(colony.name)
             await until_noted(host, False)
+
+
+async def test_after_the_network_owners_death_they_are_told_of_again(shop: Shop) -> None:
+    """Whenever it dies: the packet log of one life has the number of another file in the next."""
+    colony = shop.colony({"idle": {"command": "sleep 600"}})
+    async with hosted(shop, EMBEDDED) as host:
+        await add(shop, host, colony)
+        seen = listen(host)
+        for port in (80, 81, 82):
+            await kill(host, NETWORK)
+            with anyio.fail_after(PATIENCE):
+                while port not in {event.port for event in seen}:
+                    await send(host, colony, "udp", "198.51.100.7", port)

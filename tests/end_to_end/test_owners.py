@@ -7,7 +7,6 @@ import os
 
 import pytest
 
-from actors import Event, events
 from colony.host import Host
 from netns import nft, userns
 from netns.actors import (
@@ -23,29 +22,13 @@ from netns.names import table_name
 from netns.ruleset import FAMILY
 from proxy.actors import DOOR, DoorOwner, WhereIsDoor
 from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, alive, both_doors, page, root_only
-from tests.end_to_end.hosted import add, fetch, hosted, until
+from tests.end_to_end.hosted import add, fetch, hosted, kill, until
 from tests.ports import free_port
 
 pytestmark = [root_only, pytest.mark.real_time]
 
 OWNERS = ["chronicle", "journal", "addresses", "network", "guardian", "routes", "door", "dns"]
 OWNERS += ["way out"] if userns.entered() else []
-
-
-async def kill(host: Host, owner: str) -> None:
-    """Kills an actor and waits until its next life has begun."""
-    ref = host.system.whereis(owner)
-    assert ref is not None
-    lives: list[str] = []
-
-    def note(event: Event) -> None:
-        if isinstance(event, events.Started):
-            lives.append(event.actor)
-
-    leave = host.system.events.listen(note)
-    host.system.kill(ref)
-    await until(lambda: ref.path in lives)
-    leave()
 
 
 async def address_of(host: Host, colony: Colony) -> str:

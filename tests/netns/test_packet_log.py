@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from actors import backend
 from netns.callers import Caller, Callers, reason_against, reason_against_udp
 from netns.nfnetlink import attribute
 from netns.packet_log import ALLOWED, DENIED, Attempt, PacketLog, paired, read
@@ -118,3 +119,31 @@ async def test_who_sent_is_known_though_it_has_ended(tmp_path: Path) -> None:
         pids = await anyio.to_thread.run_sync(senders, space.name)
         assert {each.sender for each in await attempts(log, SENDERS)} == {0}
         await network.destroy(space)
+
+
+@pytest.mark.real_time
+async def test_who_waits_when_it_is_closed_on_the_networks_thread_is_told_so(
+    tmp_path: Path,
+) -> None:
+    """As is whoever comes later; and the log's number is another file's only then."""
+    async with rig(tmp_path) as (thread, _, network):
+        log, ends = network.log, list[str]()
+        assert log is not None
+
+        async def look() -> None:
+            with pytest.raises(anyio.ClosedResourceError):
+                await log.next()
+            ends.append(repr(log))
+
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(look)
+                await backend.until_idle()
+                await thread.run(log.close)
+        assert ends == [f"<PacketLog group {log.group} fd=-1>"]
+        assert log.closed
+        log.close()
+        with pytest.raises(anyio.ClosedResourceError):
+            await log.next()
+        with pytest.raises(anyio.ClosedResourceError):
+            log.watch(None)
