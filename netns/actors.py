@@ -541,7 +541,10 @@ class NamespaceOwner(Actor):
     async def _remove(self, space: Namespace) -> None:
         began = self.ctx.now
         killed = await sweep.kill_all(space.inode)
-        await (await self._network()).destroy(space)
+        try:
+            await (await self._network()).destroy(space)
+        finally:  # the network's owner may never come back
+            space.let_go()
         self.ctx.system.publish(
             NamespaceGone(
                 at=self.ctx.now,

@@ -183,6 +183,14 @@ class Namespace:
             raise NetnsError(f"the namespace {self.name} is gone")
         return Place(self._net, self._mnt, self.inode)
 
+    def let_go(self) -> None:
+        """Closes what of it is open, and removes nothing: for one whose network can no longer do
+        that. Of no effect once it is destroyed."""
+        for fd in (self._net, self._mnt):
+            if fd is not None:
+                os.close(fd)
+        self._net = self._mnt = None
+
 
 class Build:
     """A namespace in the making or unmaking, with all that the steps need."""

@@ -21,7 +21,6 @@ import os
 import select
 import signal
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
@@ -241,17 +240,15 @@ def last_pid() -> int:
 class Births:
     """How many processes and threads there have been, and which number the latest of them has.
 
-    Keeps two files open for as long as it lives: to open one takes several times as long as to read
-    it again.
+    All of them read the same two files, which this process keeps open: to open one takes several
+    times as long as to read it again.
     """
 
-    __slots__ = ("__weakref__", "_loadavg", "_stat")
+    __slots__ = ("_loadavg", "_stat")
 
     def __init__(self) -> None:
-        self._loadavg = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
-        self._stat = os.open("/proc/stat", os.O_RDONLY | os.O_CLOEXEC)
-        for file in (self._loadavg, self._stat):
-            weakref.finalize(self, os.close, file)
+        self._loadavg = _kept_open("/proc/loadavg")
+        self._stat = _kept_open("/proc/stat")
 
     def __repr__(self) -> str:
         return f"<Births {self.count()}, the latest {self.last()}>"
@@ -270,6 +267,11 @@ class Births:
             text += part
             at = text.find(_FORKS)
         return int(text[at + len(_FORKS) :].split(None, 1)[0])
+
+
+@functools.cache
+def _kept_open(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 @functools.cache

@@ -241,11 +241,15 @@ class EgressProxy(Actor):
         async def dial() -> socket.socket:
             return server
 
-        if wanted.head:
-            await _send(server, wanted.head)
-        else:
-            await client.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await _send(server, head.partition(b"\r\n\r\n")[2])
+        try:
+            if wanted.head:
+                await _send(server, wanted.head)
+            else:
+                await client.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await _send(server, head.partition(b"\r\n\r\n")[2])
+        except BaseException:
+            server.close()
+            raise
         await splice.splice(client, dial)
 
     async def _connect(self, wanted: Wanted) -> tuple[str, str, socket.socket | None]:

@@ -23,6 +23,7 @@ from netns.ruleset import FAMILY
 from proxy.actors import DOOR, DoorOwner, WhereIsDoor
 from tests.end_to_end.colonies import EMBEDDED, Colony, Shop, alive, both_doors, page, root_only
 from tests.end_to_end.hosted import add, fetch, hosted, kill, until
+from tests.netns.support import open_descriptors
 from tests.ports import free_port
 
 pytestmark = [root_only, pytest.mark.real_time]
@@ -142,6 +143,7 @@ async def test_an_instance_in_despair_leaves_nothing(
     async def refuse(_: object) -> None:
         raise OSError("no network any more")
 
+    held = open_descriptors()
     colony = shop.colony({"web": page("one")})
     async with hosted(shop, EMBEDDED) as host:
         await add(shop, host, colony)
@@ -155,3 +157,4 @@ async def test_an_instance_in_despair_leaves_nothing(
         assert not alive(before.pid)
         assert host.failures.first
     assert shop.leftovers() == []
+    assert open_descriptors() <= held

@@ -78,8 +78,9 @@ def query(*argv: str) -> list[dict[str, Any]]:
 
 
 def open_descriptors() -> set[str]:
-    """What this process has open, by what it is rather than by number.
+    """What this process has open, by what it is and by number.
 
+    To be compared by `<=`: what an earlier test has left to the garbage collector may go meanwhile.
     One mount namespace is as good as another: the mould of the views is made anew whenever anybody
     on the machine mounts something.
     """

@@ -77,7 +77,7 @@ async def test_nothing_is_left_after_destruction_nor_after_close(tmp_path: Path)
         await network.destroy(space)
         colonies = f"file {tmp_path}/instances/{instance.id}/colonies"
         assert [t for t in traces(instance.id, tmp_path, name) if t != colonies] == before
-        assert open_descriptors() == held
+        assert open_descriptors() <= held
         with pytest.raises(NetnsError, match=f"the namespace colony-{name} is gone"):
             _ = space.place
     assert traces(instance.id, tmp_path, name) == []
@@ -103,7 +103,7 @@ async def test_a_failed_step_leaves_nothing_and_is_named(tmp_path: Path, step: s
         )
         assert not hasattr(caught.value, "__notes__")
         assert traces(instance.id, tmp_path, name) == before
-        assert open_descriptors() == held
+        assert open_descriptors() <= held
         await network.destroy(await network.create(name))
 
 
@@ -122,7 +122,7 @@ async def test_a_step_that_fails_by_itself_halfway_is_undone_too(tmp_path: Path)
                 await thread.run(namespace.create, thread, network._host, plan, None)
             assert caught.value.step == step
             assert traces(instance.id, tmp_path, plan.colony) == before
-            assert open_descriptors() == held
+            assert open_descriptors() <= held
         await network.destroy(taken)
 
 
@@ -175,7 +175,7 @@ async def test_a_cancelled_creation_leaves_nothing(tmp_path: Path) -> None:
         colonies = f"file {tmp_path}/instances/{instance.id}/colonies"
         left = [t for t in traces(instance.id, tmp_path, name) if t not in (colonies, "record")]
         assert left == [t for t in before if t != "record"]
-        assert open_descriptors() == held
+        assert open_descriptors() <= held
         assert network.pool.held() == {}
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from netns import perf
 from netns.perf import Layout, Point, Record, Recorder, records, why_not
+from tests.netns.support import open_descriptors
 
 EXIT = Point("sched/sched_process_exit")
 
@@ -135,23 +136,15 @@ def test_what_is_too_old_is_gone_and_the_rest_is_whole(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_open() -> None:
-    def descriptors() -> set[str]:
-        found = set()
-        for each in os.listdir("/proc/self/fd"):
-            try:
-                found.add(os.readlink(f"/proc/self/fd/{each}"))
-            except OSError:
-                continue
-        return found
-
+    before = open_descriptors()
     recorder = opened()
     if recorder is None:
         return
-    assert any("perf_event" in each for each in descriptors())
+    assert any("perf_event" in each for each in open_descriptors() - before)
     recorder.close()
     recorder.close()
     assert recorder.read() == []
-    assert not any("perf_event" in each for each in descriptors())
+    assert open_descriptors() <= before
 
 
 def test_an_event_that_is_not_there_is_said() -> None:

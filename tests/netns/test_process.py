@@ -182,7 +182,7 @@ async def test_aclose_ends_what_still_runs_and_leaves_no_zombie() -> None:
         await process.aclose()
         assert process.poll() == ExitStatus(None, 9)
         assert not is_there(f"/proc/{process.pid}")
-        assert open_descriptors() == held
+        assert open_descriptors() <= held
 
 
 async def test_a_session_of_its_own_and_a_controlling_terminal() -> None:
@@ -244,7 +244,7 @@ async def test_what_cannot_be_started_is_said_in_words(tmp_path: Path) -> None:
             assert str(caught.value) == words
         with pytest.raises(SpawnError, match="a descriptor that it was to be given is closed"):
             await spawn(thread, ["true"], stdout=9999)
-        assert open_descriptors() == held
+        assert open_descriptors() <= held
 
 
 async def test_a_cancelled_spawn_leaves_no_process() -> None:

@@ -78,7 +78,7 @@ def test_one_with_threads_is_told_so() -> None:
 def test_a_probe_leaves_nothing() -> None:
     before = open_descriptors()
     assert rootless.probe() is None
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM], ids=["setgroups", "uid_map"])

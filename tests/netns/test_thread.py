@@ -156,7 +156,7 @@ async def test_start_and_close_leave_no_descriptor_and_no_thread() -> None:
     before, threads = open_descriptors(), set(threading.enumerate())
     async with NetworkThread() as thread:
         await thread.run(stands_at)
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
     assert set(threading.enumerate()) <= threads  # idle ones of the event loop's may have gone
 
 

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -318,18 +318,21 @@ def environment(pid: int) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries if entry)
 
 
-def descriptors() -> int:
-    """How many file descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+def held() -> set[str]:
+    """What this process has open, by what it is and by number, and the threads that a front door
+    or a program of ours would have.
 
-
-def our_threads() -> list[str]:
-    """The threads that a front door or a program of ours would have."""
-    return [
-        thread.name
+    To be compared by `<=`: what an earlier test has left to the garbage collector may go meanwhile.
+    """
+    found = {
+        f"thread {thread.name} {thread.native_id}"
         for thread in threading.enumerate()
         if thread.name.startswith("colony-") or thread.name.endswith("-output")
-    ]
+    }
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the one by which this list was read
+            found.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
+    return found
 
 
 def alive(pid: int) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from proxy.embedded import EmbeddedProxy, dial
 from proxy.routes import Route, RouteTable, TcpUpstream, UnixUpstream, Upstream
 from tests.ports import free_port, free_ports
-from tests.proxy.support import PATIENCE, descriptors, our_threads, route
+from tests.proxy.support import PATIENCE, held, route
 from tests.proxy.wire import OK, Stage, Wire, dialogue, get, sent_on
 
 pytestmark = pytest.mark.real_time
@@ -423,7 +423,7 @@ async def test_stopping_just_as_clients_come_leaves_nothing() -> None:
     async def dialer(upstream: Upstream) -> socket.socket:
         raise OSError("down")
 
-    before = descriptors()
+    before = held()
     table = RouteTable([route("a", TcpUpstream(1))])
     for turn in range(30):
         door = EmbeddedProxy(ports=free_ports(3), dialer=dialer)
@@ -436,7 +436,7 @@ async def test_stopping_just_as_clients_come_leaves_nothing() -> None:
         await door.stop()
         for client in clients:
             client.close()
-        assert (turn, descriptors(), our_threads()) == (turn, before, [])
+        assert (turn, held() - before) == (turn, set())
 
 
 async def test_stopping_cuts_what_is_under_way() -> None:

@@ -17,7 +17,7 @@ import anyio.to_thread
 from proxy.embedded import EmbeddedProxy
 from proxy.routes import RouteTable, TcpUpstream
 from tests.ports import free_ports
-from tests.proxy.support import PATIENCE, descriptors, host, our_threads, route
+from tests.proxy.support import PATIENCE, held, host, route
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 
@@ -145,7 +145,7 @@ class Stage:
 
 async def dialogue(script: Callable[[Stage], None], **options: Any) -> None:
     """Runs a script against an embedded front door with the services `a` and `b` behind it."""
-    before = descriptors()
+    before = held()
     listeners = {name: socket.create_server(("127.0.0.1", 0)) for name in ("a", "b")}
     routes = []
     for name, listener in listeners.items():
@@ -165,8 +165,7 @@ async def dialogue(script: Callable[[Stage], None], **options: Any) -> None:
         await door.stop()
         for listener in listeners.values():
             listener.close()
-    after = (descriptors(), our_threads())
-    assert after == (before, []), f"{after} were {before}"
+    assert held() <= before
 
 
 def get(colony: str, path: str = "/", *fields: str, method: str = "GET") -> bytes:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import ip_address
 
+import anyio
+import pytest
+
 from colony.network.egress import parse
-from colony.network.egress_proxy import Wanted, read_head, why_not, why_not_there
+from colony.network.egress_proxy import EgressProxy, Wanted, read_head, why_not, why_not_there
+from netns import NetworkThread
+from netns.streams import stream_of
 
 ALLOW = (parse("good.example:443"), parse("192.0.2.0/24:80"))
 HTTPS = Wanted("good.example", 443)
@@ -89,3 +95,17 @@ def test_addresses() -> None:
     assert why_not_there(web, ip_address("127.0.0.1"), (parse("0.0.0.0/0:80"),))
     assert why_not_there(web, public, (parse("0.0.0.0/0:80"),)) == ""
     assert why_not_there(web, ip_address("127.0.0.1"), (parse("127.0.0.1:80"),)) == ""
+
+
+@pytest.mark.real_time
+async def test_for_a_client_that_has_gone_the_connection_to_the_server_is_closed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        near = socket.create_connection(door.getsockname())
+        far, _ = door.accept()
+        with far:
+            near.setblocking(False)
+            client, server = await stream_of(near), socket.socket()
+            await client.aclose()
+            with pytest.raises(anyio.ClosedResourceError):
+                await EgressProxy("shop", NetworkThread())._join(client, server, HTTPS, b"")
+            assert server.fileno() == -1

@@ -134,6 +134,16 @@ def test_births_are_counted_as_the_kernel_counts_them() -> None:
         assert births.last() > 0
 
 
+def test_who_counts_births_opens_nothing_of_its_own() -> None:
+    """An instance of which nobody knows the end would leave it to the garbage collector."""
+    files = [(each._loadavg, each._stat) for each in (sweep.Births(), sweep.Births())]
+    assert files[0] == files[1]
+    assert [os.readlink(f"/proc/self/fd/{fd}") for fd in files[0]] == [
+        "/proc/loadavg",
+        "/proc/stat",
+    ]
+
+
 TAKERS = frozenset({0, 1, 50})
 
 

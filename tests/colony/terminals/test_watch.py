@@ -135,13 +135,13 @@ async def test_one_thread_watches_all_and_ends_with_the_last() -> None:
         os.write(slave, b"two")
         assert await taken(one, 3) == b"two"
         os.close(slave)
-    assert threads() == before
+    assert threads() <= before
     assert set(os.listdir("/proc/self/fd")) <= fds
     async with terminal() as (again, slave):  # another thread
         os.write(slave, b"three")
         assert await taken(again, 5) == b"three"
         os.close(slave)
-    assert threads() == before
+    assert threads() <= before
 
 
 async def test_ten_megabytes_come_whole_and_in_order() -> None:
