@@ -17,7 +17,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-import traceback
+from itertools import islice
+from traceback import FrameSummary, StackSummary, walk_stack
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,7 +93,7 @@ class Watchdog:
 
     def _look(self) -> tuple[str | None, Any, str]:
         frame = self._frame()
-        stack = "".join(traceback.format_stack(frame))
+        stack = _text(frame)
         cell = _cell_in(frame)
         if cell is None:
             return None, None, stack
@@ -113,6 +114,26 @@ class Watchdog:
             )
 
         self._post(publish)
+
+
+def _text(frame: FrameType | None) -> str:
+    """A stack as `traceback` writes it, which would keep every file that it quotes a line of, whole
+    and for good: half a megabyte and more."""
+    if frame is None:
+        return ""
+    frames = [
+        FrameSummary(code.co_filename, line, code.co_name, line=_quoted(code.co_filename, line))
+        for code, line in [(each.f_code, line or 1) for each, line in walk_stack(frame)]
+    ]
+    return "".join(StackSummary.from_list(reversed(frames)).format())
+
+
+def _quoted(path: str, number: int) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return next(islice(file, number - 1, None), "")
+    except OSError:
+        return ""
 
 
 def _cell_in(frame: FrameType | None) -> Cell | None:

@@ -68,6 +68,7 @@ from proxy import (
     LOCAL,
     LOCALHOST,
     CaddyProcess,
+    Claims,
     Dnsmasq,
     DnsResponder,
     EmbeddedProxy,
@@ -180,6 +181,7 @@ class Host:
         """Set once the front door answers, so that URLs can be made."""
         self.http_port = 0
         self.suffix = LOCALHOST
+        self._door_port, self._dns_port = Claims(), Claims()
         self._stack = AsyncExitStack()
         self._top: Ref[Supervisor]
         self._despaired = False
@@ -240,6 +242,8 @@ class Host:
         """Gives up the identity. What an owner in despair has left goes first, as after a crash of
         the whole process: once the identity is gone, nobody can tell whose it was.
         """
+        self._door_port.close()
+        self._dns_port.close()
         with anyio.CancelScope(shield=True):
             if self._despaired:
                 lock = await anyio.to_thread.run_sync(os.open, instance.lock, os.O_RDONLY)
@@ -290,7 +294,7 @@ class Host:
         options = self.options
         ports = HTTP_PORTS if options.http_ports is None else options.http_ports
         if self.modes.proxy == "embedded":
-            return EmbeddedProxy(ports=ports, dialer=places.dial)
+            return EmbeddedProxy(ports=ports, dialer=places.dial, claims=self._door_port)
         if options.caddy is not None:
             return ExistingCaddy(options.caddy, ports=ports, routes=options.caddy_routes)
         return CaddyProcess(
@@ -299,14 +303,15 @@ class Host:
             ports=ports,
             env={INSTANCE_VARIABLE: instance.id},
             routes=options.caddy_routes,
+            claims=self._door_port,
         )
 
     def _dns(self, instance: Instance) -> NameServer | None:
         if self.modes.dns == "none":
             return None
         if self.modes.dns == "embedded":
-            return DnsResponder()
-        return Dnsmasq(env={INSTANCE_VARIABLE: instance.id})
+            return DnsResponder(claims=self._dns_port)
+        return Dnsmasq(env={INSTANCE_VARIABLE: instance.id}, claims=self._dns_port)
 
     async def start(self) -> None:
         """Starts the owners at the top and waits until the front door answers, and the API, too,

@@ -41,7 +41,7 @@ from proxy.errors import (
 )
 from proxy.existing_caddy import ExistingCaddy
 from proxy.front_door import FrontDoor, NameServer
-from proxy.ports import DNS_PORTS, HTTP_PORTS
+from proxy.ports import DNS_PORTS, HTTP_PORTS, Claims
 from proxy.reconciler import Reconciler, Timing
 from proxy.routes import (
     EMPTY,
@@ -69,6 +69,7 @@ __all__ = [
     "CaddyError",
     "CaddyProcess",
     "CaddyUnreachable",
+    "Claims",
     "Dialer",
     "DnsResponder",
     "Dnsmasq",

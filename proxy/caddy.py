@@ -42,7 +42,7 @@ from proxy.errors import (
     ProxyError,
     StartFailed,
 )
-from proxy.ports import HTTP_PORTS, Reservation, on_some_port, preferring, reason, reserve
+from proxy.ports import HTTP_PORTS, Claims, Reservation, on_some_port, preferring, reason, reserve
 from proxy.process import Program, find
 from proxy.reconciler import Timing
 from proxy.routes import EMPTY, RouteTable
@@ -85,6 +85,8 @@ class CaddyProcess(CaddyDoor):
         When changes are sent.
     routes
         See `Routing`.
+    claims
+        Where the claim on its port is kept between two lives, so that the next has it again.
 
     Once started: `port`, `addresses`, `pid`, `version`, `admin` (a `CaddyAdmin`).
     """
@@ -99,6 +101,7 @@ class CaddyProcess(CaddyDoor):
         env: Mapping[str, str] | None = None,
         timing: Timing | None = None,
         routes: Routing = "auto",
+        claims: Claims | None = None,
     ) -> None:
         path = f"unix/{directory.absolute() / 'admin.sock'}"
         if routes == "auto" and admin is not None:
@@ -110,6 +113,7 @@ class CaddyProcess(CaddyDoor):
         self._env = dict(env or {})
         self._program: Program | None = None
         self._held: list[Reservation] = []
+        self._claims = claims
         self._made = False
         self._ending = anyio.Lock()
 
@@ -140,7 +144,10 @@ class CaddyProcess(CaddyDoor):
             self._made = True
             self._hold_admin_port()
             port = await on_some_port(
-                "the front door", self._ports, lambda port: self._start_here(path, table, port)
+                "the front door",
+                self._ports,
+                lambda port: self._start_here(path, table, port),
+                claims=self._claims,
             )
             self._held.append(port)
         except BaseException:

@@ -21,7 +21,7 @@ import msgspec
 
 from proxy.front_door import Lifetime
 from proxy.loop_thread import LoopThread
-from proxy.ports import DNS_PORTS, Reservation, on_some_port, preferring
+from proxy.ports import DNS_PORTS, Claims, Reservation, on_some_port, preferring
 from proxy.routes import SUFFIXES
 
 _HEADER: Final = struct.Struct("!HHHHHH")
@@ -135,12 +135,21 @@ class DnsResponder(Lifetime):
         Tried in turn. Default: 5354 and up.
     zone
         The names and where they lead. Without ::1 at the front door give `Zone(ipv6="")`.
+    claims
+        Where the claim on its port is kept between two lives, so that the next has it again.
 
     Once started, `port` says where it listens.
     """
 
-    def __init__(self, *, ports: Sequence[int] = DNS_PORTS, zone: Names | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        ports: Sequence[int] = DNS_PORTS,
+        zone: Names | None = None,
+        claims: Claims | None = None,
+    ) -> None:
         self.port = 0
+        self._claims = claims
         self.zone: Names = zone or Zone()
         self._ports = tuple(ports)
         self._thread = LoopThread(_THREAD)
@@ -160,7 +169,11 @@ class DnsResponder(Lifetime):
         try:
             await self._thread.start()
             self._held = await on_some_port(
-                "DNS", self._ports, self._listen_here, (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+                "DNS",
+                self._ports,
+                self._listen_here,
+                (socket.SOCK_DGRAM, socket.SOCK_STREAM),
+                self._claims,
             )
         except BaseException:
             await self.stop()

@@ -22,7 +22,7 @@ import anyio
 from proxy.dns import Zone, is_answer, query
 from proxy.errors import ProcessDied, StartFailed
 from proxy.front_door import Lifetime
-from proxy.ports import DNS_PORTS, Reservation, on_some_port, preferring
+from proxy.ports import DNS_PORTS, Claims, Reservation, on_some_port, preferring
 from proxy.process import Program, find
 from proxy.routes import SUFFIXES
 
@@ -74,6 +74,8 @@ class Dnsmasq(Lifetime):
         The program. Default: `dnsmasq` on PATH or in an sbin.
     env
         Added to its environment, which holds PATH and nothing else.
+    claims
+        Where the claim on its port is kept between two lives, so that the next has it again.
 
     Once started: `port` and `pid`.
     """
@@ -86,6 +88,7 @@ class Dnsmasq(Lifetime):
         hosts_directory: Path | None = None,
         binary: str = "dnsmasq",
         env: Mapping[str, str] | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self.port = 0
         self.zone = zone or Zone()
@@ -95,6 +98,7 @@ class Dnsmasq(Lifetime):
         self._env = dict(env or {})
         self._program: Program | None = None
         self._held: Reservation | None = None
+        self._claims = claims
         self._ending = anyio.Lock()
 
     def __repr__(self) -> str:
@@ -120,6 +124,7 @@ class Dnsmasq(Lifetime):
                 self._ports,
                 lambda port: self._start_here(path, port),
                 (socket.SOCK_DGRAM, socket.SOCK_STREAM),
+                self._claims,
             )
         except BaseException:
             await self.stop(grace=0)

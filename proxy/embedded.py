@@ -20,7 +20,7 @@ import anyio
 
 from proxy.front_door import Lifetime
 from proxy.loop_thread import LoopThread
-from proxy.ports import HTTP_PORTS, Reservation, on_some_port, preferring
+from proxy.ports import HTTP_PORTS, Claims, Reservation, on_some_port, preferring
 from proxy.routes import EMPTY, RouteTable, TcpUpstream, UnixUpstream, Upstream
 from proxy.splice import Dialer, Door
 from proxy.wires import WireLoop
@@ -74,6 +74,8 @@ class EmbeddedProxy(Lifetime):
     linger_seconds
         How long a connection is read on after its last answer is out, for a client that is still
         sending: closing at once would take the answer from it. Default 2.
+    claims
+        Where the claim on its port is kept between two lives, so that the next has it again.
 
     Once started, `port` and `addresses` say where it listens.
     """
@@ -87,6 +89,7 @@ class EmbeddedProxy(Lifetime):
         idle_seconds: float = 300.0,
         dial_seconds: float = 3.0,
         linger_seconds: float = 2.0,
+        claims: Claims | None = None,
     ) -> None:
         self.head_seconds = head_seconds
         self.idle_seconds = idle_seconds
@@ -100,6 +103,7 @@ class EmbeddedProxy(Lifetime):
         self._sockets: list[socket.socket] = []
         self._sweeping: asyncio.Task[None] | None = None
         self._held: Reservation | None = None
+        self._claims = claims
         self._stopped = anyio.Event()
         self._ending = anyio.Lock()
 
@@ -125,7 +129,9 @@ class EmbeddedProxy(Lifetime):
         self._thread, self._stopped = LoopThread(_THREAD, WireLoop), anyio.Event()
         try:
             await self._thread.start()
-            self._held = await on_some_port("the front door", self._ports, self._listen_here)
+            self._held = await on_some_port(
+                "the front door", self._ports, self._listen_here, claims=self._claims
+            )
         except BaseException:
             await self.stop()
             raise

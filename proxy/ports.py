@@ -54,19 +54,49 @@ class Claim:
         self._socket.close()
 
 
+class Claims:
+    """An owner's claim on the port of a program, over that program's lives: between one's end and
+    the next no other Colony takes the port. Its maker's to close."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[int, Claim] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Claims {'nothing' if self._kept is None else self._kept[0]}>"
+
+    def take(self, port: int) -> Claim:
+        """The claim on a port: what is kept, or a new one. Raises `OSError` as `Claim` does."""
+        if self._kept is None or self._kept[0] != port:
+            return Claim(f"port/{port}")
+        (_, claim), self._kept = self._kept, None
+        return claim
+
+    def keep(self, port: int, claim: Claim) -> None:
+        """This one, and in place of what was kept."""
+        self.close()
+        self._kept = port, claim
+
+    def close(self) -> None:
+        """Gives up what is kept. Closing twice is no error."""
+        if self._kept is not None:
+            self._kept[1].release()
+            self._kept = None
+
+
 class Reservation:
     """A port that is bound and claimed by us, on each loopback address that this machine has.
 
     Its stream `sockets` listen: a port that is bound only, another could bind too. `unbind` frees
     the port for a program to bind it and keeps the claim; `release` ends both, and may be called
-    again.
+    again. If it is to be `kept`, what it is kept in has the claim then.
     """
 
     def __init__(self, port: int, claim: Claim, sockets: Sequence[socket.socket]) -> None:
         self.port = port
+        self.kept: Claims | None = None
         self.sockets = tuple(sockets)
         self.addresses = tuple(dict.fromkeys(str(sock.getsockname()[0]) for sock in sockets))
-        self._claim = claim
+        self._claim: Claim | None = claim
 
     def __repr__(self) -> str:
         return f"<Reservation {self.port} on {', '.join(self.addresses)}>"
@@ -77,7 +107,13 @@ class Reservation:
 
     def release(self) -> None:
         self.unbind()
-        self._claim.release()
+        claim, self._claim = self._claim, None
+        if claim is None:
+            return
+        if self.kept is not None:
+            self.kept.keep(self.port, claim)
+        else:
+            claim.release()
 
     def __enter__(self) -> Self:
         return self
@@ -104,13 +140,17 @@ def let_go(sock: socket.socket) -> None:
     sock.close()
 
 
-def reserve(port: int, kinds: Sequence[socket.SocketKind] = (socket.SOCK_STREAM,)) -> Reservation:
+def reserve(
+    port: int,
+    kinds: Sequence[socket.SocketKind] = (socket.SOCK_STREAM,),
+    claims: Claims | None = None,
+) -> Reservation:
     """Claims and binds `port` on 127.0.0.1, and on ::1 where the machine has it.
 
-    `kinds` are the kinds of socket that the port is wanted for. Raises `OSError`; `reason` puts it
-    in words.
+    `kinds` are the kinds of socket that the port is wanted for; `claims` may have the claim
+    already. Raises `OSError`; `reason` puts it in words.
     """
-    claim = Claim(f"port/{port}")
+    claim = Claim(f"port/{port}") if claims is None else claims.take(port)
     sockets: list[socket.socket] = []
     try:
         for address in LOOPBACK:
@@ -131,8 +171,10 @@ async def on_some_port(
     ports: Iterable[int],
     attempt: Callable[[Reservation], Awaitable[bool]],
     kinds: Sequence[socket.SocketKind] = (socket.SOCK_STREAM,),
+    claims: Claims | None = None,
 ) -> Reservation:
-    """Tries ports in turn until `attempt` makes use of one; its reservation is the caller's then.
+    """Tries ports in turn until `attempt` makes use of one; its reservation is the caller's then,
+    and what becomes of its claim is up to `claims`.
 
     `attempt` gets each reservation that could be had, and returns False if somebody was quicker
     after all. What it raises ends the search. Raises `PortsTaken` when there is no port left.
@@ -140,12 +182,13 @@ async def on_some_port(
     tried: dict[int, str] = {}
     for port in ports:
         try:
-            reservation = reserve(port, kinds)
+            reservation = reserve(port, kinds, claims)
         except OSError as error:
             tried[port] = reason(error)
             continue
         try:
             if await attempt(reservation):
+                reservation.kept = claims
                 return reservation
         except BaseException:
             reservation.release()

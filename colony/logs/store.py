@@ -52,6 +52,10 @@ CHUNK: Final = 256 * 1024
 PIPE: Final = 1024 * 1024
 """Bytes that a service's pipe is asked to hold: what it may write while we do something else."""
 
+_REST: Final = 64 * 1024
+_RESTS: Final = 3
+"""Bytes that are read at once, and how often, of what is left of a stream."""
+
 PENDING: Final = 4 * 1024 * 1024
 """Bytes of one stream that may wait for the event loop."""
 
@@ -99,17 +103,21 @@ class Feed:
     def __repr__(self) -> str:
         return f"<Feed {'/'.join(self.key)} {self.stream} fd={self.fd}>"
 
-    def read(self) -> bytes | None:
-        """What there is; b"" at the end, None if there is nothing now. On the reader thread."""
-        with self.lock:
-            if self.fd < 0:
-                return None
-            try:
-                return os.read(self.fd, CHUNK)
-            except BlockingIOError:
-                return None
-            except OSError:  # a terminal whose last process has ended says EIO
-                return b""
+    @property
+    def watched(self) -> bool:
+        """Whether anybody sees what is read on the thread that reads it."""
+        return self._tap is not None or self._watch is not None
+
+    def read(self, size: int = CHUNK) -> bytes | None:
+        """What there is; b"" at the end, None if there is nothing now. The lock is held."""
+        if self.fd < 0:
+            return None
+        try:
+            return os.read(self.fd, size)
+        except BlockingIOError:
+            return None
+        except OSError:  # a terminal whose last process has ended says EIO
+            return b""
 
     def show(self, data: bytes) -> None:
         """Lets the tap see it, and the watcher until that has seen what it looks for."""
@@ -283,6 +291,43 @@ class Logs:
             self._drop(feed)
         feed.ended.set()
 
+    def finish(self, feed: Feed, kept: int) -> None:
+        """Reads the rest of a stream whose writer has ended, in the event loop and at once: to have
+        the reader thread hand over so little takes a restart longer than all else that it does.
+
+        kept
+            The stream's other end, held until now, so that it did not end with its writer and wake
+            that thread. It is closed.
+
+        The stream goes on if somebody else writes to it still, if much is left, or if somebody has
+        to see it on that thread.
+        """
+        with feed.lock:
+            mine = self._reader is not None and not feed.watched and self._heed(feed, False)
+            os.close(kept)
+            if not mine:
+                return
+            for _ in range(_RESTS):
+                data = feed.read(_REST)
+                if data is None:
+                    break
+                self._keep(feed, data)
+            self._heed(feed, True)  # unless that was all
+        if self._ended:
+            self._hand_over()
+        self._rouse()
+
+    def _heed(self, feed: Feed, heeded: bool) -> bool:
+        """Whether the reader thread is to look after a feed; False if it does not at all."""
+        with self._lock:
+            if self._epoll is None or self._feeds.get(feed.fd) is not feed:
+                return False
+            if heeded:
+                self._epoll.register(feed.fd, select.EPOLLIN)
+            else:
+                self._epoll.unregister(feed.fd)
+            return True
+
     def _drop(self, feed: Feed) -> None:
         """Closes the descriptor; what it left unfinished is a line. The feed's lock is held."""
         fd, feed.fd = feed.fd, -1
@@ -341,12 +386,18 @@ class Logs:
             return -1
 
     def _take(self, feed: Feed) -> None:
-        data = feed.read()
-        if data is None:
-            return
+        with feed.lock:
+            data = feed.read()
+            if data is not None:
+                self._keep(feed, data)
+        if data:
+            feed.show(data)  # once it is kept: whoever sees it may ask for it here at once
+
+    def _keep(self, feed: Feed, data: bytes) -> None:
+        """Takes in what was read, or the end. The feed's lock is held since, so that nobody comes
+        in between."""
         if not data:
-            with feed.lock:
-                self._drop(feed)
+            self._drop(feed)
             with self._lock:
                 self._ended.append(feed)
             return
@@ -358,7 +409,6 @@ class Logs:
             if pending is None:
                 pending = self._pending[feed.key, feed.stream] = _Pending()
             pending.add(data)
-        feed.show(data)  # once it is kept: whoever sees it may ask for it here at once
 
     def _dirty(self, feed: Feed) -> None:
         if self._writer is not None:
@@ -374,6 +424,16 @@ class Logs:
     # -- in the event loop ---------------------------------------------------------------------
 
     def _deliver(self) -> None:
+        self._hand_over()
+        self._scheduled = False
+        self._rouse()
+
+    def _rouse(self) -> None:
+        """Has the reader thread see to what waits, and nobody has been told to fetch."""
+        if (self._pending or self._ended) and not self._scheduled and self._reader is not None:
+            os.eventfd_write(self._wake, 1)
+
+    def _hand_over(self) -> None:
         with self._lock:
             ended, self._ended = self._ended, []
             over = {(feed.key, feed.stream) for feed in ended}
@@ -399,9 +459,6 @@ class Logs:
             feed.ended.set()
         # From now on: what the listeners took over it is no part of the pause.
         self._delivered = time.monotonic()
-        self._scheduled = False
-        if (self._pending or self._ended) and self._reader is not None:
-            os.eventfd_write(self._wake, 1)
 
     # -- asking --------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import os
 import struct
 import termios
 from collections.abc import Callable
+from typing import Final
 
 from colony.logs import Feed, LineSplitter, Logs, Stream
 from colony.logs.store import Watch
@@ -20,9 +21,11 @@ from colony.patterns import Pattern, found_in
 from colony.terminals.pty import opened
 from colony.terminals.service import SIZE, ServiceTerminal
 
+_OUTPUT: Final[tuple[Stream, ...]] = ("stdout", "stderr")
+
 
 class Channels:
-    """Both ends, from `open` to `close`; the service's ends are closed by `started`.
+    """Both ends, from `open` to `close`; what is the service's alone is closed by `started`.
 
     pty
         Whether it is a terminal: then there is one stream, shown as stdout.
@@ -57,7 +60,7 @@ class Channels:
         return f"<Channels {self.terminal or 'pipes'}>"
 
     def _open_pipes(self) -> None:
-        for stream in ("stdout", "stderr"):
+        for stream in _OUTPUT:
             self._ours[stream], self.theirs[stream] = os.pipe2(os.O_CLOEXEC)
         self.theirs["stdin"], self._input = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._input, False)
@@ -85,10 +88,19 @@ class Channels:
             self.feeds.append(logs.attach(colony, service, name, fd, watch and watch(), tap))
 
     def started(self) -> None:
-        """The process has its ends: ours of them are closed."""
-        for fd in self.theirs.values():
-            os.close(fd)
-        self.theirs.clear()
+        """The process has its ends. Of ours those of its output's pipes stay open until `finish`:
+        so what ends with it is told by its own descriptor alone, and the thread that reads is not
+        woken in the midst of a restart."""
+        for name in tuple(self.theirs):
+            if name not in _OUTPUT:
+                os.close(self.theirs.pop(name))
+
+    def finish(self, logs: Logs) -> None:
+        """The process has ended: reads what it left, unless others write there still."""
+        for feed in self.feeds:
+            kept = self.theirs.pop(feed.stream, None)
+            if kept is not None:
+                logs.finish(feed, kept)
 
     def write(self, data: bytes) -> int:
         """Writes to its input what that takes without waiting; how many bytes. Raises `OSError`."""
@@ -117,13 +129,13 @@ class Channels:
 
     def close(self, logs: Logs | None = None) -> None:
         """Closes what is open. Closing twice is no error."""
-        self.started()
-        for fd in self._ours.values():
-            os.close(fd)
-        self._ours.clear()
         for feed in self.feeds:
             if logs is not None:
                 logs.close_feed(feed)
+        for ends in (self._ours, self.theirs):
+            for fd in ends.values():
+                os.close(fd)
+            ends.clear()
         with contextlib.suppress(OSError):
             os.close(self._input)
         self._input = -1

@@ -370,7 +370,10 @@ class LinuxSite:
 
     def over(self) -> bool:
         """As far as one look at those who came after the process tells: mostly it does."""
-        return self.channels is not None and self.channels.empty and self._alone()
+        if self.channels is None or not self._alone():
+            return False
+        self.channels.finish(self.logs)
+        return self.channels.empty
 
     def _alone(self) -> bool:
         ended = self.process is not None and self.process.poll() is not None
@@ -395,7 +398,10 @@ class LinuxSite:
 
     async def drained(self) -> None:
         """Waits for the readers, half a second at most."""
-        if self.channels is not None and not self.channels.empty:
+        if self.channels is None:
+            return
+        self.channels.finish(self.logs)
+        if not self.channels.empty:
             with anyio.move_on_after(DRAIN):
                 await self.channels.drained()
 

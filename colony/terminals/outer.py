@@ -225,13 +225,19 @@ def window_size(fd: int) -> Size | None:
 
 
 def last_words(sink: Sink, data: bytes) -> None:
-    """Writes this to a terminal, after what is unsent or in its place. Raises `OSError`."""
+    """Writes this to a terminal, after what is unsent or in its place, and so that a line of up to
+    256 bytes can follow. Raises `OSError`.
+
+    That it has taken this does not mean that it takes more: a short piece goes into the rest of the
+    kernel's last buffer, when there is no room for another one. Whoever then writes a line as
+    anybody does waits for as long as nobody reads.
+    """
     sink.flush()
     if not sink.finish(LEAVING):
         sink.drop()
         data = _CANCEL + data
     sink.put(data)
-    if not sink.finish(LEAVING):
+    if not (sink.finish(LEAVING) and takes(sink.fd)):
         sink.drop()
         sink.put(_CANCEL + data)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import struct
 import termios
@@ -28,6 +29,13 @@ from colony.terminals.watch import watched
 UNSEEN: Final = 0.012
 """Seconds of rest between two shares of a flood that nobody follows, times the number of floods:
 5 MB/s are enough for all of them, and what others type is answered at once."""
+
+DRAIN: Final = 0.5
+"""Seconds without a word after the program's end, for which those are listened to who still have
+its end open. What viewers take longer for does not count."""
+
+LAST: Final = 1 << 20
+"""Bytes that are still read then. What the program wrote last is by far less."""
 
 _IUTF8: Final = 0o40000
 """Linux's; termios has its name from Python 3.13 on."""
@@ -60,6 +68,8 @@ class Pty:
             os.close(self.master)
             raise
         self._typing = anyio.Lock()
+        self._over = False
+        self._waiting = anyio.CancelScope()
 
     def __repr__(self) -> str:
         return f"<Pty {self.path}>"
@@ -97,17 +107,27 @@ class Pty:
                     return
 
     async def read_into(self, hub: Hub) -> None:
-        """Hands the hub what the program writes, until it has `ended` and nobody has its end open;
-        or this is closed."""
+        """Hands the hub what the program writes, until it has `ended` and nobody has its end open,
+        or says anything for `DRAIN` seconds; or this is closed."""
+        left = LAST
         await hub.room()
-        while data := await self._watched.take():
+        while left > 0 and (data := await self._next()):
+            left -= len(data) if self._over else 0
             await hub.take_in(data)
             await hub.room()
             if (floods := self._watched.floods) and not hub.followed:
                 await anyio.sleep(UNSEEN * floods)
 
+    async def _next(self) -> bytes:
+        deadline = anyio.current_time() + DRAIN if self._over else math.inf
+        with anyio.CancelScope(deadline=deadline) as self._waiting:
+            return await self._watched.take()
+        return self._watched.rest()
+
     def ended(self) -> None:
         """The program has ended: once nobody has its end open, there is nothing more to come."""
+        self._over = True
+        self._waiting.deadline = anyio.current_time() + DRAIN
         self._watched.last()
 
     async def aclose(self) -> None:

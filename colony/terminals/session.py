@@ -31,9 +31,6 @@ HANGUP: Final = 1.0
 GRACE: Final = 2.0
 """Seconds after SIGHUP until SIGTERM, and after that until SIGKILL."""
 
-DRAIN: Final = 0.5
-"""Seconds that what an ended program left in its terminal may take, for a stray may hold it."""
-
 AWAITED: Final = 10.0
 """Seconds for which an ended session waits for its first viewer: whoever has started it is on the
 way, however short its program was, and is to see what it wrote and how it ended."""
@@ -150,7 +147,6 @@ class Session(Actor):
                 reading.start_soon(self._read)
                 status = self.status = await process.wait()
                 self.pty.ended()
-                reading.cancel_scope.deadline = anyio.current_time() + DRAIN
             self.hub.end(Exit(status.code, status.signal, str(status)))
             self.ended.set()
             self.ctx.ref.tell(ProgramEnded())

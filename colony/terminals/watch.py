@@ -144,6 +144,10 @@ class Watched:
             raise self._failure
         return None
 
+    def rest(self) -> bytes:
+        """What has come and was not taken."""
+        return self._taken() or b""
+
     def last(self) -> None:
         """Nobody opens the program's end any more: when it is hung up, that is the end. Before
         this, somebody may, and more may come."""

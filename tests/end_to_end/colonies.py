@@ -32,7 +32,8 @@ import anyio
 import pytest
 
 from netns import userns
-from netns.reap import reap_all
+from netns.instance import dead_instances
+from netns.reap import reap
 from netns.sweep import find, kill_all_blocking, with_variable
 from netns.thread import NetworkThread
 from tests.netns.support import traces
@@ -427,12 +428,13 @@ class Shop:
         for instance in self.instances:
             kill_all_blocking(with_variable("COLONY_INSTANCE", instance))
 
-        async def reap() -> None:
+        async def clean() -> None:
             async with NetworkThread() as thread:
-                await reap_all(thread, self.runtime)
+                for dead in dead_instances(self.runtime):
+                    await reap(thread, dead)
 
         if os.geteuid() == 0:
-            anyio.run(reap)
+            anyio.run(clean)
 
 
 def _command(pid: int) -> str:

@@ -30,10 +30,11 @@ from tests.end_to_end.colonies import (
     root_only,
 )
 from tests.end_to_end.colonies import page as page_service
-from tests.registries import npm_install
+from tests.registries import SLOWLY, npm_install
 
 pytestmark = [
     root_only,
+    SLOWLY,
     pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm on this machine"),
 ]
 

@@ -39,7 +39,7 @@ def test_a_stopped_viewer_of_a_flood_costs_less_than_two_megabytes(
     shop: Shop, read_only: bool
 ) -> None:
     """One reads nothing; another has every byte, and the first catches up."""
-    colony, run = running(shop, prefix=patient(2.0))
+    colony, run = running(shop, prefix=patient(5.0))
     address = Address(shop.runtime / "colony.sock")
     client, path = Client(address), path_of("colonies", colony.name, "terminals")
     with Connection(address, f"{path}/terminal/attach") as one:  # what is made once is made

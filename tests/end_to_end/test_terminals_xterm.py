@@ -17,10 +17,11 @@ import pytest
 from tests.end_to_end.attaching import PROMPT, SLEEPER, TERMINAL, command
 from tests.end_to_end.colonies import EMBEDDED, PROGRAMS, ROOT, Colony, Shop, eventually, root_only
 from tests.ports import free_port
-from tests.registries import npm_install
+from tests.registries import SLOWLY, npm_install
 
 pytestmark = [
     root_only,
+    SLOWLY,
     pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm on this machine"),
 ]
 

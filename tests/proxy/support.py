@@ -86,6 +86,8 @@ class Service:
         self.port = 0
         self.left = threading.Event()
         """Set when the client of a stream has gone."""
+        self.pause = 0.0
+        """Seconds from the last byte that it is sent to its `/echo`."""
         self._go: asyncio.Queue[None] = asyncio.Queue()
         self._thread = LoopThread(f"service-{name}")
         self._runner: web.AppRunner
@@ -133,10 +135,7 @@ class Service:
 
     async def _echo(self, request: web.Request) -> web.Response:
         body = await request.read()
-        # Caddy's transport has sent the last byte, and may not know yet that it was: an answer at
-        # that moment makes Go's server look for the rest of the request in its place, and the
-        # answer is cut off where the first read of it ended.
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(self.pause)
         return web.Response(body=body)
 
     async def _ws(self, request: web.Request) -> web.WebSocketResponse:

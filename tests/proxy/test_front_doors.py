@@ -153,7 +153,7 @@ async def test_a_strangers_name_is_a_404_that_lists_nothing(kind: str, tmp_path:
 
 async def test_a_body_goes_through_whole(kind: str, tmp_path: Path) -> None:
     body = bytes(range(256)) * 4096
-    async with one_behind(kind, tmp_path) as (door, _):
+    async with one_behind(kind, tmp_path) as (door, one):
 
         def post() -> bytes:
             to, headers = http.client.HTTPConnection, {"Host": host("one")}
@@ -164,8 +164,18 @@ async def test_a_body_goes_through_whole(kind: str, tmp_path: Path) -> None:
                 connection.request("POST", "/echo", pieces, headers, encode_chunked=True)
                 return answer + connection.getresponse().read()
 
+        # Caddy's transport has sent the last byte, and may not know yet that it was: an answer at
+        # that moment makes Go's server look for the rest of the request in its place, and the
+        # answer is cut off where the first read of it ended. How long the moment is, a busy
+        # machine decides.
+        for one.pause in (0.0,) if kind == "embedded" else (0.1, 1.0, 10.0):
+            with contextlib.suppress(http.client.IncompleteRead):
+                answer = await anyio.to_thread.run_sync(post)
+                break
+        else:
+            raise AssertionError("its answer was cut off each time")
         # aiohttp's own limit for a body is 1 MiB, which this just is
-        assert await anyio.to_thread.run_sync(post) == body + body
+        assert answer == body + body
 
 
 async def test_the_service_learns_who_asked_and_for_what(kind: str, tmp_path: Path) -> None:

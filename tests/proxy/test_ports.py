@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import secrets
 import socket
@@ -9,7 +10,16 @@ import socket
 import pytest
 
 from proxy.errors import PortsTaken
-from proxy.ports import Claim, Reservation, listeners, listening, on_some_port, reason, reserve
+from proxy.ports import (
+    Claim,
+    Claims,
+    Reservation,
+    listeners,
+    listening,
+    on_some_port,
+    reason,
+    reserve,
+)
 from tests.ports import free_ports
 from tests.proxy.support import PATIENCE, taken_port
 
@@ -135,3 +145,38 @@ def test_many_tried_ports_are_not_all_listed() -> None:
 )
 def test_a_reason_in_words(number: int, words: str) -> None:
     assert reason(OSError(number, "Invalid argument")) == words
+
+
+async def test_between_two_lives_nobody_else_has_the_port() -> None:
+    port, other = free_ports(2)
+    claims = Claims()
+
+    async def live() -> Reservation:
+        async def attempt(_: Reservation) -> bool:
+            return True
+
+        return await on_some_port("a test", [port, other], attempt, claims=claims)
+
+    def others() -> list[int]:
+        """Which of the two another could have."""
+        found = []
+        for each in (port, other):
+            with contextlib.suppress(OSError), reserve(each):
+                found.append(each)
+        return found
+
+    for _ in range(2):
+        held = await live()
+        assert (held.port, others()) == (port, [other])
+        for _ in range(2):
+            held.release()
+        assert others() == [other]
+    with socket.create_server(("127.0.0.1", port)):  # somebody who knows no claims
+        held = await live()
+        assert held.port == other
+    assert others() == [port]
+    held.release()
+    assert others() == [port]
+    for _ in range(2):
+        claims.close()
+    assert others() == [port, other]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -185,4 +186,93 @@ async def test_what_was_kept_outlives_the_threads() -> None:
     await eventually(lambda: shown(published) == b"one\ntwo\n")
     os.close(write)
     assert [line.data for line in logs.page("app", [], Filter()).lines] == [b"one", b"two"]
+    await logs.close()
+
+
+async def test_the_rest_of_a_stream_that_nobody_writes_to_is_read_at_once() -> None:
+    logs, published = Logs(), list[Event]()
+    await logs.start(published.append)
+    pipes = {"stdout": pipe(), "stderr": pipe()}
+    feeds = [logs.attach("app", "web", "stdout", pipes["stdout"][0])]
+    feeds.append(logs.attach("app", "web", "stderr", pipes["stderr"][0]))
+    os.write(pipes["stdout"][1], b"one\nunfinished")
+    for feed in feeds:
+        logs.finish(feed, pipes[feed.stream][1])
+        assert feed.ended.is_set()
+    # Nothing was awaited: whoever hears of the service's end next has its last words.
+    assert shown(published) == b"one\nunfinished"
+    assert [line.data for line in logs.last_lines("app", "web", 9)] == [b"one", b"unfinished"]
+    await logs.close()
+    assert shown(published) == b"one\nunfinished"
+
+
+async def test_a_stream_to_which_somebody_else_writes_goes_on() -> None:
+    logs, published = Logs(), list[Event]()
+    await logs.start(published.append)
+    read, write = pipe()
+    other = os.dup(write)
+    feed = logs.attach("app", "web", "stdout", read)
+    os.write(write, b"one\n")
+    logs.finish(feed, write)
+    assert not feed.ended.is_set()
+    os.write(other, b"two\n")
+    await eventually(lambda: shown(published) == b"one\ntwo\n")
+    os.write(other, b"three\n")
+    os.close(other)
+    with anyio.fail_after(PATIENCE):
+        await feed.ended.wait()
+    assert shown(published) == b"one\ntwo\nthree\n"
+    await logs.close()
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_of_a_stream_that_has_ended_nothing_is_lost_however_much_is_left(
+    watched: bool,
+) -> None:
+    logs, published = Logs(), list[Event]()
+    seen, may_go_on = list[tuple[int, bytes]](), threading.Event()
+    await logs.start(published.append)
+    holding, read = pipe(), pipe()
+    logs.attach("app", "web", "stderr", holding[0], lambda data: may_go_on.wait(PATIENCE))
+    os.write(holding[1], b"the thread that reads has its hands full\n")
+
+    def watch(data: bytes) -> bool:
+        seen.append((threading.get_ident(), data))
+        return False
+
+    feed = logs.attach("app", "web", "stdout", read[0], watch if watched else None)
+    os.set_blocking(read[1], False)
+    line, written = b"x" * 1023 + b"\n", 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            written += os.write(read[1], line)
+    logs.finish(feed, read[1])
+    may_go_on.set()
+    with anyio.fail_after(PATIENCE):
+        await feed.ended.wait()
+    os.close(holding[1])
+    await logs.close()
+    own = [e.data for e in published if isinstance(e, ServiceOutput) and e.stream == "stdout"]
+    assert b"".join(own) == line * (written // len(line))
+    if watched:
+        assert b"".join(data for _, data in seen) == b"".join(own)
+        assert threading.get_ident() not in {thread for thread, _ in seen}
+
+
+async def test_a_stream_that_is_not_read_any_more_is_finished_by_closing_its_other_end() -> None:
+    logs = Logs()
+    await logs.start(lambda event: None)
+    ends = [pipe(), pipe()]
+    spare = [os.dup(read) for read, _ in ends]
+    closed, held = (logs.attach("app", "web", "stdout", read) for read, _ in ends)
+    logs.close_feed(closed)
+    logs.hold(held)
+    for feed, (_, write), read in zip((closed, held), ends, spare, strict=True):
+        logs.finish(feed, write)
+        assert os.read(read, 1) == b""
+        os.close(read)
+    assert not held.ended.is_set()
+    logs.go_on(held)
+    with anyio.fail_after(PATIENCE):
+        await held.ended.wait()
     await logs.close()

@@ -24,9 +24,9 @@ import tomlkit
 from colony.provision import Journal, ProvisionFailed, Work, all_stages
 from tests.colony.provision.support import Reports, environ, local, picture, repository
 from tests.colony.provision.test_pipeline import run
-from tests.registries import npm_install
+from tests.registries import SLOWLY, npm_install
 
-pytestmark = pytest.mark.real_time
+pytestmark = [pytest.mark.real_time, SLOWLY]
 
 
 def needs(program: str) -> pytest.MarkDecorator:

@@ -7,12 +7,15 @@ import pty
 import threading
 import tty
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from colony.terminals.gather import MUCH, SHARE, Source, room_for_a_share
 from colony.terminals.hub import Hub
 from colony.terminals.pty import Pty
 from colony.terminals.sizes import Size
+from tests.colony.api.support import PATIENCE
 
 pytestmark = pytest.mark.real_time
 
@@ -80,3 +83,49 @@ async def test_a_flood_is_read_to_its_end() -> None:
     writer.join()
     await pty.aclose()
     assert hub.ring.read(hub.ring.start, len(NUMBERS) + 1) == NUMBERS
+
+
+async def test_what_a_viewer_takes_long_for_is_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("colony.terminals.pty.DRAIN", 0.05)
+    monkeypatch.setattr("colony.terminals.hub.PATIENCE", PATIENCE)
+    hub, pty = Hub(), Pty(Size(24, 80))
+    slave = os.open(pty.path, os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(slave)
+    pty.started()
+    viewer = hub.join()
+    seen = bytearray()
+
+    async def look() -> None:
+        while len(seen) < len(NUMBERS):
+            item = await viewer.take()
+            if isinstance(item, bytes):
+                seen.extend(item)
+                await anyio.sleep(0.1)
+
+    writer = threading.Thread(target=write_all, args=(slave, NUMBERS))
+    writer.start()
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pty.read_into, hub)
+            tasks.start_soon(look)
+            await anyio.to_thread.run_sync(writer.join)
+            pty.ended()
+    await pty.aclose()
+    assert bytes(seen[-len(NUMBERS) :]) == NUMBERS
+
+
+async def test_who_has_the_end_open_and_says_nothing_is_not_waited_for_long() -> None:
+    hub, pty = Hub(), Pty(Size(24, 80))
+    slave = os.open(pty.path, os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(slave)
+    pty.started()
+    os.write(slave, b"the last words")
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pty.read_into, hub)
+            pty.ended()
+    await pty.aclose()
+    os.close(slave)
+    assert hub.ring.read(0, 100) == b"the last words"

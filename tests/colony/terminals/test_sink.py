@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import termios
 import tty
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from colony.terminals.outer import last_words, takes
 from colony.terminals.sink import Sink
 
 MUCH = b"".join(b"%07d\n" % number for number in range(60_000))
@@ -97,3 +99,22 @@ def test_a_file_makes_nobody_wait(tmp_path: Path) -> None:
         sink.put(b"more")
         assert (sink.fd, sink.unsent) == (file.fileno(), 0)
     assert (tmp_path / "file").read_bytes() == MUCH + b"more"
+
+
+def test_a_line_can_follow_the_last_words_though_they_fit_into_a_full_terminal() -> None:
+    with ends("terminal") as (reading, writing), closing(Sink(writing)) as sink:
+        while takes(writing, SHORT):
+            sink.put(b"y" * 1000)
+        assert sink.unsent == 0  # short pieces, each into the rest of a buffer
+        last_words(sink, b"bye")
+        settings = termios.tcgetattr(writing)
+        settings[1] |= termios.OPOST | termios.ONLCR
+        termios.tcsetattr(writing, termios.TCSANOW, settings)
+        mine = os.open(os.ttyname(writing), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            assert os.write(mine, b"it went away\n" * 10) == 130
+        finally:
+            os.close(mine)
+        got = b""
+        while not got.endswith(b"bye" + b"it went away\r\n" * 10):
+            got += os.read(reading, 4096)
