@@ -51,9 +51,10 @@ TICK: Final = 1.0
 ECHO: Final = 0.3
 """Seconds within which a second signal is taken for an echo of the first."""
 
-GATHER: Final = 0.01
+GATHER: Final = 0.05
 """Seconds in which what is to be written gathers: fewer than anybody sees, and a thread is woken
-once for all that happens at once, when a service that crashed is started again for instance."""
+once for all that happens at once. A service that crashed is started again meanwhile, and mostly has
+the processor to itself until it answers."""
 
 SHOWN_LINES: Final = 10
 """Last lines of a failing service that are shown."""
