@@ -52,6 +52,9 @@ WAITING: Final = 10_000
 FLUSH: Final = 0.1
 """Seconds that events are collected for one write."""
 
+Later = Callable[[float, Callable[[], None]], object]
+"""Calls a function in so many seconds, as `Timers.after` does."""
+
 Encode = Callable[[float, Event], bytes]
 """What an event, with the time since the epoch at which it was noted, is as a line."""
 
@@ -161,6 +164,8 @@ class Chronicle:
         self._more = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._later: Later | None = None
+        self._due = False
 
     def __repr__(self) -> str:
         return f"<Chronicle {self.files.path}, {len(self._waiting)} waiting>"
@@ -177,18 +182,35 @@ class Chronicle:
                 self._waiting.popleft()
                 self._lost += 1
             self._waiting.append((self._clock(), event))
-        if not self._more.is_set():
+        if self._later is None:
             self._more.set()
+        elif not self._due:
+            # The thread is not woken before it has something to do: it would ask for the
+            # interpreter in the midst of what the event is about, such as a service's restart.
+            self._due = True
+            self._later(FLUSH, self._wake)
 
-    def start(self) -> None:
-        """Starts the thread. What came before waits for it."""
+    def _wake(self) -> None:
+        self._due = False
+        self._more.set()
+
+    def start(self, later: Later | None = None) -> None:
+        """Starts the thread. What came before waits for it.
+
+        later
+            By which events are collected, on the thread that notes them. Default: each is written
+            as soon as may be.
+        """
+        self._later, self._due = later, False
         self._closing.clear()
+        self._more.set()
         self._thread = threading.Thread(target=self._work, name="event writer", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Writes what is left and ends the thread. Blocks. Twice is no error."""
         thread, self._thread = self._thread, None
+        self._later = None
         self._closing.set()
         self._more.set()
         if thread is not None:
@@ -197,7 +219,6 @@ class Chronicle:
     def _work(self) -> None:
         while not self._closing.is_set():
             self._more.wait()
-            self._closing.wait(FLUSH)
             self._more.clear()
             self._flush()
         self._flush()
@@ -232,7 +253,7 @@ class ChronicleOwner(Actor):
         if not chronicle.begun:
             chronicle.begun = True
             chronicle.put(InstanceStarted(at=self.ctx.now, pid=chronicle.pid))
-        chronicle.start()
+        chronicle.start(self.ctx.system.timers.after)
         self.ctx.run(self._hold)
         return None
 

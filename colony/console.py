@@ -100,6 +100,10 @@ class Console:
         """Whether the colony has been announced."""
         return colony in self._periods
 
+    def shows(self, event: Event) -> bool:
+        """Whether there may be lines for it."""
+        return type(event) in _SHOWERS
+
     def show(self, event: Event) -> bytes:
         """The lines for an event; empty for most."""
         shower = _SHOWERS.get(type(event))

@@ -18,6 +18,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, BinaryIO, Final
 
 import anyio
@@ -29,6 +30,7 @@ from colony import aside
 from colony.api.owner import ApiOpened
 from colony.config import Config
 from colony.console import Console
+from colony.events import ServiceOutput
 from colony.exits import Exit
 from colony.host import ColonyFailed, Host, HostFailed, Options, RunningColony, explain
 from colony.lanes import Lane, Table, providing, same_terminal, wanted
@@ -51,9 +53,13 @@ TICK: Final = 1.0
 ECHO: Final = 0.3
 """Seconds within which a second signal is taken for an echo of the first."""
 
-GATHER: Final = 0.01
+GATHER: Final = 0.05
 """Seconds in which what is to be written gathers: fewer than anybody sees, and a thread is woken
-once for all that happens at once, when a service that crashed is started again for instance."""
+once for all that happens at once. A service that crashed is started again meanwhile, and mostly has
+the processor to itself until it answers."""
+
+UNMADE: Final = 100
+"""Events whose lines may wait to be made."""
 
 SHOWN_LINES: Final = 10
 """Last lines of a failing service that are shown."""
@@ -69,6 +75,7 @@ class Screen:
         self.table = table
         self._out = out
         self._waiting: deque[bytes] = deque()
+        self._unmade: list[Callable[[], bytes]] = []
         self._size = 0
         self._dropped = 0
         self._more = anyio.Event()
@@ -77,8 +84,24 @@ class Screen:
         self.broken = False
         """Whether nobody reads any more."""
 
+    def later(self, make: Callable[[], bytes]) -> None:
+        """Queues lines that are made once it is their turn: what they are about, such as a
+        service's restart, need not wait for it."""
+        self._unmade.append(make)
+        if len(self._unmade) >= UNMADE:
+            self.settle()
+        self._more.set()
+
+    def settle(self) -> None:
+        """Makes what is not made yet."""
+        unmade, self._unmade = self._unmade, []
+        for make in unmade:
+            self.write(make())
+
     def write(self, data: bytes) -> None:
         """Queues some lines."""
+        if self._unmade:
+            self.settle()
         if not data or self.broken:
             return
         self._waiting.append(data)
@@ -105,6 +128,7 @@ class Screen:
 
     async def end(self) -> None:
         """Takes the table away for good, and writes what is queued."""
+        self.settle()
         if self.table is not None:
             taken = self.table.end()
             self._waiting.appendleft(taken)
@@ -114,6 +138,7 @@ class Screen:
     async def hold(self) -> None:
         """Writes what is queued, takes the table away, and writes no more until `go_on`."""
         async with self._turn:
+            self.settle()
             if self.table is not None:
                 self._waiting.appendleft(
                     self.table.hide()
@@ -133,6 +158,7 @@ class Screen:
                 await self._flush()
 
     async def _flush(self, alone: bool = False) -> None:
+        self.settle()
         data, self._size = b"".join(self._waiting), 0
         self._waiting.clear()
         if self._dropped:
@@ -223,8 +249,11 @@ class Run:
             text = f"another instance runs; this one answers to: colony --host unix://{api.socket}"
             self.screen.write(self.console.line("note", "colony", text))
         if colony is None or colony in self.own:
-            self.screen.write(self.console.show(event))
+            if self.console.shows(event):
+                self.screen.later(partial(self.console.show, event))
             self.screen.stir()
+            if isinstance(event, ServiceOutput):  # of which so much may come as to take its time
+                self.screen.settle()
 
     def _lanes(self) -> list[Lane]:
         """The services of our own colonies, for the table."""

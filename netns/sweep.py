@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import functools
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -50,6 +52,11 @@ _ENOUGH: Final = 40
 # Fields of /proc/PID/stat after the command's closing parenthesis (proc_pid_stat(5)).
 _STATE, _PARENT, _ENV_START, _ENV_END = 0, 1, 47, 48
 _AT_WORK: Final = (b"R", b"D")
+# <linux/pidfd.h>: struct pidfd_info, and what asks for it.
+_GET_INFO: Final = 0xC040FF0B
+_INFO_PID: Final = 1
+_INFO_SIZE: Final = 64
+_INFO_PARENT: Final = slice(24, 28)
 _FORKS: Final = b"\nprocesses "  # a line of /proc/stat (proc_stat(5)), threads counted as well
 _PAGE: Final = 4096
 _NEVER: Final = b"never"  # the place of one that there will not be
@@ -197,12 +204,24 @@ def parent_of(pid: int) -> int | None:
             return None
         raise
     try:
+        info = bytearray(_INFO_SIZE)
+        info[0] = _INFO_PID
+        try:
+            fcntl.ioctl(pidfd, _GET_INFO, info)
+        except OSError as error:
+            return None if error.errno == errno.ESRCH else _parent_by_proc(pid)
+        return int.from_bytes(info[_INFO_PARENT], sys.byteorder)
+    finally:
+        os.close(pidfd)
+
+
+def _parent_by_proc(pid: int) -> int | None:
+    """The same on a kernel older than 6.13, which tells nothing of a descriptor's process."""
+    try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             return int(file.read().rpartition(b")")[2].split(None, 2)[_PARENT])
     except (OSError, IndexError):  # it has ended in between
         return None
-    finally:
-        os.close(pidfd)
 
 
 def orphans_parents() -> frozenset[int]:

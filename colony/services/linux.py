@@ -43,7 +43,7 @@ from colony.services.holder import (
 )
 from colony.services.notify import NotifySocket
 from colony.services.plan import DETACH, HEALTH_INTERVAL, PROBED, Probe, ServicePlan
-from colony.services.probes import Prober, pauses
+from colony.services.probes import Prober, expected, pauses
 from colony.terminals.pty import closed, opened
 from colony.terminals.service import (
     ServiceTerminal,
@@ -89,7 +89,7 @@ class LinuxMachine:
         self.logs = logs
         self.registrar = Registrar()
         self.took: dict[tuple[str, str], float] = {}
-        """Seconds that each service took the last time until it was ready."""
+        """Seconds that each service is expected to take until it is ready, by the last times."""
 
     def __repr__(self) -> str:
         return f"<LinuxMachine on {self.thread!r}>"
@@ -251,14 +251,16 @@ class LinuxSite:
     async def until_ready(self, probe: Probe) -> None:
         """Asks, soon at first and then less often, until the answer is good."""
         began, took, key = self.system.now(), self.took, (self.plan.colony, self.plan.service)
+        looks, pause = 0, 0.0
         for pause in pauses(probe, took.get(key, 0.0)):
             await anyio.sleep(pause)
+            looks += 1
             self.why_not = await self.prober.attempt(probe)
             if not self.why_not:
                 break
         if len(took) > REMEMBERED:
             took.clear()
-        took[key] = self.system.now() - began
+        took[key] = expected(self.system.now() - began, looks, pause)
 
     def unready(self) -> str:
         """As the prober said it last."""

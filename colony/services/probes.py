@@ -23,11 +23,14 @@ SLOWEST_PROBE: Final = 0.25
 PROBE_FACTOR: Final = 1.5
 """Seconds between two looks whether a service is ready: short at first, then longer."""
 
-EARLY: Final = 0.9
+LATE: Final = 1.15
 LONGEST_HEAD_START: Final = 0.05
 """One that took some time to be ready will take about as long again. The first look comes a little
-before, after so many seconds at most: those before it would be in vain, and take the processor from
-the one that is starting."""
+later, after so many seconds at most: those before would be in vain, and take the processor from the
+one that is starting; and one in that very moment would come between it and its first visitor."""
+
+SHRINKS: Final = 0.98
+"""What is left of that expectation if the look was good: maybe it had been ready for long."""
 
 _HEAD: Final = 4096  # bytes of an answer in which its status line must end
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
@@ -44,11 +47,20 @@ def pauses(probe: Probe, took: float = 0.0) -> Iterator[float]:
         yield 0.0
         while True:
             yield probe.interval
-    yield max(FIRST_PROBE, min(EARLY * took, LONGEST_HEAD_START))
+    yield max(FIRST_PROBE, min(LATE * took, LONGEST_HEAD_START))
     pause = FIRST_PROBE
     while True:
         yield pause
         pause = min(pause * PROBE_FACTOR, SLOWEST_PROBE)
+
+
+def expected(took: float, looks: int, pause: float) -> float:
+    """How long it will take the next time: `took` of `pauses`.
+
+    took, looks, pause
+        Seconds until a look was good, the how manieth it was, and seconds before it.
+    """
+    return pause / LATE * SHRINKS if looks == 1 else took
 
 
 class Prober:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -36,6 +37,46 @@ async def test_what_is_written_comes_out_in_order() -> None:
         await screen.flush()
         tasks.cancel_scope.cancel()
     assert out.getvalue() == b"".join(b"%d\n" % number for number in range(100))
+
+
+async def test_lines_that_are_made_later_keep_their_place() -> None:
+    out, made = io.BytesIO(), list[bytes]()
+    screen = Screen(out)
+
+    def make(line: bytes) -> bytes:
+        made.append(line)
+        return line
+
+    screen.later(partial(make, b"one\n"))
+    screen.later(partial(make, b""))
+    assert made == []
+    screen.write(b"two\n")
+    assert made == [b"one\n", b""]
+    screen.later(partial(make, b"three\n"))
+    await screen.hold()
+    assert out.getvalue() == b"one\ntwo\nthree\n"
+    screen.later(partial(make, b"four\n"))
+    screen.go_on()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(screen.run)
+        while b"four" not in out.getvalue():  # noqa: ASYNC110
+            await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
+    screen.later(partial(make, b"five\n"))
+    await screen.end()
+    assert out.getvalue() == b"one\ntwo\nthree\nfour\nfive\n"
+
+
+async def test_as_many_lines_as_may_be_made_later_are_made_at_once() -> None:
+    screen, made = Screen(io.BytesIO()), list[int]()
+
+    def make(number: int) -> bytes:
+        made.append(number)
+        return b""
+
+    for number in range(run.UNMADE + 1):
+        screen.later(partial(make, number))
+    assert made == list(range(run.UNMADE))
 
 
 async def test_beyond_the_backlog_the_oldest_lines_go_and_are_counted(

@@ -191,6 +191,21 @@ def test_the_parent_of_nobody_is_none() -> None:
     assert sweep.parent_of(pid) is None
 
 
+@pytest.mark.parametrize("command", [sweep._GET_INFO, 0xC040FF7F], ids=["asked", "by_proc"])
+def test_a_parent_is_told_by_an_old_kernel_as_well(
+    command: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "_GET_INFO", command)
+    assert sweep.parent_of(os.getpid()) == os.getppid()
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        assert sweep.parent_of(child.pid) == os.getpid()
+        child.kill()
+        # It has ended, and nobody has asked how yet.
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert sweep.parent_of(child.pid) == os.getpid()
+    assert sweep.parent_of(child.pid) is None
+
+
 async def test_a_glance_tells_that_a_service_has_left_nobody_behind() -> None:
     """Others may be born at that moment, or be children of an ancestor's: it looks again then."""
     registrar, seen = Registrar(), False
