@@ -158,14 +158,18 @@ class Pump:
 
     async def run(self) -> None:
         """Runs until cancelled. Shielded by whoever starts it, as the cells' tasks are."""
-        while True:
-            if not self.ready:
-                self.waiter = self.backend.future()
-                await self.waiter
-            if self.system.scheduler is not None:
-                await self.system.scheduler.turn(None)
-            self.context.run(self._sweep)
-            await self.breathe()
+        try:
+            while True:
+                if not self.ready:
+                    self.waiter = self.backend.future()
+                    await self.waiter
+                if self.system.scheduler is not None:
+                    await self.system.scheduler.turn(None)
+                self.context.run(self._sweep)
+                await self.breathe()
+        finally:
+            # It may name an actor of this system, and the garbage collector does not see into it.
+            self.message = None
 
     async def breathe(self) -> None:
         """Lets others have the event loop, and calls in place go on after that."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import linecache
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextvars import ContextVar
 from typing import Any
 
@@ -320,3 +322,23 @@ async def test_a_watchdog_is_stopped_at_any_moment() -> None:
     for _ in range(300):
         async with System(watchdog=0.0002):
             await anyio.lowlevel.checkpoint()
+
+
+async def test_a_system_that_has_ended_is_garbage_though_its_last_message_named_an_actor() -> None:
+    """The collector does not see into messages, so a cycle by way of one would be for ever."""
+
+    class Log(list[Any]):
+        """One that can be referred to weakly."""
+
+    async def run() -> weakref.ref[Log]:
+        log = Log()
+        async with System() as system:
+            ref = await system.start(Doll.spec(log))
+            for _ in range(3):
+                await settle()  # a call to one that is idle is handled in place
+                assert await ref.call(Do(lambda _: ref.alive))
+        return weakref.ref(log)
+
+    left = await run()
+    gc.collect()
+    assert left() is None
