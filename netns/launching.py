@@ -20,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -38,6 +39,8 @@ _NEEDED: Final = (
     "posix_spawn_file_actions_addchdir_np",  # glibc 2.29
     "posix_spawn_file_actions_addclosefrom_np",  # glibc 2.34
 )
+
+_NUL: Final = "embedded null byte"
 
 _c: Final = ctypes.PyDLL(None)
 _Buffer = ctypes.Array[ctypes.c_char]
@@ -65,8 +68,8 @@ def start(program: str, terms: Terms) -> int:
     An error does not say whether it was the program or the directory.
     """
     path, cwd = _text(program), _text(terms.cwd)
-    argv = _strings([_text(word) for word in terms.argv])
-    env = _strings([_text(f"{name}={value}") for name, value in terms.env.items()])
+    argv = _strings(terms.argv)
+    env = _strings([f"{name}={value}" for name, value in terms.env.items()])
     pid = ctypes.c_int()
     actions = ctypes.create_string_buffer(_ROOM)
     _check(_c.posix_spawn_file_actions_init(actions))
@@ -114,13 +117,17 @@ def _attributes(session: bool) -> _Buffer:
     return found
 
 
-def _strings(words: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
-    return (ctypes.c_char_p * (len(words) + 1))(*words, None)
+def _strings(words: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
+    """Encoded all at once: an environment has many, and a restart waits for it."""
+    encoded = os.fsencode("\0".join(words)).split(b"\0") if words else []
+    if len(encoded) != len(words):
+        raise ValueError(_NUL)
+    return (ctypes.c_char_p * (len(words) + 1))(*encoded, None)
 
 
 def _text(word: str) -> bytes:
     if "\0" in word:
-        raise ValueError("embedded null byte")
+        raise ValueError(_NUL)
     return os.fsencode(word)
 
 

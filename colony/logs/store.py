@@ -30,7 +30,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -291,17 +291,24 @@ class Logs:
             self._drop(feed)
         feed.ended.set()
 
-    def finish(self, feed: Feed, kept: int) -> None:
-        """Reads the rest of a stream whose writer has ended, in the event loop and at once: to have
+    def finish(self, feeds: Iterable[tuple[Feed, int]]) -> None:
+        """Reads the rest of streams whose writer has ended, in the event loop and at once: to have
         the reader thread hand over so little takes a restart longer than all else that it does.
 
-        kept
-            The stream's other end, held until now, so that it did not end with its writer and wake
-            that thread. It is closed.
+        feeds
+            Each with its other end, held until now, so that it did not end with its writer and
+            wake that thread. That is closed.
 
-        The stream goes on if somebody else writes to it still, if much is left, or if somebody has
-        to see it on that thread.
+        A stream goes on if somebody else writes to it still, if much is left, or if somebody has to
+        see it on that thread.
         """
+        for feed, kept in feeds:
+            self._finish(feed, kept)
+        if self._ended:
+            self._hand_over()
+        self._rouse()
+
+    def _finish(self, feed: Feed, kept: int) -> None:
         with feed.lock:
             mine = self._reader is not None and not feed.watched and self._heed(feed, False)
             os.close(kept)
@@ -313,9 +320,6 @@ class Logs:
                     break
                 self._keep(feed, data)
             self._heed(feed, True)  # unless that was all
-        if self._ended:
-            self._hand_over()
-        self._rouse()
 
     def _heed(self, feed: Feed, heeded: bool) -> bool:
         """Whether the reader thread is to look after a feed; False if it does not at all."""

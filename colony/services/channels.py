@@ -97,10 +97,9 @@ class Channels:
 
     def finish(self, logs: Logs) -> None:
         """The process has ended: reads what it left, unless others write there still."""
-        for feed in self.feeds:
-            kept = self.theirs.pop(feed.stream, None)
-            if kept is not None:
-                logs.finish(feed, kept)
+        if self.theirs:
+            ends = [(feed, self.theirs.pop(feed.stream)) for feed in self.feeds]
+            logs.finish(ends)
 
     def write(self, data: bytes) -> int:
         """Writes to its input what that takes without waiting; how many bytes. Raises `OSError`."""

@@ -196,9 +196,8 @@ async def test_the_rest_of_a_stream_that_nobody_writes_to_is_read_at_once() -> N
     feeds = [logs.attach("app", "web", "stdout", pipes["stdout"][0])]
     feeds.append(logs.attach("app", "web", "stderr", pipes["stderr"][0]))
     os.write(pipes["stdout"][1], b"one\nunfinished")
-    for feed in feeds:
-        logs.finish(feed, pipes[feed.stream][1])
-        assert feed.ended.is_set()
+    logs.finish([(feed, pipes[feed.stream][1]) for feed in feeds])
+    assert [feed.ended.is_set() for feed in feeds] == [True, True]
     # Nothing was awaited: whoever hears of the service's end next has its last words.
     assert shown(published) == b"one\nunfinished"
     assert [line.data for line in logs.last_lines("app", "web", 9)] == [b"one", b"unfinished"]
@@ -213,7 +212,7 @@ async def test_a_stream_to_which_somebody_else_writes_goes_on() -> None:
     other = os.dup(write)
     feed = logs.attach("app", "web", "stdout", read)
     os.write(write, b"one\n")
-    logs.finish(feed, write)
+    logs.finish([(feed, write)])
     assert not feed.ended.is_set()
     os.write(other, b"two\n")
     await eventually(lambda: shown(published) == b"one\ntwo\n")
@@ -246,7 +245,7 @@ async def test_of_a_stream_that_has_ended_nothing_is_lost_however_much_is_left(
     with contextlib.suppress(BlockingIOError):
         while True:
             written += os.write(read[1], line)
-    logs.finish(feed, read[1])
+    logs.finish([(feed, read[1])])
     may_go_on.set()
     with anyio.fail_after(PATIENCE):
         await feed.ended.wait()
@@ -268,7 +267,7 @@ async def test_a_stream_that_is_not_read_any_more_is_finished_by_closing_its_oth
     logs.close_feed(closed)
     logs.hold(held)
     for feed, (_, write), read in zip((closed, held), ends, spare, strict=True):
-        logs.finish(feed, write)
+        logs.finish([(feed, write)])
         assert os.read(read, 1) == b""
         os.close(read)
     assert not held.ended.is_set()
