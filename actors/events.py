@@ -302,12 +302,27 @@ class Subscription:
         return self._queue.popleft()
 
 
+class _Listener:
+    """One who listens, and to what: to everything if `kinds` is empty."""
+
+    __slots__ = ("kinds", "listener")
+
+    def __init__(self, listener: Callable[[Event], None], kinds: tuple[type[Event], ...]) -> None:
+        self.listener = listener
+        self.kinds = kinds
+
+    def hears(self, kind: type[Event]) -> bool:
+        """Whether it is told of events of this kind."""
+        return not self.kinds or issubclass(kind, self.kinds)
+
+
 class EventStream:
     """The stream of a system. Publishing costs nothing while nobody listens."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._listeners: list[Callable[[Event], None]] = []
+        self._listeners: list[_Listener] = []
+        self._by_kind: dict[type[Event], tuple[Callable[[Event], None], ...]] = {}
 
     def __repr__(self) -> str:
         return f"<EventStream with {len(self._listeners)} listeners>"
@@ -318,17 +333,29 @@ class EventStream:
         return bool(self._listeners)
 
     def publish(self, event: Event) -> None:
-        """Hands an event to every listener, in the order in which they came."""
-        for listener in tuple(self._listeners):
+        """Hands an event to every listener for its kind, in the order in which they came."""
+        kind = type(event)
+        hearing = self._by_kind.get(kind)
+        if hearing is None:
+            found = [each.listener for each in self._listeners if each.hears(kind)]
+            hearing = self._by_kind[kind] = tuple(found)
+        for listener in hearing:
             listener(event)
 
-    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
-        """Calls `listener` with every event from now on; returns the function that ends that."""
-        self._listeners.append(listener)
+    def listen(self, listener: Callable[[Event], None], *kinds: type[Event]) -> Callable[[], None]:
+        """Calls `listener` with every event from now on; returns the function that ends that.
+
+        kinds
+            Only with events of these; default all.
+        """
+        entry = _Listener(listener, kinds)
+        self._listeners.append(entry)
+        self._by_kind.clear()
 
         def leave() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
+            if entry in self._listeners:
+                self._listeners.remove(entry)
+                self._by_kind.clear()
 
         return leave
 

@@ -117,7 +117,8 @@ class Guardian(Actor):
             self._tell(f"+{inode}")
         if self.way_out is not None and self.way_out.pid:
             self._tell(f"!{self.way_out.pid}")
-        self._leave = self.ctx.system.events.listen(self._note)
+        kinds = (NamespaceMade, NamespaceGone, WayOutOpened)
+        self._leave = self.ctx.system.events.listen(self._note, *kinds)
         return None
 
     async def stopping(self, reason: Reason) -> None:

@@ -501,7 +501,7 @@ class Failures:
 
     def __init__(self, system: System) -> None:
         self.first = ""
-        system.events.listen(self._note)
+        system.events.listen(self._note, events.Exited, events.StartFailed)
 
     def _note(self, event: Event) -> None:
         if isinstance(event, events.Exited | events.StartFailed) and not event.reason.orderly:

@@ -165,11 +165,10 @@ class AddressBook(Actor):
     async def _keep(self, file: Path) -> None:
         """Writes them down whenever a colony has got one."""
 
-        def note(event: Event) -> None:
-            if isinstance(event, NamespaceMade):
-                self._made.set()
+        def note(_event: Event) -> None:
+            self._made.set()
 
-        leave = self.ctx.system.events.listen(note)
+        leave = self.ctx.system.events.listen(note, NamespaceMade)
         try:
             while True:
                 await self._made.wait()
@@ -293,11 +292,10 @@ class NetworkOwner(Actor):
         """Has a namespace ready for the next colony."""
         made = anyio.Event()
 
-        def note(event: Event) -> None:
-            if isinstance(event, NamespaceMade):
-                made.set()
+        def note(_event: Event) -> None:
+            made.set()
 
-        leave = self.ctx.system.events.listen(note)
+        leave = self.ctx.system.events.listen(note, NamespaceMade)
         try:
             while True:
                 with anyio.move_on_after(LULL) as lull:
@@ -493,7 +491,7 @@ class NamespaceOwner(Actor):
             ):
                 wake.set()
 
-        leave = self.ctx.system.events.listen(note)
+        leave = self.ctx.system.events.listen(note, NetworkDisturbed)
         pause = healing.LOOK_AGAIN
         due = self.ctx.now + pause
         try:

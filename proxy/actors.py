@@ -128,7 +128,8 @@ def follow_routes(ctx: Context[Any], message: Cast[Any]) -> None:
         finally:
             leave()
 
-    ctx.run(until_the_end, ctx.system.events.listen(note), name="follow routes")
+    leave = ctx.system.events.listen(note, events.Started)
+    ctx.run(until_the_end, leave, name="follow routes")
 
 
 # -- who makes it so -------------------------------------------------------------------------------

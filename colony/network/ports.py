@@ -481,4 +481,5 @@ def follow(ctx: Context[Any], path: str, message: Cast[Any]) -> None:
         finally:
             leave()
 
-    ctx.run(until_the_end, ctx.system.events.listen(note), name=f"follow {path}")
+    leave = ctx.system.events.listen(note, events.Started)
+    ctx.run(until_the_end, leave, name=f"follow {path}")
