@@ -39,6 +39,9 @@ from netns.thread import IPAddress
 PACES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, *[2.0] * 30, 5.0)
 """Seconds between one look and the next: from the first on after a change, then one further."""
 
+TOGETHER: Final = 2.0
+"""From so many seconds on, all colonies look in the same moments, which costs one waking."""
+
 EPHEMERAL: Final = 32768
 """From here on the kernel chooses ports for whoever does not care: nobody looks for those."""
 
@@ -93,6 +96,13 @@ def by_port(listeners: Iterable[Listener], but: Iterable[int] = ()) -> Ports:
 def worth_a_route(ports: Ports) -> tuple[int, ...]:
     """The TCP ports that `expose = "auto"` routes: those that somebody has chosen. Pure."""
     return tuple(p for p, protocol in ports if protocol == "tcp" and LOWEST <= p < EPHEMERAL)
+
+
+def pause(pace: float, now: float) -> float:
+    """Seconds from `now` to the next look; pure."""
+    if pace < TOGETHER:
+        return pace
+    return pace - now % pace
 
 
 class Detours:
@@ -210,7 +220,7 @@ class PortWatch(Actor):
                 while True:
                     changed = await self._look(listeners, detours, udp, redirect=space.redirect)
                     pace = 0 if changed else min(pace + 1, len(PACES) - 1)
-                    with anyio.move_on_after(PACES[pace]):
+                    with anyio.move_on_after(pause(PACES[pace], self.ctx.now)):
                         await self._wake.wait()
                         pace = 0
                     self._wake = anyio.Event()
