@@ -19,7 +19,7 @@ import threading
 import time
 from itertools import islice
 from traceback import FrameSummary, StackSummary, walk_stack
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.backend import is_waiting
@@ -121,11 +121,13 @@ def _text(frame: FrameType | None) -> str:
     and for good: half a megabyte and more."""
     if frame is None:
         return ""
-    frames = [
-        FrameSummary(code.co_filename, line, code.co_name, line=_quoted(code.co_filename, line))
-        for code, line in [(each.f_code, line or 1) for each, line in walk_stack(frame)]
-    ]
-    return "".join(StackSummary.from_list(reversed(frames)).format())
+    called = [_summary(each.f_code, number or 1) for each, number in walk_stack(frame)]
+    return "".join(StackSummary.from_list(reversed(called)).format())
+
+
+def _summary(code: CodeType, number: int) -> FrameSummary:
+    quoted = _quoted(code.co_filename, number)
+    return FrameSummary(code.co_filename, number, code.co_name, line=quoted)
 
 
 def _quoted(path: str, number: int) -> str:

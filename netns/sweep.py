@@ -56,7 +56,7 @@ _AT_WORK: Final = (b"R", b"D")
 _GET_INFO: Final = 0xC040FF0B
 _INFO_PID: Final = 1
 _INFO_SIZE: Final = 64
-_INFO_PARENT: Final = slice(24, 28)
+_INFO_MASK, _INFO_PARENT = slice(0, 8), slice(24, 28)
 _FORKS: Final = b"\nprocesses "  # a line of /proc/stat (proc_stat(5)), threads counted as well
 _PAGE: Final = 4096
 _NEVER: Final = b"never"  # the place of one that there will not be
@@ -205,7 +205,7 @@ def parent_of(pid: int) -> int | None:
         raise
     try:
         info = bytearray(_INFO_SIZE)
-        info[0] = _INFO_PID
+        info[_INFO_MASK] = _INFO_PID.to_bytes(8, sys.byteorder)
         try:
             fcntl.ioctl(pidfd, _GET_INFO, info)
         except OSError as error:

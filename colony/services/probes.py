@@ -58,7 +58,7 @@ def expected(took: float, looks: int, pause: float) -> float:
     """How long it will take the next time: `took` of `pauses`.
 
     took, looks, pause
-        Seconds until a look was good, the how manieth it was, and seconds before it.
+        Seconds until a look was good, how many looks that took, and the seconds before the last.
     """
     return pause / LATE * SHRINKS if looks == 1 else took
 
