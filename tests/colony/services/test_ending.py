@@ -16,6 +16,7 @@ from colony.events import (
     ServiceExited,
     ServiceFailed,
     ServiceLingers,
+    ServiceOutput,
     ServiceReady,
     ServiceStarted,
     ServiceStopped,
@@ -58,6 +59,19 @@ async def test_a_crash_is_reported_once_and_the_first_restart_is_made_at_once() 
         [restarting] = shop.seen(Restarting)
         assert (restarting.count, restarting.delay) == (1, 0.0)
         assert (status.restarts, status.last_exit) == (1, "killed by SIGKILL")
+
+
+async def test_what_a_life_wrote_last_is_told_before_its_end_and_that_before_the_next() -> None:
+    say = python("import os; print('bye', os.getpid()); os._exit(3)")
+    async with colony({"job": {"command": say}}, supervision={"intensity": 5}) as shop:
+        again = await shop.saw(ServiceStarted, "job", count=2)
+        await shop.saw(ServiceExited, "job", count=2)
+        kinds = (ServiceStarted, ServiceOutput, ServiceExited)
+        told = [event for event in shop.events if isinstance(event, kinds)][:6]
+        assert [type(event) for event in told] == [*kinds, *kinds]
+        first = shop.seen(ServiceStarted, "job")[0]
+        said = [event.data for event in told if isinstance(event, ServiceOutput)]
+        assert said == [b"bye %d\n" % first.pid, b"bye %d\n" % again.pid]
 
 
 async def test_later_restarts_are_put_off_longer_and_longer_and_at_last_given_up() -> None:
