@@ -330,8 +330,14 @@ class Logs:
 
     def is_brief(self, feed: Feed) -> bool:
         """Whether so little is left of it that `finish` reads it all."""
-        read = self._reader is not None and self._feeds.get(feed.fd) is feed
-        return read and not feed.watched and feed.left() <= _REST
+        return self._reads(feed) and not feed.watched and feed.left() <= _REST
+
+    def is_behind(self, feed: Feed) -> bool:
+        """Whether it has something that the reader thread is going to read."""
+        return self._reads(feed) and feed.left() > 0
+
+    def _reads(self, feed: Feed) -> bool:
+        return self._reader is not None and self._feeds.get(feed.fd) is feed
 
     def _finish(self, feed: Feed, kept: int) -> None:
         with feed.lock:

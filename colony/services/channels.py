@@ -125,6 +125,10 @@ class Channels:
         """Whether everything is read."""
         return all(feed.ended.is_set() for feed in self.feeds)
 
+    def unread(self, logs: Logs) -> bool:
+        """Whether there is something that is going to be read."""
+        return any(map(logs.is_behind, self.feeds))
+
     async def drained(self) -> None:
         """Waits until everything is read."""
         for feed in self.feeds:

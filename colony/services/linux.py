@@ -63,7 +63,9 @@ LOOK_FACTOR: Final = 1.5
 """Seconds between two looks for what has not ended yet: short at first, then longer."""
 
 DRAIN: Final = 0.5
-"""Seconds that what a dead process left in its pipes may take to be read."""
+LONGEST_DRAIN: Final = 10.0
+"""Seconds that the end of what a dead process left in its pipes may take to come, since somebody
+else may have them; and, as long as there is something left to read, at most."""
 
 ROUTED: Final = 2.0
 """Seconds that a service which listens waits at most for its route at the front door."""
@@ -420,14 +422,18 @@ class LinuxSite:
         return sum(each.pid != pid for each in killed)
 
     async def drained(self) -> None:
-        """Waits for the readers, half a second at most; not at all for what is put off, since that
+        """Waits for the readers, but not for ever; and not at all for what is put off, since that
         comes before anybody is told of the end."""
-        if self.channels is None or self.parting:
+        channels = self.channels
+        if channels is None or self.parting:
             return
-        self.channels.finish(self.logs)
-        if not self.channels.empty:
+        channels.finish(self.logs)
+        until = self.system.now() + LONGEST_DRAIN
+        while not channels.empty and self.system.now() < until:
             with anyio.move_on_after(DRAIN):
-                await self.channels.drained()
+                await channels.drained()
+            if not channels.unread(self.logs):
+                return
 
     def write(self, data: bytes) -> int:
         """Writes what its input takes without waiting."""
