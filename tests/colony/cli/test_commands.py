@@ -137,7 +137,10 @@ async def test_the_nearest_file_decides_which_colony_is_meant(tmp_path: Path) ->
         assert (await Shell(r, deep)("ps", "--json")).json[0]["colony"] == name
         nowhere = await Shell(r)("ps")
         assert nowhere.status == 2
-        assert nowhere.err == f"error: which colony? There is no colony.toml here; {name}\n"
+        assert nowhere.err == (
+            f"error: which colony? There is no colony.toml in {r.folder} or above it\n"
+            f"  = help: name it: there is {name}\n"
+        )
         assert (await Shell(r)("ps", name)).status == 0
         other = Shell(r, r.write(unique(), {"web": SLEEPER}).parent)
         missing = await other("ps")
