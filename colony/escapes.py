@@ -26,6 +26,15 @@ def plain(text: str) -> str:
     return _TEXT.sub("", text)
 
 
+def one_line(text: str, longest: int) -> str:
+    """The last line of a text that says something, fit to stand in one of ours: a space for what
+    cannot be printed, without what a terminal takes for commands, of at most `longest` letters."""
+    printed = (c if c.isprintable() or c == "\n" else " " for c in plain(text))
+    lines = (" ".join(line.split()) for line in reversed("".join(printed).split("\n")))
+    last = next(filter(None, lines), "")
+    return last if len(last) <= longest else last[: longest - 1] + "…"
+
+
 def plain_bytes(data: bytes) -> bytes:
     """The bytes without escapes."""
     return _BYTES.sub(b"", data) if b"\x1b" in data else data

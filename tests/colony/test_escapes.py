@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from colony.escapes import plain, plain_bytes
+from colony.escapes import one_line, plain, plain_bytes
 from colony.patterns import compiled, found_in
 
 
@@ -30,3 +30,20 @@ def test_a_line_matches_as_written_or_as_it_is_seen() -> None:
     assert found_in(compiled(r"^ready in "), line)
     assert found_in(compiled(r"\x1b\[32m"), line)
     assert not found_in(compiled(r"ready at"), line)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", ""),
+        (" \n\x1b[0m\n", ""),
+        ("one\ntwo \n\n", "two"),
+        ("\x1b]0;owned\x07\x1b[31mred \x00nul\rback\tand\x08on", "red nul back and on"),
+        ("never ended \x1b[2", "never ended 2"),
+        ("a\x85b\u2028c", "a b c"),
+        ("x" * 20, "x" * 20),
+        ("x" * 21, "x" * 19 + "…"),
+    ],
+)
+def test_the_last_words_of_a_text_fit_into_a_line_of_ours(text: str, line: str) -> None:
+    assert one_line(text, 20) == line

@@ -335,6 +335,23 @@ async def test_one_that_gets_sick_is_ended_and_restarted() -> None:
         assert status.last_exit.startswith("unhealthy: 'test ! -e sick': exit code 1")
 
 
+async def test_a_probe_that_fails_is_quoted_and_may_say_as_much_as_it_likes() -> None:
+    flood = "head -c 300000 /dev/zero | tr '\\0' x; echo; "
+    last = r"printf '\033[31mno\tserver\033[0m\000\n\n' >&2; exit 3"
+    health = {"exec": ["/bin/sh", "-c", flood + last], "interval": 0.02, "failures": 1}
+    async with colony({"web": sleeper(health=health)}, supervision={"intensity": 100}) as shop:
+        unhealthy = await shop.saw(ServiceUnhealthy, "web")
+        assert unhealthy.reason.endswith(": exit code 3: no server")
+
+
+async def test_who_holds_on_to_what_a_probe_writes_to_is_not_waited_for() -> None:
+    ready = {"exec": "sleep 1000 & test -e ready", "deadline": 60}
+    async with colony({"web": sleeper(ready=ready)}) as shop:
+        await shop.until("web", "starting")
+        await anyio.Path(shop.config.workspace, "ready").touch()
+        await shop.until("web", "ready")
+
+
 async def test_one_that_does_not_say_that_it_lives_is_restarted() -> None:
     code = (
         "import os, socket, time\n"
