@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 
 import anyio
 import pytest
@@ -18,7 +19,14 @@ from colony.events import (
     ServiceUnhealthy,
     ServiceWaiting,
 )
-from colony.services import GetServices, StopService, UnknownService, WaitUntil, WriteStdin
+from colony.services import (
+    GetServices,
+    StartService,
+    StopService,
+    UnknownService,
+    WaitUntil,
+    WriteStdin,
+)
 from tests.colony.services.hosting import colony, python, server, sleeper
 from tests.ports import free_port
 
@@ -73,12 +81,45 @@ async def test_what_waits_for_something_that_failed_goes_on_waiting_and_says_so(
     async with colony(
         {
             "web": sleeper(after={"migrate": "completed"}),
-            "migrate": {"command": ["false"], "restart": "temporary"},
+            "migrate": {
+                "command": "test -e repaired && until test -e done; do sleep 0.01; done",
+                "restart": "temporary",
+            },
         }
     ) as shop:
         failed = await shop.until("migrate", "failed")
         assert failed.detail == "exit code 1"
-        assert (await shop.status("web")).detail == "for migrate to have completed"
+        said = await shop.saw(ServiceRemark, "web")
+        again = f"colony start {shop.config.name}/migrate"
+        assert said.text == (
+            f"waits in vain: migrate has failed (exit code 1); to try again: {again}"
+        )
+        web = await shop.status("web")
+        assert (web.state, web.detail) == ("waiting", said.text)
+        await anyio.Path(shop.config.workspace, "repaired").touch()
+        await shop.control.call(StartService("migrate"))
+        said = await shop.saw(ServiceRemark, "web", 2)
+        assert said.text == "waits for migrate to have completed"
+        await anyio.Path(shop.config.workspace, "done").touch()
+        await shop.until("web", "ready")
+
+
+async def test_what_was_stopped_while_it_waits_is_not_said_to_wait() -> None:
+    async with colony(
+        {
+            "web": sleeper(after={"migrate": "completed"}),
+            "api": sleeper(after={"migrate": "completed"}),
+            "migrate": {"command": "exec sleep 1000", "restart": "temporary"},
+        }
+    ) as shop:
+        await shop.until("web", "waiting")
+        await shop.control.call(StopService("web"))
+        migrate = await shop.until("migrate", "ready")
+        assert migrate.pid is not None
+        os.kill(migrate.pid, signal.SIGKILL)
+        await shop.saw(ServiceRemark, "api")
+        assert shop.seen(ServiceRemark, "web") == []
+        assert (await shop.status("web")).state == "stopped"
 
 
 async def test_services_start_and_stop_in_the_order_of_their_dependencies() -> None:
