@@ -22,7 +22,7 @@ from colony.cli.session import (
     service_names,
 )
 from colony.client import path_of
-from colony.escapes import plain
+from colony.escapes import plain, tame
 from colony.exits import Exit
 
 NAME_COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
@@ -148,7 +148,7 @@ def followed(session: Session, path: str, query: dict[str, Any], deadline: float
 
 
 class Shower:
-    """Prints a line as `run` does: the service's name in its colour, and the text as it is.
+    """Prints a line as `run` does: the service's name in its colour, and the text in its own.
 
     The pieces of an overlong line are one line again, unless another one comes in between: then
     what is broken off there ends in an ellipsis.
@@ -169,7 +169,7 @@ class Shower:
         start = "" if goes_on else self._start(line)
         if line.get("dropped"):
             sys.stdout.write(f"{start}… {line['dropped']} lines dropped\n")
-        text = line["text"] if self.colour else plain(line["text"])
+        text = tame(line["text"].encode()).decode() if self.colour else plain(line["text"])
         sys.stdout.write(f"{start}{text}" + ("" if line["more"] else "\n"))
         sys.stdout.flush()
         self.open = (line["service"], line["seq"], line["piece"] + 1) if line["more"] else None

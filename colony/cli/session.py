@@ -19,6 +19,7 @@ import click
 
 from colony.cli.output import coloured, message, paint
 from colony.client import Client, ClientError, Gone, Paused, Problem, Unreachable, path_of
+from colony.escapes import plain
 from colony.exits import BY_CODE, Exit
 
 FILE: Final = "colony.toml"
@@ -230,7 +231,7 @@ def _show_details(error: Problem) -> None:
     if lines:
         message("  the last lines that it wrote:")
         for line in lines:
-            message(f"  | {line}")
+            message(f"  | {plain(line)}")
 
 
 def _meaning(error: ClientError) -> tuple[Exit, str]:
