@@ -57,7 +57,7 @@ DURATION: Final = Duration()
 )
 @click.option("--since", help="Since a time: 5m, today, 22:30; or a cursor.")
 @click.option("--grep", metavar="RE", help="Lines that match (RE2).")
-@click.option("--until", metavar="RE", help="Follow until a line matches, and end with 0.")
+@click.option("--until", metavar="RE", help="Follow until any line matches, and end with 0.")
 @click.option("--timeout", type=DURATION, help="Give up --until or --follow after this: 30s.")
 @click.option("-t", "--timestamps", is_flag=True, help="The time before each line.")
 @click.option("--no-prefix", is_flag=True, help="Without the service's name before each line.")
@@ -89,7 +89,7 @@ def logs(
         "service": wanted,
         "tail": tail,
         "since": _moment(since),
-        "grep": grep,
+        "grep": _either(grep, until),
         "follow": follow or until is not None,
     }
     several = len(wanted or session.found(colony)["services"]) != 1
@@ -209,6 +209,11 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
         raise Failed(
             Exit.WRONG, f"--until: no regular expression: {error}, got: {text!r}"
         ) from None
+
+
+def _either(grep: str | None, until: str | None) -> str | None:
+    """What to ask for: a line that is waited for has to come, whether it is wanted or not."""
+    return grep if grep is None or until is None else f"(?:{grep})|(?:{until})"
 
 
 def _matches(pattern: re.Pattern[str], text: str) -> bool:
