@@ -21,6 +21,10 @@ Events are data; formatting is elsewhere. `EventStream.listen` calls a function 
 kernel's own work, so the order of events is the order of what happened, and the function must
 neither block nor fail. `EventStream.subscribe` is for everybody else: a bounded queue that drops
 the oldest and counts what it dropped, since a slow reader must not hold up the system.
+
+Who listens takes time, though, and takes it from whatever the event is about. An actor that ends
+and is to be replaced at once may have what is told of that held for so long (`EventStream.hold`):
+nobody misses an event, and the order stays.
 """
 
 from __future__ import annotations
@@ -323,9 +327,13 @@ class EventStream:
         self._backend = backend
         self._listeners: list[_Listener] = []
         self._by_kind: dict[type[Event], tuple[Callable[[Event], None], ...]] = {}
+        self._held: deque[Event] | None = None
+        self._first: list[Callable[[], None]] = []
+        self._releasing = False
 
     def __repr__(self) -> str:
-        return f"<EventStream with {len(self._listeners)} listeners>"
+        held = "" if self._held is None else f", {len(self._held)} events held"
+        return f"<EventStream with {len(self._listeners)} listeners{held}>"
 
     @property
     def heard(self) -> bool:
@@ -333,7 +341,55 @@ class EventStream:
         return bool(self._listeners)
 
     def publish(self, event: Event) -> None:
-        """Hands an event to every listener for its kind, in the order in which they came."""
+        """Hands an event to every listener for its kind, in the order in which they came; later,
+        while events are held."""
+        if self._held is None:
+            self._tell(event)
+        else:
+            self._held.append(event)
+
+    def hold(self, first: Callable[[], None] | None = None) -> None:
+        """Holds what is published from now on until `release`, whoever calls that.
+
+        A supervisor does before it stops anybody, which may take long, and the system before it
+        ends; whoever answers by what he has heard ought to as well. The caller sees to it that
+        somebody does soon.
+
+        first
+            Is called before anybody is told, and must neither block nor fail: what the listeners
+            expect to be done by then. What it publishes comes before all that was held.
+        """
+        if self._held is None:
+            self._held = deque()
+        if first is not None:
+            self._first.append(first)
+
+    def release(self) -> None:
+        """Hands over what was held, in its order. Without any, or called by a listener in the midst
+        of it, does nothing."""
+        held = self._held
+        if held is None or self._releasing:
+            return
+        self._releasing = True
+        try:
+            self._prepare(held)
+            while held:
+                self._tell(held.popleft())
+            self._held = None
+        finally:
+            self._releasing = False
+
+    def _prepare(self, held: deque[Event]) -> None:
+        """Has done what comes first, and puts what that publishes before the rest."""
+        early = self._held = deque()
+        try:
+            while self._first:
+                self._first.pop(0)()
+        finally:
+            held.extendleft(reversed(early))
+            self._held = held
+
+    def _tell(self, event: Event) -> None:
         kind = type(event)
         hearing = self._by_kind.get(kind)
         if hearing is None:

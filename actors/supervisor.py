@@ -405,6 +405,7 @@ class Supervisor(Actor):
             self._slots = {id: place for id, place in self._slots.items() if id in children}
 
     async def _stop(self, id: str) -> dialogue.Stopped:
+        self.ctx.system.events.release()
         cell = self._cells.pop(id)
         with cell.awaited_by(self.ctx.cell):
             reason = await cell.shut_down(Shutdown(), self.state.children[id].spec.shutdown)
@@ -415,6 +416,7 @@ class Supervisor(Actor):
 
         A task and a timer for each would cost more than all the rest of a hundred thousand ends.
         """
+        self.ctx.system.events.release()
         cells = {id: self._cells.pop(id) for id in ids}
         by_time: dict[ShutdownTime, list[Cell]] = {}
         for id, cell in cells.items():

@@ -166,6 +166,7 @@ class System:
     ) -> None:
         with anyio.CancelScope(shield=True):
             await self.stop()
+        self.events.release()
         if self._watchdog is not None:
             self._watchdog.stop()
         assert self._tasks is not None
@@ -326,6 +327,7 @@ class System:
 
     async def stop(self, reason: Reason | None = None) -> None:
         """Stops everything at the top of the tree, newest first, each as its spec says."""
+        self.events.release()
         for cell in reversed(tuple(self._roots)):
             await cell.shut_down(reason or Shutdown(), cell.spec.shutdown)
 

@@ -96,7 +96,7 @@ class RunningColony(Colony):
         self.timings: dict[str, float] = {}
         """Milliseconds that the steps of making its network took, and each service's process until
         it was ready for the first time."""
-        self.statuses = {each.service: each for each in first_statuses(config, urls)}
+        self._statuses = {each.service: each for each in first_statuses(config, urls)}
 
     def __repr__(self) -> str:
         return f"<RunningColony {self.name} {self.state}>"
@@ -160,6 +160,12 @@ class RunningColony(Colony):
         return self._host.system
 
     @property
+    def statuses(self) -> Mapping[str, ServiceStatus]:
+        """How each of its services is now."""
+        self.system.events.release()
+        return self._statuses
+
+    @property
     def services(self) -> tuple[str, ...]:
         return tuple(self.config.services)
 
@@ -211,8 +217,8 @@ class RunningColony(Colony):
             if self._ref is not None:
                 self._end(event.reason)
             return
-        for name, status in self.statuses.items():
-            self.statuses[name] = after(status, event, self._services)
+        for name, status in self._statuses.items():
+            self._statuses[name] = after(status, event, self._services)
 
     def _is_its_end(self, event: ServiceExited) -> bool:
         """Whether the colony ends with this life of a service."""
@@ -227,7 +233,7 @@ class RunningColony(Colony):
         """It has been changed while it runs."""
         self.config = config
         self.urls = urls
-        self.statuses = carried_over(self.statuses, statuses)
+        self._statuses = carried_over(self._statuses, statuses)
 
     def _end(self, reason: Reason) -> None:
         self.ended = True

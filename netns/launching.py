@@ -18,6 +18,7 @@ still be open.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ def start(program: str, terms: Terms) -> int:
     """
     path, cwd = _text(program), _text(terms.cwd)
     argv = _strings(terms.argv)
-    env = _strings([f"{name}={value}" for name, value in terms.env.items()])
+    env = _environment(tuple(terms.env.items()))
     pid = ctypes.c_int()
     actions = ctypes.create_string_buffer(_ROOM)
     _check(_c.posix_spawn_file_actions_init(actions))
@@ -123,6 +124,12 @@ def _strings(words: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
     if len(encoded) != len(words):
         raise ValueError(_NUL)
     return (ctypes.c_char_p * (len(words) + 1))(*encoded, None)
+
+
+@functools.lru_cache(maxsize=64)
+def _environment(variables: tuple[tuple[str, str], ...]) -> ctypes.Array[ctypes.c_char_p]:
+    """A service that is started again mostly has the same, and it is only read."""
+    return _strings([f"{name}={value}" for name, value in variables])
 
 
 def _text(word: str) -> bytes:

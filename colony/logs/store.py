@@ -27,6 +27,8 @@ import fcntl
 import itertools
 import os
 import select
+import struct
+import termios
 import threading
 import time
 from collections import deque
@@ -52,9 +54,16 @@ CHUNK: Final = 256 * 1024
 PIPE: Final = 1024 * 1024
 """Bytes that a service's pipe is asked to hold: what it may write while we do something else."""
 
+_INT: Final = struct.Struct("i")
 _REST: Final = 64 * 1024
 _RESTS: Final = 3
 """Bytes that are read at once, and how often, of what is left of a stream."""
+
+GATHER: Final = 0.001
+FEW: Final = 32 * 1024
+"""Seconds that are waited before what has just come is read, unless at least so many bytes came the
+last time: who writes a line mostly has not written the last of it, nor done what the line is about,
+and would share the processor with us for each."""
 
 PENDING: Final = 4 * 1024 * 1024
 """Bytes of one stream that may wait for the event loop."""
@@ -108,6 +117,11 @@ class Feed:
         """Whether anybody sees what is read on the thread that reads it."""
         return self._tap is not None or self._watch is not None
 
+    def left(self) -> int:
+        """How many bytes can be read now."""
+        with self.lock:
+            return 0 if self.fd < 0 else _waiting_in(self.fd)
+
     def read(self, size: int = CHUNK) -> bytes | None:
         """What there is; b"" at the end, None if there is nothing now. The lock is held."""
         if self.fd < 0:
@@ -125,6 +139,12 @@ class Feed:
             self._tap(self, data)
         if self._watch is not None and self._watch(data):
             self._watch = None
+
+
+def _waiting_in(pipe: int) -> int:
+    """ioctl_pipe(2): FIONREAD."""
+    found = fcntl.ioctl(pipe, termios.FIONREAD, bytes(_INT.size))
+    return int(_INT.unpack(found)[0])
 
 
 class _Pending:
@@ -308,6 +328,17 @@ class Logs:
             self._hand_over()
         self._rouse()
 
+    def is_brief(self, feed: Feed) -> bool:
+        """Whether so little is left of it that `finish` reads it all."""
+        return self._reads(feed) and not feed.watched and feed.left() <= _REST
+
+    def is_behind(self, feed: Feed) -> bool:
+        """Whether it has something that the reader thread is going to read."""
+        return self._reads(feed) and feed.left() > 0
+
+    def _reads(self, feed: Feed) -> bool:
+        return self._reader is not None and self._feeds.get(feed.fd) is feed
+
     def _finish(self, feed: Feed, kept: int) -> None:
         with feed.lock:
             mine = self._reader is not None and not feed.watched and self._heed(feed, False)
@@ -367,8 +398,13 @@ class Logs:
     def _read(self) -> None:
         epoll, wake = self._epoll, self._wake
         assert epoll is not None
+        taken = 0
         while True:
-            for fd, _ in epoll.poll(self._until_due()):
+            ready = [fd for fd, _ in epoll.poll(self._until_due())]
+            if taken < FEW and all(map(self._may_wait, ready)):
+                time.sleep(GATHER)
+            taken = 0
+            for fd in ready:
                 if fd == wake:
                     os.eventfd_read(wake)
                     if self._closing:
@@ -376,7 +412,12 @@ class Logs:
                     continue
                 feed = self._feeds.get(fd)
                 if feed is not None:
-                    self._take(feed)
+                    taken += self._take(feed)
+
+    def _may_wait(self, fd: int) -> bool:
+        """Whether nobody is to see what is there at once."""
+        feed = self._feeds.get(fd)
+        return feed is not None and not feed.watched
 
     def _until_due(self) -> float:
         """Hands over what is due; the seconds until there is more to hand over, -1 for never."""
@@ -389,13 +430,15 @@ class Logs:
             self._schedule()
             return -1
 
-    def _take(self, feed: Feed) -> None:
+    def _take(self, feed: Feed) -> int:
+        """Reads what there is; how many bytes."""
         with feed.lock:
             data = feed.read()
             if data is not None:
                 self._keep(feed, data)
         if data:
             feed.show(data)  # once it is kept: whoever sees it may ask for it here at once
+        return len(data or b"")
 
     def _keep(self, feed: Feed, data: bytes) -> None:
         """Takes in what was read, or the end. The feed's lock is held since, so that nobody comes

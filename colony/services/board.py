@@ -124,6 +124,7 @@ class Board(Actor):
 
     @on(GetServices)
     def _get_services(self, _msg: GetServices) -> tuple[ServiceStatus, ...]:
+        self.ctx.system.events.release()
         return tuple(self.services.values())
 
     @on(GetService)
@@ -168,6 +169,7 @@ class Board(Actor):
                 waiter.reply.fail(Refused(f"{waiter.wanted.service} is not there any more"))
 
     def _known(self, service: str) -> ServiceStatus:
+        self.ctx.system.events.release()
         status = self.services.get(service)
         if status is None:
             colony = next((each.colony for each in self.services.values()), "?")

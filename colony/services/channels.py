@@ -95,6 +95,10 @@ class Channels:
             if name not in _OUTPUT:
                 os.close(self.theirs.pop(name))
 
+    def brief(self, logs: Logs) -> bool:
+        """Whether `finish` is going to read all of it, if nobody writes there any more."""
+        return all(feed.stream in self.theirs and logs.is_brief(feed) for feed in self.feeds)
+
     def finish(self, logs: Logs) -> None:
         """The process has ended: reads what it left, unless others write there still."""
         if self.theirs:
@@ -120,6 +124,10 @@ class Channels:
     def empty(self) -> bool:
         """Whether everything is read."""
         return all(feed.ended.is_set() for feed in self.feeds)
+
+    def unread(self, logs: Logs) -> bool:
+        """Whether there is something that is going to be read."""
+        return any(map(logs.is_behind, self.feeds))
 
     async def drained(self) -> None:
         """Waits until everything is read."""

@@ -63,13 +63,18 @@ LOOK_FACTOR: Final = 1.5
 """Seconds between two looks for what has not ended yet: short at first, then longer."""
 
 DRAIN: Final = 0.5
-"""Seconds that what a dead process left in its pipes may take to be read."""
+LONGEST_DRAIN: Final = 10.0
+"""Seconds that the end of what a dead process left in its pipes may take to come, since somebody
+else may have them; and, as long as there is something left to read, at most."""
 
 ROUTED: Final = 2.0
 """Seconds that a service which listens waits at most for its route at the front door."""
 
 REMEMBERED: Final = 1000
 """Services of which is remembered how long they took to be ready."""
+
+HASTE: Final = 0.005
+"""Seconds for which, at most, all that a restart need not wait for is put off."""
 
 DYING: Final = 3.0
 """Seconds that a listener may be nobody's until it is somebody's whom we may not look at."""
@@ -120,6 +125,7 @@ class LinuxSite:
         self.registrar = machine.registrar
         self.took = machine.took
         self.settled = False
+        self.parting = False
         self.began: Moment | None = None
         self.elders = NOBODY
         self.place = place
@@ -188,6 +194,7 @@ class LinuxSite:
         except BaseException:
             self.close()
             raise
+        self.system.events.release()  # what earlier lives wrote is read before this one is heard
         self.registrar.services.add(self.process)
         channels.attach(self.logs, plan.colony, plan.service, self._line_watch(found))
         channels.started()
@@ -371,11 +378,27 @@ class LinuxSite:
             pause = min(pause * LOOK_FACTOR, SLOWEST_LOOK)
 
     def over(self) -> bool:
-        """As far as one look at those who came after the process tells: mostly it does."""
+        """As far as one look at those who came after the process tells: mostly it does.
+
+        Then reading the little that it left, and telling everybody of its end, is put off until the
+        next life has begun: together they take as long as all the rest of a restart.
+        """
         if self.channels is None or not self._alone():
             return False
+        if self.channels.brief(self.logs):
+            self.parting = True
+            self.system.events.hold(self._part)
+            self.system.timers.after(HASTE, self.system.events.release)
+            return True
         self.channels.finish(self.logs)
         return self.channels.empty
+
+    def _part(self) -> None:
+        """What was put off."""
+        self.parting = False
+        if self.channels is not None:
+            self.channels.finish(self.logs)
+        self.close()
 
     def _alone(self) -> bool:
         ended = self.process is not None and self.process.poll() is not None
@@ -399,13 +422,18 @@ class LinuxSite:
         return sum(each.pid != pid for each in killed)
 
     async def drained(self) -> None:
-        """Waits for the readers, half a second at most."""
-        if self.channels is None:
+        """Waits for the readers, but not for ever; and not at all for what is put off, since that
+        comes before anybody is told of the end."""
+        channels = self.channels
+        if channels is None or self.parting:
             return
-        self.channels.finish(self.logs)
-        if not self.channels.empty:
+        channels.finish(self.logs)
+        until = self.system.now() + LONGEST_DRAIN
+        while not channels.empty and self.system.now() < until:
             with anyio.move_on_after(DRAIN):
-                await self.channels.drained()
+                await channels.drained()
+            if not channels.unread(self.logs):
+                return
 
     def write(self, data: bytes) -> int:
         """Writes what its input takes without waiting."""
@@ -414,6 +442,8 @@ class LinuxSite:
 
     def close(self) -> None:
         """Closes the channels and removes the socket."""
+        if self.parting:
+            return  # it is going to be done
         if self.process is not None:
             self.registrar.services.discard(self.process)
         if self.channels is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from actors import Event, backend
-from actors.events import EventStream
+from actors import Actor, Event, Reason, Supervisor, System, backend
+from actors.events import EventStream, Exited
 
 
 class Weather(Event, frozen=True, kw_only=True):
@@ -77,3 +77,81 @@ async def test_one_that_listens_twice_is_told_twice_until_it_leaves_each() -> No
     assert told == [2, 3]
     assert len(heard) == 3
     assert not stream.heard
+
+
+async def test_what_is_held_is_told_on_release_in_its_order_after_what_comes_first() -> None:
+    stream, heard = EventStream(backend.current()), list[object]()
+    stream.listen(heard.append)
+
+    def one() -> None:
+        heard.append("one")
+        stream.publish(News(at=0.0))
+
+    stream.release()  # nothing is held
+    stream.hold(one)
+    stream.publish(Rain(at=1.0))
+    stream.hold(lambda: heard.append("two"))
+    stream.publish(News(at=2.0))
+    assert heard == []
+    assert repr(stream) == "<EventStream with 1 listeners, 2 events held>"
+    stream.release()
+    assert heard == ["one", "two", News(at=0.0), Rain(at=1.0), News(at=2.0)]
+    assert repr(stream) == "<EventStream with 1 listeners>"
+    stream.publish(Rain(at=3.0))
+    assert heard[5:] == [Rain(at=3.0)]
+
+
+async def test_what_a_listener_publishes_on_release_comes_after_what_was_held() -> None:
+    stream, heard = EventStream(backend.current()), list[tuple[str, float]]()
+
+    def answering(event: Event) -> None:
+        heard.append(("answering", event.at))
+        if event.at < 10.0:
+            stream.publish(News(at=event.at + 10.0))
+            stream.release()  # it is being done
+
+    stream.listen(answering)
+    stream.listen(lambda event: heard.append(("last", event.at)))
+    stream.hold()
+    for at in (1.0, 2.0):
+        stream.publish(Rain(at=at))
+    stream.release()
+    assert [at for name, at in heard if name == "answering"] == [1.0, 2.0, 11.0, 12.0]
+    assert [at for name, at in heard if name == "last"] == [1.0, 2.0, 11.0, 12.0]
+
+
+class Mute(Actor):
+    """Holds what is told of its end, and forgets about it."""
+
+    async def stopping(self, reason: Reason) -> None:
+        self.ctx.system.events.hold()
+
+
+class Last(Actor):
+    """Notes what is known when it is told to stop."""
+
+    def __init__(self, heard: list[str], known: list[str]) -> None:
+        self.heard = heard
+        self.known = known
+
+    async def stopping(self, reason: Reason) -> None:
+        self.known += self.heard
+
+
+async def test_a_supervisor_that_stops_others_and_a_system_that_ends_hold_nothing() -> None:
+    heard, known = list[str](), list[str]()
+    async with System() as system:
+        system.events.listen(lambda event: heard.append(type(event).__name__), Exited)
+        last, mute = Last.spec(heard, known).options(id="last"), Mute.spec().options(id="mute")
+        await system.start(Supervisor.spec([last, mute]))
+        await system.start(Mute.spec().options(id="other"))
+    assert known == ["Exited", "Exited"]  # the other one and the mute one
+    assert heard == ["Exited"] * 4
+
+
+async def test_it_is_the_end_of_a_system_that_tells_of_its_last_actor() -> None:
+    heard = list[Event]()
+    async with System() as system:
+        system.events.listen(heard.append, Exited)
+        await system.start(Mute.spec())
+    assert [type(event) for event in heard] == [Exited]

@@ -16,11 +16,13 @@ from colony.events import (
     ServiceExited,
     ServiceFailed,
     ServiceLingers,
+    ServiceOutput,
     ServiceReady,
     ServiceStarted,
     ServiceStopped,
 )
-from colony.services import RestartService, StartService, StopService, port_actor
+from colony.logs import store
+from colony.services import RestartService, StartService, StopService, linux, port_actor
 from colony.services.plan import DETACH
 from netns import sweep
 from tests.colony.services.hosting import (
@@ -58,6 +60,32 @@ async def test_a_crash_is_reported_once_and_the_first_restart_is_made_at_once() 
         [restarting] = shop.seen(Restarting)
         assert (restarting.count, restarting.delay) == (1, 0.0)
         assert (status.restarts, status.last_exit) == (1, "killed by SIGKILL")
+
+
+async def test_what_a_life_wrote_last_is_told_before_its_end_and_that_before_the_next() -> None:
+    say = python("import os; print('bye', os.getpid()); os._exit(3)")
+    async with colony({"job": {"command": say}}, supervision={"intensity": 5}) as shop:
+        again = await shop.saw(ServiceStarted, "job", count=2)
+        await shop.saw(ServiceExited, "job", count=2)
+        kinds = (ServiceStarted, ServiceOutput, ServiceExited)
+        told = [event for event in shop.events if isinstance(event, kinds)][:6]
+        assert [type(event) for event in told] == [*kinds, *kinds]
+        first = shop.seen(ServiceStarted, "job")[0]
+        said = [event.data for event in told if isinstance(event, ServiceOutput)]
+        assert said == [b"bye %d\n" % first.pid, b"bye %d\n" % again.pid]
+
+
+async def test_what_a_process_left_is_read_to_its_end_however_late_the_reading_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(linux, "DRAIN", 0.01)
+    monkeypatch.setattr(store, "GATHER", 0.3)
+    size = 3 * 65536  # which is more than is read at once
+    say = python(f"import os; os.write(1, b'x' * 99 + b'\\n' + b'y' * {size}); os._exit(0)")
+    async with colony({"job": {"command": say, "restart": "never"}}) as shop:
+        await shop.saw(ServiceExited, "job")
+        read = b"".join(event.data for event in shop.seen(ServiceOutput, "job"))
+        assert len(read) == 100 + size
 
 
 async def test_later_restarts_are_put_off_longer_and_longer_and_at_last_given_up() -> None:
