@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -127,14 +127,20 @@ class Prober:
         return "" if 200 <= status < 400 else f"GET {path} on port {port} answers {status}"
 
     async def _exec(self, probe: Probe) -> str:
+        why = await self.run(probe.argv, self.env)
+        return f"{str(probe)!r}: {why}" if why else ""
+
+    async def run(self, argv: Sequence[str], env: Mapping[str, str]) -> str:
+        """Runs a program where the service runs: how it failed, and the last line that it wrote; ""
+        if it did not. Raises `SpawnError`. Cancelling ends it."""
         with Words() as words:
             process = await spawn(
                 self.thread,
-                probe.argv,
+                argv,
                 namespace=self.place,
                 instance=self.plan.instance,
                 cwd=self.plan.cwd,
-                env=self.env,
+                env=env,
                 stdout=words.theirs,
                 stderr=words.theirs,
             )
@@ -143,7 +149,7 @@ class Prober:
                 status = await process.wait()
                 beside.cancel_scope.cancel()
             said = words.last()
-        return "" if status.ok else f"{str(probe)!r}: {status}{said and f': {said}'}"
+        return "" if status.ok else f"{status}{said and f': {said}'}"
 
     async def _connect(self, port: int) -> socket.socket:
         """A connection to the service, wherever it listens. Raises `OSError`."""
