@@ -4,8 +4,9 @@
     for colony in client.get("/api/colonies"):
         print(colony["name"], colony["state"])
 
-Values are as JSON has them. Three things go wrong, each with an error of its own: nobody answers
-(`Unreachable`), the instance says no (`Problem`), it goes away while it answers (`Gone`).
+Values are as JSON has them. Four things go wrong, each with an error of its own: nobody answers
+(`Unreachable`), nor can while the instance is stopped by a signal (`Paused`), the instance says no
+(`Problem`), it goes away while it answers (`Gone`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
@@ -24,7 +26,12 @@ from colony.paths import home_directory, socket_path
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds in which the instance has to take a connection."""
 
+SILENCE: Final = 1.0
+"""Seconds without an answer after which it is looked whether the instance is stopped by a signal.
+There is no other limit: a service may take its time to end."""
+
 _PIECE: Final = 64 * 1024
+_CREDENTIALS: Final = struct.Struct("=iII")  # struct ucred: the number of a process, user, group
 
 Query = Mapping[str, object]
 
@@ -35,6 +42,10 @@ class ClientError(Exception):
 
 class Unreachable(ClientError):
     """Nobody answers at the address."""
+
+
+class Paused(ClientError):
+    """The instance is there, and cannot answer before somebody lets it go on."""
 
 
 class Gone(ClientError):
@@ -149,7 +160,7 @@ class Client:
         return self.ask("DELETE", path, query)
 
     def ask(self, method: str, path: str, query: Query | None = None, body: Any = None) -> Any:
-        """One request and its answer. Raises `Unreachable`, `Problem` or `Gone`."""
+        """One request and its answer. Raises `Unreachable`, `Paused`, `Problem` or `Gone`."""
         stream = Stream(self.address, method, path, query, body)
         with stream:
             return json.loads(b"".join(stream) or b"null")
@@ -166,7 +177,7 @@ class Client:
             yield from parsed_events(stream.lines())
 
     def answers(self) -> bool:
-        """Whether an instance is there."""
+        """Whether an instance is there. Raises `Paused`."""
         try:
             self.get("/api/version")
         except (Unreachable, Gone):
@@ -255,8 +266,13 @@ class Stream(Held):
 
     def _begin(self) -> None:
         head: Head | None = None
+        self._socket.settimeout(SILENCE)
         while head is None:
-            head = self._receive()
+            try:
+                head = self._receive()
+            except TimeoutError:
+                refuse_paused(self._socket)
+        self._socket.settimeout(None)
         if head.status >= 400:
             raise problem_of(head, b"".join(self))
 
@@ -299,6 +315,23 @@ def unreachable(address: Address, error: OSError) -> Unreachable:
     if address.path is not None and isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return Unreachable(f"no instance runs ({address}); start one: colony run, or colony up -d")
     return Unreachable(f"no instance answers at {address}: {error.strerror or error}")
+
+
+def refuse_paused(connection: socket.socket) -> None:
+    """Raises `Paused` if whoever is at the other end of a unix socket has been stopped."""
+    if connection.family != socket.AF_UNIX:
+        return
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid = _CREDENTIALS.unpack(found)[0]
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
+    except OSError:
+        return
+    if state == b"T":
+        raise Paused(
+            f"the instance, pid {pid}, has been stopped by a signal, as Ctrl-Z sends one, and "
+            f"cannot answer; let it go on: fg in its terminal, or kill -CONT {pid}"
+        )
 
 
 def _unix(path: Path) -> socket.socket:

@@ -10,17 +10,18 @@
     ↻ web        restarting, 1 of at most 5 in 60 s
 
 Shapes carry the state, colours repeat it. What a service writes is data: it is shown as it is, byte
-for byte, after its name; it is never read as markup. Without colours its own are left out, too.
+for byte, after its name; it is never read as markup. Without colours its own are left out, too;
+with them, all else that a terminal would obey (`escapes.tame`).
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from actors import Crashed, Event, crashes, events
-from colony.escapes import plain_bytes
+from colony.escapes import plain_bytes, tame
 from colony.events import (
     Notice,
     ProvisionStep,
@@ -140,7 +141,7 @@ class Console:
             size = f"{event.dropped / 1e6:.3g} MB"
             name = self.name(event.colony, event.service)
             gap = self.line("note", name, f"{size} not shown here: it came too fast")
-        return gap + self._lines(event.colony, event.service, splitter.feed(event.data))
+        return gap + self.lines(event.colony, event.service, splitter.feed(event.data))
 
     def rest(self, colony: str, service: str) -> bytes:
         """What the service's streams had left without a line end."""
@@ -148,12 +149,15 @@ class Console:
         for stream in ("stdout", "stderr"):
             splitter = self._splitters.pop((colony, service, stream), None)
             lines += splitter.close() if splitter is not None else []
-        return self._lines(colony, service, lines)
+        return self.lines(colony, service, lines)
 
-    def _lines(self, colony: str, service: str, lines: list[bytes]) -> bytes:
-        prefix = self.prefix(colony, service)
-        as_shown = (line if self.colour else plain_bytes(line) for line in lines)
-        return b"".join(prefix + line + b"\n" for line in as_shown)
+    def lines(
+        self, colony: str, service: str, lines: Iterable[bytes], indent: bytes = b""
+    ) -> bytes:
+        """Lines of a service, after its name."""
+        start = indent + self.prefix(colony, service)
+        fit = tame if self.colour else plain_bytes
+        return b"".join(start + fit(line) + b"\n" for line in lines)
 
 
 def duration(seconds: float) -> str:

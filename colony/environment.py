@@ -180,8 +180,8 @@ def parse_env(text: str, path: str = "env_file") -> dict[str, str]:
         if match is None or "\0" in match[0]:
             # Not the line itself: it may be a secret.
             where = f"env_file {path}, line {text.count(chr(10), 0, at) + 1}"
-            form = "is not of the form NAME=value" if match is None else "holds a NUL character"
-            raise EnvFileError(f"{where} {form}")
+            wrong = _why_none(text[at:]) if match is None else "holds a NUL character"
+            raise EnvFileError(f"{where} {wrong}")
         at = match.end() + 1
         if match.re is _NOTHING:
             continue
@@ -192,6 +192,16 @@ def parse_env(text: str, path: str = "env_file") -> dict[str, str]:
     return found
 
 
+def _why_none(text: str) -> str:
+    """Why no assignment stands at the beginning of the text."""
+    line = text.partition("\n")[0]
+    opened = _OPENED.match(line)
+    if opened is not None and opened[1] not in line[opened.end() :]:
+        return f"opens a {opened[1]} that is not closed"
+    return "is not of the form NAME=value"
+
+
+_OPENED: Final = re.compile(r"""[^=]*=\s*(["'])""")
 _NOTHING: Final = re.compile(r"[^\S\n]*(?:#[^\n]*)?(?=\n|\Z)")
 _ASSIGNMENT: Final = re.compile(
     r"""[^\S\n]*(?:export[^\S\n]+)?([A-Za-z_][A-Za-z0-9_.-]*)[^\S\n]*=[^\S\n]*

@@ -99,8 +99,8 @@ class ServiceUnhealthy(Event, frozen=True, kw_only=True):
 
 
 class ServiceRemark(Event, frozen=True, kw_only=True):
-    """What is known of why a service that runs is as it is: its `own` word (STATUS of
-    sd_notify(3)), or why it is not ready yet."""
+    """What is known of why a service that runs or waits is as it is: its `own` word (STATUS of
+    sd_notify(3)), why it is not ready yet, or that it waits for what has failed."""
 
     colony: str
     service: str

@@ -31,6 +31,7 @@ from netns.actors import (
     namespace_name,
 )
 from netns.uplink import WayOut
+from proxy.errors import ProcessDied
 
 GUARDIAN: Final = "guardian"
 """The guardian's name in its system."""
@@ -128,7 +129,8 @@ class Guardian(Actor):
         """Waits for a process that is not to end; tells it to when we do."""
         try:
             status = await process.wait()
-            raise RuntimeError(f"the guardian process has ended: {status}")
+            code = -status.signal if status.signal is not None else status.code
+            raise ProcessDied("the guardian process", status=code or 0, tail="")
         finally:
             self._tell("bye")
             os.close(self._pipe)

@@ -353,8 +353,7 @@ class Run:
         lines = await colony.last_lines(colony.culprit, SHOWN_LINES)
         if lines:
             self._message(f"  the last lines of {colony.culprit}:")
-            prefix = self.console.prefix(colony.name, colony.culprit)
-            self.errors.write(b"".join(b"  " + prefix + line + b"\n" for line in lines))
+            self.errors.write(self.console.lines(colony.name, colony.culprit, lines, b"  "))
 
     async def _watch_system(self, over: anyio.CancelScope) -> None:
         reason = await self.host.stopped()

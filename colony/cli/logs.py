@@ -22,7 +22,7 @@ from colony.cli.session import (
     service_names,
 )
 from colony.client import path_of
-from colony.escapes import plain
+from colony.escapes import plain, tame
 from colony.exits import Exit
 
 NAME_COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
@@ -57,7 +57,7 @@ DURATION: Final = Duration()
 )
 @click.option("--since", help="Since a time: 5m, today, 22:30; or a cursor.")
 @click.option("--grep", metavar="RE", help="Lines that match (RE2).")
-@click.option("--until", metavar="RE", help="Follow until a line matches, and end with 0.")
+@click.option("--until", metavar="RE", help="Follow until any line matches, and end with 0.")
 @click.option("--timeout", type=DURATION, help="Give up --until or --follow after this: 30s.")
 @click.option("-t", "--timestamps", is_flag=True, help="The time before each line.")
 @click.option("--no-prefix", is_flag=True, help="Without the service's name before each line.")
@@ -89,7 +89,7 @@ def logs(
         "service": wanted,
         "tail": tail,
         "since": _moment(since),
-        "grep": grep,
+        "grep": _either(grep, until),
         "follow": follow or until is not None,
     }
     several = len(wanted or session.found(colony)["services"]) != 1
@@ -148,7 +148,7 @@ def followed(session: Session, path: str, query: dict[str, Any], deadline: float
 
 
 class Shower:
-    """Prints a line as `run` does: the service's name in its colour, and the text as it is.
+    """Prints a line as `run` does: the service's name in its colour, and the text in its own.
 
     The pieces of an overlong line are one line again, unless another one comes in between: then
     what is broken off there ends in an ellipsis.
@@ -169,7 +169,7 @@ class Shower:
         start = "" if goes_on else self._start(line)
         if line.get("dropped"):
             sys.stdout.write(f"{start}… {line['dropped']} lines dropped\n")
-        text = line["text"] if self.colour else plain(line["text"])
+        text = tame(line["text"].encode()).decode() if self.colour else plain(line["text"])
         sys.stdout.write(f"{start}{text}" + ("" if line["more"] else "\n"))
         sys.stdout.flush()
         self.open = (line["service"], line["seq"], line["piece"] + 1) if line["more"] else None
@@ -209,6 +209,11 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
         raise Failed(
             Exit.WRONG, f"--until: no regular expression: {error}, got: {text!r}"
         ) from None
+
+
+def _either(grep: str | None, until: str | None) -> str | None:
+    """What to ask for: a line that is waited for has to come, whether it is wanted or not."""
+    return grep if grep is None or until is None else f"(?:{grep})|(?:{until})"
 
 
 def _matches(pattern: re.Pattern[str], text: str) -> bool:

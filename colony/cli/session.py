@@ -18,7 +18,8 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 
 from colony.cli.output import coloured, message, paint
-from colony.client import Client, ClientError, Gone, Problem, Unreachable, path_of
+from colony.client import Client, ClientError, Gone, Paused, Problem, Unreachable, path_of
+from colony.escapes import plain
 from colony.exits import BY_CODE, Exit
 
 FILE: Final = "colony.toml"
@@ -122,8 +123,12 @@ class Session:
         path = self.nearest()
         names = [each["name"] for each in self.colonies]
         if path is None:
-            listed = ", ".join(names) or "none runs"
-            raise Failed(Exit.WRONG, f"which colony? There is no {FILE} here; {listed}")
+            help = (
+                f"name it: there is {', '.join(names)}" if names else "start one: colony run FILE"
+            )
+            raise Failed(
+                Exit.WRONG, f"which colony? There is no {FILE} in {self.here} or above it", help
+            )
         for each in self.colonies:
             if os.path.realpath(each["path"]) == os.path.realpath(path):
                 return str(each["name"])
@@ -226,7 +231,7 @@ def _show_details(error: Problem) -> None:
     if lines:
         message("  the last lines that it wrote:")
         for line in lines:
-            message(f"  | {line}")
+            message(f"  | {plain(line)}")
 
 
 def _meaning(error: ClientError) -> tuple[Exit, str]:
@@ -234,7 +239,7 @@ def _meaning(error: ClientError) -> tuple[Exit, str]:
         return error.code, error.help
     if isinstance(error, Problem):
         return BY_CODE.get(error.code, Exit.FAILED), error.help
-    if isinstance(error, Unreachable | Gone):
+    if isinstance(error, Unreachable | Paused | Gone):
         return Exit.UNREACHABLE, ""
     return Exit.FAILED, ""
 

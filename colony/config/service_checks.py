@@ -161,5 +161,14 @@ def _env_file(sheet: Sheet, name: str, file: str, root: str) -> str:
             help=f"stay inside {root}",
         )
     elif not exists and os.path.isdir(root):
-        sheet.report(f"{named} does not exist: {values.quoted(file)} in {root}", path)
+        sheet.report(f"{named} {_why_no_file(target)}: {values.quoted(file)} in {root}", path)
     return target
+
+
+def _why_no_file(target: str) -> str:
+    """Why a path does not lead to a regular file. Pipes and devices do not end, or only once."""
+    if os.path.isdir(target):
+        return "must be a file, and is a folder"
+    if os.path.islink(target):  # `realpath` leads through all that lead somewhere
+        return "is a link in a circle"
+    return "must be a plain file" if os.path.exists(target) else "does not exist"

@@ -201,5 +201,10 @@ class NamedNetworks(Actor):
             return msgspec.json.decode(self.file.read_bytes(), type=dict[str, str])
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise NetnsError(
+                f"{self.file}, where the networks are kept, cannot be read: {error.strerror}; "
+                "COLONY_HOME names the folder"
+            ) from None
         except msgspec.DecodeError as error:
             raise NetnsError(f"{self.file} is not a list of networks ({error})") from None

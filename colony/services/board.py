@@ -5,8 +5,8 @@ who ask still get an answer, and those who wait for it go on waiting. All that i
 folded by `status.after`.
 
 A wait ends when its condition holds and for no other reason. A dependency that ends badly is not
-the end of its dependents: they wait, their status says for what, and go on once somebody has
-repaired it (process-compose #544 skips them for good).
+the end of its dependents: they wait, their status says for what and that it has failed, and go on
+once somebody has repaired it (process-compose #544 skips them for good).
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any, Final, get_args
 import anyio.to_thread
 import msgspec
 
-from actors import Actor, Call, Event, Ignore, Reason, Ref, Refused, Reply, on
-from colony.events import ServiceStarted
+from actors import Actor, Call, Cast, Event, Ignore, Reason, Ref, Refused, Reply, on
+from colony.events import ServiceExited, ServiceFailed, ServiceRemark, ServiceStarted
 from colony.services import usage
+from colony.services.plan import Wait
 from colony.services.status import RUNNING, Condition, ServiceStatus, after, named_in
 from colony.services.usage import Sample, Usage
 
@@ -65,13 +66,19 @@ class WaitUntil(Call["Board", ServiceStatus], frozen=True):
 
 
 class GetUsage(Call["Board", dict[str, Usage]], frozen=True):
-    """CPU and memory of each service that runs, by its name. CPU is since the last question."""
+    """CPU and memory of each service that runs, by its name. See `Usage`."""
 
 
 class SetServices(Call["Board", None], frozen=True):
     """These are the colony's services from now on. What is known of those that stay is kept."""
 
     services: tuple[ServiceStatus, ...]
+
+
+class _Look(Cast["Board"], frozen=True):
+    """What a service is waited for with may have become vain, or be so no more."""
+
+    service: str
 
 
 class _Waiter(msgspec.Struct, frozen=True):
@@ -95,6 +102,8 @@ class Board(Actor):
         self.supervisor = supervisor
         self.waiters: list[_Waiter] = []
         self.samples: dict[str, Sample] = {}
+        self.in_vain: set[str] = set()
+        """Services that wait for what has failed, and of which that was said."""
         # A place that nobody refers to is forgotten, and how many lives it has seen: that of a
         # temporary service between its end and an operator's start.
         self.places: dict[str, Ref[Any] | None] = {}
@@ -129,10 +138,13 @@ class Board(Actor):
         status = self._known(msg.service)
         if msg.by:
             self.waiters = [each for each in self.waiters if not _same(each.wanted, msg)]
+            self.in_vain.discard(msg.by)
         if status.meets(msg.condition):
             return status
         reply: Reply[ServiceStatus] = self.ctx.defer()
         self.waiters.append(_Waiter(msg, reply))
+        if status.state == "failed":
+            self.ctx.ref.tell(_Look(msg.service))
         return reply
 
     @on(GetUsage)
@@ -178,6 +190,9 @@ class Board(Actor):
         if changed is not status:
             self.services[name] = changed
             self._tell_waiters(changed)
+            if isinstance(event, ServiceExited | ServiceFailed | ServiceStarted):
+                # Later: whoever shows what happens has to hear of this event before.
+                self.ctx.ref.tell(_Look(name))
 
     def _tell_waiters(self, status: ServiceStatus) -> None:
         """Answers those whose condition holds now; the others stay."""
@@ -188,6 +203,32 @@ class Board(Actor):
                 waiter.reply.send(status)
             else:
                 self.waiters.append(waiter)
+
+    @on(_Look)
+    def _look(self, msg: _Look) -> None:
+        """Says of those that wait for a service whether they do so in vain, when that changes."""
+        status = self.services.get(msg.service)
+        for wanted in [waiter.wanted for waiter in self.waiters]:
+            waits = self.services.get(wanted.by)
+            if status is None or wanted.service != msg.service:
+                continue
+            if waits is None or waits.state != "waiting":
+                continue  # it was stopped meanwhile
+            vain = status.state == "failed"
+            if vain is (wanted.by in self.in_vain):
+                continue
+            (self.in_vain.add if vain else self.in_vain.discard)(wanted.by)
+            text = _in_vain(status) if vain else f"waits for {Wait(msg.service, wanted.condition)}"
+            self.ctx.system.publish(
+                ServiceRemark(
+                    at=self.ctx.now, colony=waits.colony, service=waits.service, text=text
+                )
+            )
+
+
+def _in_vain(status: ServiceStatus) -> str:
+    again = f"colony start {status.colony}/{status.service}"
+    return f"waits in vain: {status.service} has failed ({status.detail}); to try again: {again}"
 
 
 def carried_over(

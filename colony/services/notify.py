@@ -73,5 +73,5 @@ class NotifySocket:
 
 def parse(data: bytes) -> dict[str, str]:
     """A message's assignments; lines that are none are left out."""
-    lines = data.decode("utf-8", "replace").splitlines()
+    lines = data.decode("utf-8", "replace").split("\n")  # and nothing else is a line's end there
     return dict(line.split("=", 1) for line in lines if "=" in line)

@@ -41,7 +41,7 @@ from actors import (
     Timer,
     on,
 )
-from colony.escapes import plain
+from colony.escapes import one_line
 from colony.events import (
     ServiceDetached,
     ServiceExited,
@@ -357,7 +357,7 @@ class PortActor(Actor):
         if "STATUS" in told:
             if not self.said:
                 self.ctx.send_after(SAID, HasSaid())
-            self.said = plain(told["STATUS"])[:LONGEST_STATUS] or " "
+            self.said = one_line(told["STATUS"], LONGEST_STATUS) or " "
         health = self.plan.health
         if told.get("WATCHDOG") == "trigger" and health is not None and health.kind == "notify":
             text = "unhealthy: by its own word (WATCHDOG=trigger)"

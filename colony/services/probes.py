@@ -7,13 +7,15 @@ like one on 0.0.0.0.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import anyio
 
+from colony.escapes import one_line
 from colony.services.plan import Probe, ServicePlan
 from netns import Namespace, NetworkThread, spawn
 from netns.errors import SpawnError, ThreadClosed
@@ -32,6 +34,11 @@ one that is starting; and one in that very moment would come between it and its 
 SHRINKS: Final = 0.98
 """What is left of that expectation if the look was good: maybe it had been ready for long."""
 
+LONGEST_WORDS: Final = 200
+"""Letters of what a probe has written that are quoted."""
+
+_PIPE: Final = 64 * 1024
+_KEPT: Final = 4096
 _HEAD: Final = 4096  # bytes of an answer in which its status line must end
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
@@ -120,17 +127,29 @@ class Prober:
         return "" if 200 <= status < 400 else f"GET {path} on port {port} answers {status}"
 
     async def _exec(self, probe: Probe) -> str:
-        process = await spawn(
-            self.thread,
-            probe.argv,
-            namespace=self.place,
-            instance=self.plan.instance,
-            cwd=self.plan.cwd,
-            env=self.env,
-        )
-        async with process:
-            status = await process.wait()
-        return "" if status.ok else f"{str(probe)!r}: {status}"
+        why = await self.run(probe.argv, self.env)
+        return f"{str(probe)!r}: {why}" if why else ""
+
+    async def run(self, argv: Sequence[str], env: Mapping[str, str]) -> str:
+        """Runs a program where the service runs: how it failed, and the last line that it wrote; ""
+        if it did not. Raises `SpawnError`. Cancelling ends it."""
+        with Words() as words:
+            process = await spawn(
+                self.thread,
+                argv,
+                namespace=self.place,
+                instance=self.plan.instance,
+                cwd=self.plan.cwd,
+                env=env,
+                stdout=words.theirs,
+                stderr=words.theirs,
+            )
+            async with process, anyio.create_task_group() as beside:
+                beside.start_soon(words.listen)
+                status = await process.wait()
+                beside.cancel_scope.cancel()
+            said = words.last()
+        return "" if status.ok else f"{status}{said and f': {said}'}"
 
     async def _connect(self, port: int) -> socket.socket:
         """A connection to the service, wherever it listens. Raises `OSError`."""
@@ -144,6 +163,44 @@ class Prober:
                 error = error or refused
         assert error is not None
         raise error
+
+
+class Words:
+    """A pipe for what a program says, of which the end is kept. A context that closes it.
+
+    theirs
+        What the program is to write to.
+    """
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._ours, False)  # the other end blocks: most programs expect that
+        self._kept = b""
+
+    def __repr__(self) -> str:
+        return f"<Words {self._kept!r}>"
+
+    def __enter__(self) -> Words:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._ours)
+        os.close(self.theirs)
+
+    async def listen(self) -> None:
+        """Takes what comes, so that the program need not wait, until cancelled."""
+        while True:
+            await anyio.wait_readable(self._ours)
+            self._take()
+
+    def last(self) -> str:
+        """Its last line, shortened; "" if it has said nothing."""
+        self._take()
+        return one_line(self._kept.decode("utf-8", "replace"), LONGEST_WORDS)
+
+    def _take(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._kept = (self._kept + os.read(self._ours, _PIPE))[-_KEPT:]
 
 
 async def _connect(family: int, address: str, port: int) -> socket.socket:

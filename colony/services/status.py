@@ -163,7 +163,7 @@ def _detached(status: ServiceStatus, event: ServiceDetached) -> ServiceStatus:
 
 
 def _remark(status: ServiceStatus, event: ServiceRemark) -> ServiceStatus:
-    if status.state not in RUNNING:
+    if status.state not in RUNNING and status.state != "waiting":
         return status
     return msgspec.structs.replace(status, detail=event.text)
 

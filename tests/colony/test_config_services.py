@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from itertools import pairwise
 from pathlib import Path
@@ -235,6 +236,28 @@ def test_files_of_variables_are_absolute_once_loaded(tmp_path: Path) -> None:
 )
 def test_a_line_that_is_refused(line: str, message: str, help: str) -> None:
     assert problem(line) == (message, help)
+
+
+def test_an_env_file_has_to_be_a_plain_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "nowhere").symlink_to("none-such")
+    file = tmp_path / "colony.toml"
+    file.write_text(
+        '[services.web]\ncommand = "x"\nenv_file = ["folder", "pipe", "circle", "nowhere"]\n'
+    )
+    with pytest.raises(config.ConfigError) as refused:
+        config.load(file)
+    assert [each.message for each in refused.value.problems] == [
+        f'`env_file` in [services.web] {wrong}: "{name}" in {tmp_path.resolve()}'
+        for name, wrong in (
+            ("folder", "must be a file, and is a folder"),
+            ("pipe", "must be a plain file"),
+            ("circle", "is a link in a circle"),
+            ("nowhere", "does not exist"),
+        )
+    ]
 
 
 def test_a_probe_of_a_port_needs_one() -> None:

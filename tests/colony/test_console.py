@@ -171,7 +171,13 @@ def test_the_two_streams_of_a_service_do_not_mix() -> None:
 def test_what_a_service_writes_is_never_markup_and_stays_as_it_is() -> None:
     raw = b"[red]\xff\xfe{x} \x1b[1m"
     shown = console(colour=True).show(output(raw + b"\n"))
-    assert shown.endswith(b"web    |\x1b[0m " + raw + b"\n")
+    assert shown.endswith(b"web    |\x1b[0m " + raw + b"\x1b[0m\n")
+    assert console().show(output(b"[red]\xff\xfe{x}\0\n")) == b"web    | [red]\xff\xfe{x}\0\n"
+
+
+def test_no_service_clears_the_screen_of_all() -> None:
+    shown = console(colour=True).show(output(b"\x1bc\x1b[2J\x1b[Hhello\x07\n"))
+    assert shown.endswith(b"web    |\x1b[0m hello\n")
 
 
 def test_without_colours_a_service_has_none_either() -> None:

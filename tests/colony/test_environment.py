@@ -49,11 +49,19 @@ def test_what_a_line_means(text: str, value: str) -> None:
     assert parse_env(text) == {"A": value}
 
 
-@pytest.mark.parametrize("line", ["A", "1A=2", "=1", "A='x", 'A="x', 'A="x" y', "A B=1", "A='x\ny"])
+@pytest.mark.parametrize("line", ["A", "1A=2", "=1", 'A="x" y', "A B=1"])
 def test_a_line_that_is_none_is_named_by_its_number_and_not_shown(line: str) -> None:
     with pytest.raises(EnvFileError) as refused:
         parse_env(f"OK=1\n{line}\n", "a/.env")
     assert str(refused.value) == "env_file a/.env, line 2 is not of the form NAME=value"
+
+
+@pytest.mark.parametrize("line", ["A='x", 'A="x', "A='x\ny", "export A = 'it", "A='x\nB='y'"])
+def test_a_quote_that_is_not_closed_is_named(line: str) -> None:
+    with pytest.raises(EnvFileError) as refused:
+        parse_env(f"OK=1\n{line}\n", "a/.env")
+    quote = '"' if '"' in line else "'"
+    assert str(refused.value) == f"env_file a/.env, line 2 opens a {quote} that is not closed"
 
 
 def test_what_no_process_can_be_given_is_refused_where_it_stands() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from actors import Supervisor, System
+from colony.console import Console
 from colony.guardian import GUARDIAN, PROGRAM, Guardian, GuardianPid
 from netns import NetworkThread
 from netns.names import new_instance
@@ -138,10 +139,15 @@ async def test_it_is_started_again_when_it_was_killed() -> None:
         await system.start(Supervisor.spec([spec]))
         first = await system.named(GUARDIAN, Guardian).call(GuardianPid())
         os.kill(first, signal.SIGKILL)
+        shown, console = b"", Console(colour=False)
         with system.events.subscribe() as events:
             async for event in events:
+                shown += console.show(event)
                 if type(event).__name__ == "Started":
                     break
+        # No fault of ours: whoever killed it knows.
+        assert shown.startswith("✗ g          the guardian process ended with signal 9; ".encode())
+        assert b"a fault of Colony" not in shown
         second = await system.named(GUARDIAN, Guardian).call(GuardianPid())
         assert second != first
         assert alive(second)

@@ -137,7 +137,10 @@ async def test_the_nearest_file_decides_which_colony_is_meant(tmp_path: Path) ->
         assert (await Shell(r, deep)("ps", "--json")).json[0]["colony"] == name
         nowhere = await Shell(r)("ps")
         assert nowhere.status == 2
-        assert nowhere.err == f"error: which colony? There is no colony.toml here; {name}\n"
+        assert nowhere.err == (
+            f"error: which colony? There is no colony.toml in {r.folder} or above it\n"
+            f"  = help: name it: there is {name}\n"
+        )
         assert (await Shell(r)("ps", name)).status == 0
         other = Shell(r, r.write(unique(), {"web": SLEEPER}).parent)
         missing = await other("ps")
@@ -213,6 +216,9 @@ async def test_logs_until_a_line_comes_or_time_is_over(tmp_path: Path) -> None:
         _, shell = await up(r, {"talk": {"command": command}})
         ran = await shell("logs", "-n", "0", "--until", "line .*[0-9]$", "--timeout", "30s")
         assert ran.status == 0
+        both = ("--grep", "5$", "--until", "0$", "--timeout", "30s")
+        ran = await shell("logs", "-n", "0", *both)
+        assert (ran.status, [line[-1] for line in ran.lines]) in ((0, ["0"]), (0, ["5", "0"]))
         ran = await shell("logs", "--until", "never", "--timeout", "0.2s")
         assert (ran.status, "no line matched 'never' in 0.2 s" in ran.err) == (124, True)
         assert (await shell("logs", "--until", "(")).status == 2

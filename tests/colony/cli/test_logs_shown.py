@@ -62,6 +62,12 @@ def test_without_colours_no_sequence_is_shown(capsys: pytest.CaptureFixture[str]
     assert shown(capsys, line(text)) == "red end\n"
 
 
+def test_with_colours_nothing_but_colours_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    show = Shower(True, prefix=False, times=False)
+    show(line("\x1bc\x1b[31mr\u00e9d \ufffd\x1b[1A"))
+    assert capsys.readouterr().out == "\x1b[31mr\u00e9d \ufffd\x1b[0m\n"
+
+
 def test_what_services_write_is_data(capsys: pytest.CaptureFixture[str]) -> None:
     text = '["x"] [bold]no[/bold] \\x1b %s {}'
     assert shown(capsys, line(text)) == f"{text}\n"

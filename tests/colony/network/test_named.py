@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 
-from colony.network.named import free_subnets, read_subnet
+from colony.network.named import NamedNetworks, free_subnets, read_subnet
 from netns import NetnsError
 from netns.pool import Pool
 
@@ -47,3 +48,15 @@ def test_named_pools_have_their_own_part_of_everything() -> None:
     assert all(each.v6 in ula and each.gateway6 in ula for each in found)
     with pytest.raises(NetnsError, match=r"overlaps 10\.210\.0\.0/24, the addresses of network a"):
         pool.name("c", IPv4Network("10.210.0.0/25"))
+
+
+def test_a_list_of_networks_that_cannot_be_read_is_said_in_words(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("a file, where the folder should be")
+    file = home / "networks.json"
+    with pytest.raises(NetnsError) as refused:
+        NamedNetworks(file)._read()
+    assert str(refused.value) == (
+        f"{file}, where the networks are kept, cannot be read: Not a directory; "
+        "COLONY_HOME names the folder"
+    )

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from actors import backend
-from colony.services.notify import NotifySocket
+from colony.services.notify import NotifySocket, parse
 
 
 async def test_a_message_is_had_and_what_has_no_value_is_left_out(tmp_path: Path) -> None:
@@ -21,6 +21,11 @@ async def test_a_message_is_had_and_what_has_no_value_is_left_out(tmp_path: Path
         assert await notify.receive() == {"READY": "1", "STATUS": "so far = so good"}
     finally:
         notify.close()
+
+
+def test_nothing_but_a_newline_ends_an_assignment() -> None:
+    said = "STATUS=a\rb\x85c\u2028d\nREADY=1".encode()
+    assert parse(said) == {"STATUS": "a\rb\x85c\u2028d", "READY": "1"}
 
 
 async def test_who_listens_when_it_is_closed_is_told_so(tmp_path: Path) -> None:

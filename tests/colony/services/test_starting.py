@@ -23,7 +23,14 @@ from colony.events import (
     ServiceWaiting,
 )
 from colony.logs import Feed, Logs, Stream
-from colony.services import GetServices, StopService, UnknownService, WaitUntil, WriteStdin
+from colony.services import (
+    GetServices,
+    StartService,
+    StopService,
+    UnknownService,
+    WaitUntil,
+    WriteStdin,
+)
 from tests.colony.services.hosting import colony, python, server, sleeper
 from tests.ports import free_port
 
@@ -78,12 +85,45 @@ async def test_what_waits_for_something_that_failed_goes_on_waiting_and_says_so(
     async with colony(
         {
             "web": sleeper(after={"migrate": "completed"}),
-            "migrate": {"command": ["false"], "restart": "temporary"},
+            "migrate": {
+                "command": "test -e repaired && until test -e done; do sleep 0.01; done",
+                "restart": "temporary",
+            },
         }
     ) as shop:
         failed = await shop.until("migrate", "failed")
         assert failed.detail == "exit code 1"
-        assert (await shop.status("web")).detail == "for migrate to have completed"
+        said = await shop.saw(ServiceRemark, "web")
+        again = f"colony start {shop.config.name}/migrate"
+        assert said.text == (
+            f"waits in vain: migrate has failed (exit code 1); to try again: {again}"
+        )
+        web = await shop.status("web")
+        assert (web.state, web.detail) == ("waiting", said.text)
+        await anyio.Path(shop.config.workspace, "repaired").touch()
+        await shop.control.call(StartService("migrate"))
+        said = await shop.saw(ServiceRemark, "web", 2)
+        assert said.text == "waits for migrate to have completed"
+        await anyio.Path(shop.config.workspace, "done").touch()
+        await shop.until("web", "ready")
+
+
+async def test_what_was_stopped_while_it_waits_is_not_said_to_wait() -> None:
+    async with colony(
+        {
+            "web": sleeper(after={"migrate": "completed"}),
+            "api": sleeper(after={"migrate": "completed"}),
+            "migrate": {"command": "exec sleep 1000", "restart": "temporary"},
+        }
+    ) as shop:
+        await shop.until("web", "waiting")
+        await shop.control.call(StopService("web"))
+        migrate = await shop.until("migrate", "ready")
+        assert migrate.pid is not None
+        os.kill(migrate.pid, signal.SIGKILL)
+        await shop.saw(ServiceRemark, "api")
+        assert shop.seen(ServiceRemark, "web") == []
+        assert (await shop.status("web")).state == "stopped"
 
 
 async def test_services_start_and_stop_in_the_order_of_their_dependencies() -> None:
@@ -338,6 +378,23 @@ async def test_one_that_gets_sick_is_ended_and_restarted() -> None:
         await anyio.Path(shop.config.workspace, "sick").unlink()
         status = await shop.until("web", "ready", life=2)
         assert status.last_exit.startswith("unhealthy: 'test ! -e sick': exit code 1")
+
+
+async def test_a_probe_that_fails_is_quoted_and_may_say_as_much_as_it_likes() -> None:
+    flood = "head -c 300000 /dev/zero | tr '\\0' x; echo; "
+    last = r"printf '\033[31mno\tserver\033[0m\000\n\n' >&2; exit 3"
+    health = {"exec": ["/bin/sh", "-c", flood + last], "interval": 0.02, "failures": 1}
+    async with colony({"web": sleeper(health=health)}, supervision={"intensity": 100}) as shop:
+        unhealthy = await shop.saw(ServiceUnhealthy, "web")
+        assert unhealthy.reason.endswith(": exit code 3: no server")
+
+
+async def test_who_holds_on_to_what_a_probe_writes_to_is_not_waited_for() -> None:
+    ready = {"exec": "sleep 1000 & test -e ready", "deadline": 60}
+    async with colony({"web": sleeper(ready=ready)}) as shop:
+        await shop.until("web", "starting")
+        await anyio.Path(shop.config.workspace, "ready").touch()
+        await shop.until("web", "ready")
 
 
 async def test_one_that_does_not_say_that_it_lives_is_restarted() -> None:
