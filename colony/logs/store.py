@@ -328,9 +328,12 @@ class Logs:
             self._hand_over()
         self._rouse()
 
-    def is_brief(self, feed: Feed) -> bool:
-        """Whether so little is left of it that `finish` reads it all."""
-        return self._reads(feed) and not feed.watched and feed.left() <= _REST
+    def is_over(self, feed: Feed) -> bool:
+        """Whether all that was written so far has been read, and whoever listens has been told."""
+        if feed.watched or not self._reads(feed) or feed.left():
+            return False
+        with self._lock:
+            return (feed.key, feed.stream) not in self._pending
 
     def is_behind(self, feed: Feed) -> bool:
         """Whether it has something that the reader thread is going to read."""

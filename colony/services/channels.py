@@ -95,9 +95,9 @@ class Channels:
             if name not in _OUTPUT:
                 os.close(self.theirs.pop(name))
 
-    def brief(self, logs: Logs) -> bool:
-        """Whether `finish` is going to read all of it, if nobody writes there any more."""
-        return all(feed.stream in self.theirs and logs.is_brief(feed) for feed in self.feeds)
+    def silent(self, logs: Logs) -> bool:
+        """Whether `finish` will find nothing to read, if nobody writes there any more."""
+        return all(feed.stream in self.theirs and logs.is_over(feed) for feed in self.feeds)
 
     def finish(self, logs: Logs) -> None:
         """The process has ended: reads what it left, unless others write there still."""

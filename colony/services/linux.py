@@ -42,7 +42,7 @@ from colony.services.holder import (
     unmarked_in,
 )
 from colony.services.notify import NotifySocket
-from colony.services.plan import DETACH, HEALTH_INTERVAL, PROBED, Probe, ServicePlan
+from colony.services.plan import DETACH, HEALTH_INTERVAL, Probe, ServicePlan
 from colony.services.probes import Prober, expected, pauses
 from colony.terminals.pty import closed, opened
 from colony.terminals.service import (
@@ -191,7 +191,7 @@ class LinuxSite:
                 session=plan.pty,
                 controlling_tty=channels.terminal,
             )
-            self.system.events.release()  # earlier lives' last lines come before this one's first
+            self.system.events.release()  # earlier lives are over before this one's first line
             channels.attach(self.logs, plan.colony, plan.service, self._line_watch(found))
             channels.started()
         except BaseException:
@@ -200,9 +200,6 @@ class LinuxSite:
             self.close()
             raise
         self.registrar.services.add(self.process)
-        if plan.ready.kind not in PROBED:  # nobody will say when there is time
-            with anyio.CancelScope(shield=True):  # it would be nobody's if this were interrupted
-                await self.settle()
         return self.process
 
     async def _open_channels(self) -> Channels:
@@ -382,12 +379,13 @@ class LinuxSite:
     def over(self) -> bool:
         """As far as one look at those who came after the process tells: mostly it does.
 
-        Then reading the little that it left, and telling everybody of its end, is put off until the
-        next life has begun: together they take as long as all the rest of a restart.
+        If it has left nothing to read either, closing its channels and telling everybody of its end
+        is put off until the next life has begun: together they take half as long as all the rest of
+        a restart.
         """
         if self.channels is None or not self._alone():
             return False
-        if self.channels.brief(self.logs):
+        if self.channels.silent(self.logs):
             self.parting = True
             self.system.events.hold(self._part)
             self.system.timers.after(HASTE, self.system.events.release)

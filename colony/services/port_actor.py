@@ -257,6 +257,8 @@ class PortActor(Actor):
         await self._spawn()
         self.life.take(Happened.SPAWNED)
         self._watch()
+        if self.plan.ready.kind not in PROBED:  # nobody will say when there is time
+            await self.site.settle()
         return None
 
     async def _taken(self) -> PortTaken | None:
