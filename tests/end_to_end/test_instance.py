@@ -105,6 +105,22 @@ def test_when_the_instance_is_killed_the_joined_say_so_in_one_line_and_exit_4(sh
     assert three.stop() == 130
 
 
+def test_one_that_joined_does_not_wait_for_an_instance_that_ctrl_z_has_stopped(
+    shop: Shop,
+) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    one.send(signal.SIGSTOP)
+    two.send(signal.SIGINT)
+    assert two.wait() == 4
+    two.expect_error(f"^error: the instance, pid {one.pid}, has been stopped by a signal")
+    # What was asked for is done as soon as it can be.
+    one.send(signal.SIGCONT)
+    assert eventually(lambda: names(shop) == [one.colonies[0].name])
+    assert one.stop() == 130
+
+
 def test_when_the_host_stops_all_in_order_the_joined_end_in_order(shop: Shop) -> None:
     one = first(shop)
     two = shop.run(shop.colony({"web": page("second")}))
