@@ -177,6 +177,17 @@ class Screen:
             self._out.flush()
         except (OSError, ValueError):  # nobody reads, the terminal is gone, the disk is full
             self.broken = True
+            self._to_nobody()
+
+    def _to_nobody(self) -> None:
+        """What is still buffered goes nowhere: Python writes it at its end, and the exit status is
+        120 if it cannot."""
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.dup2(nowhere, self._out.fileno())
+            finally:
+                os.close(nowhere)
 
 
 class Run:
