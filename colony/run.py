@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, Final
 import anyio
 import anyio.abc
 import anyio.to_thread
+from msgspec.structs import replace
 
 from actors import Event, Subscription
 from colony import aside
@@ -202,7 +203,8 @@ class Run:
         attach: bool = False,
         debug: bool = False,
     ) -> None:
-        self.configs = configs
+        # Their files are asked for as long as we run, and the folder that we are in may be removed.
+        self.configs = [replace(each, path=os.path.abspath(each.path)) for each in configs]
         self.keep = keep
         self.attach = attach
         self.host = Host(options, log_crashes=False)
