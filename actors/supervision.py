@@ -25,6 +25,7 @@ meantime by a sibling's group does not hear of it.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -331,6 +332,12 @@ def _advance(state: State, effects: list[Effect]) -> None:
             effects.append(Reply())
         case Ending(reason):
             effects.append(Exit(reason))
+
+
+def stopped_next(state: State) -> list[str]:
+    """Who is going to be stopped after the one at hand, before anything else is done."""
+    stops = itertools.takewhile(lambda op: isinstance(op, Stop), state.plan)
+    return [op.id for op in stops if state.children[op.id].status is Status.RUNNING]
 
 
 def _is_down(state: State, child: Child) -> None:

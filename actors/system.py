@@ -327,8 +327,8 @@ class System:
 
     async def stop(self, reason: Reason | None = None) -> None:
         """Stops everything at the top of the tree, newest first, each as its spec says."""
-        self.events.release()
         for cell in reversed(tuple(self._roots)):
+            self.events.release()
             await cell.shut_down(reason or Shutdown(), cell.spec.shutdown)
 
     async def stop_actor(self, ref: Ref[Any], reason: Reason | None = None) -> Reason:

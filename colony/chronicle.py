@@ -58,6 +58,8 @@ Later = Callable[[float, Callable[[], None]], object]
 Encode = Callable[[float, Event], bytes]
 """What an event, with the time since the epoch at which it was noted, is as a line."""
 
+_SUPERVISORS: Final = frozenset({"Supervisor", "ServicesSupervisor"})
+
 _ALWAYS: Final[frozenset[type[Event]]] = frozenset(
     (
         ServiceWaiting,
@@ -118,10 +120,10 @@ def is_kept(event: Event) -> bool:
     if type(event) in _ALWAYS:
         return True
     if isinstance(event, kernel.Started):
-        return event.kind == "Supervisor"
+        return event.kind in _SUPERVISORS
     if isinstance(event, kernel.Exited):
         crashed = not event.reason.orderly and event.kind != "PortActor"
-        return crashed or event.kind == "Supervisor"
+        return crashed or event.kind in _SUPERVISORS
     return False
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+from msgspec.structs import replace
 
 from colony import config as configuration
 from colony.host import DEFAULT, Host, Options, RunningColony
@@ -63,6 +64,7 @@ def _loaded(source: Source, name: str | None, workspace: str | None) -> configur
             return sought(CreateColony(name, config=dict(source), workspace=workspace))
         if not isinstance(source, configuration.Config):
             source = configuration.load(source)
-        return renamed(source, name)
+        # Absolute, for the program may go elsewhere while it runs.
+        return renamed(replace(source, path=os.path.abspath(source.path)), name)
     except ApiError as error:
         raise error_of(error.problem) from None

@@ -8,7 +8,7 @@ second                     kills what is left of them
 a colony gives up          its failing service's last lines, exit status 1
 a service ends it          that service's exit code (`exit_colony`)
 the instance is stopped    one line, exit status 0: so is a colony that somebody else stops
-the instance dies          one line, exit status 4
+the instance dies          one line, exit status 4: so if it is stopped by a signal and asked
 
 Nothing here imports an event loop: to join takes a few milliseconds. On a terminal a table of the
 services stands below the lines (`colony.lanes`).
@@ -30,8 +30,18 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from colony.aside import Seat, Waiting, until_settled
-from colony.client import Client, ClientError, Gone, Problem, Stream, Unreachable, path_of
+from colony.client import (
+    Client,
+    ClientError,
+    Gone,
+    Paused,
+    Problem,
+    Stream,
+    Unreachable,
+    path_of,
+)
 from colony.config import Config
+from colony.escapes import plain
 from colony.exits import BY_CODE, Exit
 from colony.lanes import Lane, Table, providing, same_terminal, wanted
 from colony.signals import ending
@@ -109,6 +119,9 @@ class Join:
             self._complain(
                 f"the instance at {self.client.address} has gone, and its colonies with it"
             )
+            self.status = Exit.UNREACHABLE
+        except Paused as error:
+            self._complain(str(error))
             self.status = Exit.UNREACHABLE
         finally:
             self._leave_seat()
@@ -267,7 +280,7 @@ class Join:
         if lines:
             self._warn(f"  the last lines of {service}:")
             for line in lines:
-                self._warn(f"  {service} | {line['text']}")
+                self._warn(f"  {service} | {plain(line['text'])}")
 
     # -- in workers ----------------------------------------------------------------------------
 
@@ -334,7 +347,7 @@ class Join:
         """What is done when a colony could not be added: say why, and stop those that were."""
 
         def news() -> None:
-            if isinstance(error, Gone | Unreachable):
+            if isinstance(error, Gone | Unreachable | Paused):
                 raise error
             self._complain(str(error))
             if isinstance(error, Problem):

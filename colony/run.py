@@ -13,6 +13,7 @@ own have ended.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections import deque
@@ -24,6 +25,7 @@ from typing import Any, BinaryIO, Final
 import anyio
 import anyio.abc
 import anyio.to_thread
+from msgspec.structs import replace
 
 from actors import Event, Subscription
 from colony import aside
@@ -175,6 +177,17 @@ class Screen:
             self._out.flush()
         except (OSError, ValueError):  # nobody reads, the terminal is gone, the disk is full
             self.broken = True
+            self._to_nobody()
+
+    def _to_nobody(self) -> None:
+        """What is still buffered goes nowhere: Python writes it at its end, and the exit status is
+        120 if it cannot."""
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.dup2(nowhere, self._out.fileno())
+            finally:
+                os.close(nowhere)
 
 
 class Run:
@@ -190,7 +203,8 @@ class Run:
         attach: bool = False,
         debug: bool = False,
     ) -> None:
-        self.configs = configs
+        # Their files are asked for as long as we run, and the folder that we are in may be removed.
+        self.configs = [replace(each, path=os.path.abspath(each.path)) for each in configs]
         self.keep = keep
         self.attach = attach
         self.host = Host(options, log_crashes=False)

@@ -213,6 +213,9 @@ class Operations(NetworkOperations, TerminalOperations):
                     return
                 if service.colony.ended or status.state in OVER:
                     raise await self._failure(service)
+                failed = _waits_in_vain_for(service)
+                if failed is not None:
+                    raise await self._failure(failed)
 
     async def _failure(self, service: RunningService) -> ApiError:
         colony = service.colony
@@ -432,3 +435,16 @@ def number_of(given: str | int) -> int:
     near = near_miss(text, names)
     words = f"there is no signal {given!r}" + (f"; did you mean {near!r}?" if near else "")
     raise invalid([t.Advice("signal", words, near, help="as HUP, SIGHUP or 1")])
+
+
+def _waits_in_vain_for(service: RunningService) -> RunningService | None:
+    """What has failed of all that a service waits for, directly or not; None if nothing has."""
+    colony = service.colony
+    if service.status.state != "waiting":
+        return service if service.status.state == "failed" else None
+    for name, condition in colony.config.services[service.name].after.items():
+        if not colony.statuses[name].meets(condition):
+            found = _waits_in_vain_for(RunningService(colony, name))
+            if found is not None:
+                return found
+    return None

@@ -56,7 +56,7 @@ class Service(Struct, frozen=True):
     `state` says what it is doing, `ready` whether it can be used. `restarts` counts its lives after
     the first; at the last of them `recent` were in the `period_ms` in which its supervisor bears
     `intensity`. `command` and `cwd` are what it runs and where. `cpu` (of one CPU, since the last
-    question) and `memory` (bytes) are there where they are asked for.
+    question, or since its start) and `memory` (bytes) are there where they are asked for.
     """
 
     colony: str

@@ -71,8 +71,12 @@ class Session:
 
     @property
     def here(self) -> Path:
-        """Where the command acts."""
-        return (self.directory or Path()).absolute()
+        """Where the command acts. Raises `Failed` if that has been removed."""
+        try:
+            return (self.directory or Path()).absolute()
+        except FileNotFoundError:
+            words = "the folder that you are in has been removed"
+            raise Failed(Exit.WRONG, words, "go to another one: cd") from None
 
     @cached_property
     def client(self) -> Client:

@@ -1,4 +1,8 @@
-"""The order in which services start: each after those that it names, else in the file's. Pure."""
+"""The orders in which services start and stop. Pure.
+
+They start each after those that it names, else as the file has them, and stop each after those that
+name it, else at the same time.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,32 @@ def in_order(after: Mapping[str, Iterable[str]]) -> list[str]:
     for name in after:
         place(name)
     return list(ordered)
+
+
+def dependents(after: Mapping[str, Iterable[str]], among: Iterable[str]) -> dict[str, list[str]]:
+    """For each of `among`, which others of them come after it: directly, or by way of any others.
+
+    So whoever comes after one that has done its work and ended is still a dependent of those which
+    that one came after.
+    """
+    found: dict[str, list[str]] = {name: [] for name in among}
+    for name in found:
+        for other in _sought_by(name, after):
+            if other in found:
+                found[other].append(name)
+    return found
+
+
+def _sought_by(name: str, after: Mapping[str, Iterable[str]]) -> list[str]:
+    """All others that one comes after, at any remove."""
+    sought = {name: None}
+    left = [name]
+    while left:
+        for other in after.get(left.pop(), ()):
+            if other not in sought:
+                sought[other] = None
+                left.append(other)
+    return list(sought)[1:]
 
 
 def cycle(after: Mapping[str, Iterable[str]]) -> list[str]:

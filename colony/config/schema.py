@@ -245,7 +245,8 @@ class Service(_WithEnv, frozen=True, kw_only=True):
         dict[Name, Condition],
         Meta(
             description="The services that it is started after, and when: once they are started, "
-            "ready or completed. A list of names means ready"
+            "ready or completed. A list of names means ready. They are stopped once it has ended; "
+            "services that do not depend on one another are stopped at the same time"
         ),
     ] = field(default_factory=dict)
     env_file: Annotated[

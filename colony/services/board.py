@@ -66,7 +66,7 @@ class WaitUntil(Call["Board", ServiceStatus], frozen=True):
 
 
 class GetUsage(Call["Board", dict[str, Usage]], frozen=True):
-    """CPU and memory of each service that runs, by its name. CPU is since the last question."""
+    """CPU and memory of each service that runs, by its name. See `Usage`."""
 
 
 class SetServices(Call["Board", None], frozen=True):

@@ -191,13 +191,15 @@ class LinuxSite:
                 session=plan.pty,
                 controlling_tty=channels.terminal,
             )
+            self.system.events.release()  # earlier lives' last lines come before this one's first
+            channels.attach(self.logs, plan.colony, plan.service, self._line_watch(found))
+            channels.started()
         except BaseException:
+            if self.process is not None:
+                self.process.kill_and_reap()
             self.close()
             raise
-        self.system.events.release()  # what earlier lives wrote is read before this one is heard
         self.registrar.services.add(self.process)
-        channels.attach(self.logs, plan.colony, plan.service, self._line_watch(found))
-        channels.started()
         if plan.ready.kind not in PROBED:  # nobody will say when there is time
             with anyio.CancelScope(shield=True):  # it would be nobody's if this were interrupted
                 await self.settle()

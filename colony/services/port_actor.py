@@ -107,6 +107,11 @@ class Halt(Call["PortActor", None], frozen=True):
     """Ends the process as when the actor is stopped; the actor stays, for whoever stops it next."""
 
 
+class StandDown(Cast["PortActor"], frozen=True):
+    """It is going to be stopped, once those that come after it have ended: if it only waits for
+    others it is done now, since what they may still come to is not to start it any more."""
+
+
 class SendSignal(Call["PortActor", None], frozen=True):
     """Sends a signal to the process, or to its whole group. Refused if none runs."""
 
@@ -507,6 +512,11 @@ class PortActor(Actor):
     @on(Halt)
     async def _halt(self, _msg: Halt) -> None:
         await self._stop()
+
+    @on(StandDown)
+    async def _stand_down(self, _msg: StandDown) -> None:
+        if self.life.phase is Phase.WAITING:
+            await self._stop()
 
     async def _stop(self) -> None:
         if self.life.over:

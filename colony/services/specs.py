@@ -18,6 +18,7 @@ from colony.services.machine import Machine
 from colony.services.plan import Probe, ServicePlan, StopPlan, Wait
 from colony.services.port_actor import PortActor
 from colony.services.status import ServiceStatus
+from colony.services.supervisor import ServicesSupervisor
 from colony.terminals.service import ServiceTerminals, terminals_of_services
 
 SERVICES: Final = "services"
@@ -100,10 +101,10 @@ def colony_supervisor(name: str, children: list[ChildSpec[Any]]) -> ChildSpec[Su
 
 def services_supervisor(
     config: Config, specs: list[ChildSpec[PortActor]], seed: int | None = None
-) -> ChildSpec[Supervisor]:
+) -> ChildSpec[ServicesSupervisor]:
     """The supervisor of a colony's services."""
     rules = config.supervision
-    services = Supervisor.spec(
+    services = ServicesSupervisor.spec(
         specs,
         strategy=rules.strategy,
         intensity=rules.intensity,

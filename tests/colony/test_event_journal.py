@@ -35,6 +35,7 @@ from colony.records import (
     read,
     runs_of,
 )
+from colony.services.supervisor import ServicesSupervisor
 
 TREE = "system/colonies/my-app"
 
@@ -74,6 +75,7 @@ def test_of_actors_supervisors_and_crashes_are_kept() -> None:
         return kernel.Exited(at=1.0, actor="system/door", kind=kind, incarnation=1, reason=reason)
 
     assert is_kept(exited("Supervisor", Shutdown()))
+    assert is_kept(exited(ServicesSupervisor.__name__, Shutdown()))
     assert is_kept(exited("DoorOwner", Abnormal("gone")))
     assert not is_kept(exited("DoorOwner", Shutdown()))
 

@@ -103,6 +103,18 @@ async def test_a_reader_that_has_gone_ends_nothing() -> None:
     await screen.flush()
 
 
+async def test_what_a_reader_that_has_gone_did_not_take_is_no_error_at_the_end() -> None:
+    """It is written again when the file is closed; that of Python's stdout makes the status 120."""
+    reads, writes = os.pipe()
+    out = os.fdopen(writes, "wb")
+    os.close(reads)
+    screen = Screen(out)
+    screen.write(b"few enough to be kept back\n")
+    await screen.flush()
+    assert screen.broken
+    out.close()
+
+
 async def test_a_table_is_taken_away_before_what_is_written_last() -> None:
     """It stands below what was written: to take it away later would take that away."""
     lane = Lane("web", "ready", 4001, None, 0, 5.0)

@@ -25,6 +25,7 @@ from actors import ActorDown, Ref, WhichChildren
 from actors.ref import slot_of
 from actors.testing import run
 from colony import config
+from colony.config.order import dependents
 from colony.events import ServiceDetached, ServiceExited
 from colony.lab import faults, world
 from colony.lab.faults import Behaviour, Fixed, Scenario, What
@@ -117,26 +118,48 @@ WORDLESS: Final = frozenset({"detached", "unhealthy", "failed", "gave_up"})
 """Kinds whose words name a pid, or how long something took."""
 
 
-def told(trace: Trace) -> tuple[list[Said], dict[str, list[Said]], str]:
+def told(
+    trace: Trace, after: Mapping[str, Sequence[str]] | None = None
+) -> tuple[list[Said], dict[str, list[Said]], str]:
     """What a trace says, in order: all that has a cause in another service or is one; then all of
     each service, with its readiness, which may come sooner or later; and how it ended.
 
     Of starts that follow each other directly either may have been the first: one that is let go by
-    the start of another runs a race with whom the supervisor starts next.
+    the start of another runs a race with whom the supervisor starts next. So may ends, but for
+    those of services that come `after` one another.
     """
     whole = [entry for entry in trace.entries if entry.kind not in UNSEEN]
     tied: list[Said] = []
-    for starts, group in groupby((_said(e) for e in whole if e.kind != "ready"), _starts):
+    for phase, group in groupby((_said(e) for e in whole if e.kind != "ready"), _phase):
         found = list(group)
-        tied += sorted(found, key=lambda said: said.service) if starts else found
+        if phase == "starts":
+            found.sort(key=lambda said: said.service)
+        tied += _untangled(found, after or {}) if phase == "ends" else found
     each = {
         name: [_said(entry) for entry in whole if entry.service == name] for name in trace.services
     }
     return tied, each, trace.ending.kind
 
 
-def _starts(said: Said) -> bool:
-    return said.kind in ("waiting", "started")
+def _phase(said: Said) -> str:
+    starts = said.kind in ("waiting", "started")
+    return "starts" if starts else "ends" if said.kind in ("stopping", "stopped") else ""
+
+
+def _untangled(ends: list[Said], after: Mapping[str, Sequence[str]]) -> list[Said]:
+    """Ends of services, each as early as what had to come before it allows, then by name: what
+    went on side by side is the same in whatever order it came."""
+    lean = dependents(after, after)
+    steps: list[tuple[int, str, Said]] = []
+    for said in ends:
+        before = [
+            step
+            for step, _, other in steps
+            if other.service == said.service
+            or (other.kind == "stopped" and other.service in lean.get(said.service, ()))
+        ]
+        steps.append((max(before, default=0) + 1, said.service, said))
+    return [said for _, _, said in sorted(steps, key=lambda each: each[:2])]
 
 
 def _said(entry: Entry) -> Said:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,28 @@ def test_a_second_run_joins_shows_its_lines_and_stops_only_its_own(shop: Shop) -
     assert one.stop() == 130
 
 
+def test_a_colony_is_shown_and_stopped_though_its_folder_was_removed(shop: Shop) -> None:
+    made = shop.colony({"job": {"command": ["sleep", "1000"]}})
+    folder = made.file.parent
+    run = shop.run(made._replace(file=Path(made.file.name)), prefix=("env", "-C", str(folder)))
+    run.ready("job")
+    shutil.rmtree(folder)
+    path = path_of("colonies", made.name)
+    found = client(shop).get(path)
+    assert (found["path"], found["state"]) == (str(made.file), "running")
+    # A client in that folder finds no file, and says why.
+    shell = f"mkdir gone; cd gone; rmdir ../gone; exec {sys.executable} -m colony ps"
+    told = subprocess.run(
+        ["sh", "-c", shell], capture_output=True, cwd=shop.folder, env=shop.environment()
+    )
+    assert told.returncode == 2
+    assert told.stderr.decode() == (
+        "error: the folder that you are in has been removed\n  = help: go to another one: cd\n"
+    )
+    assert client(shop).delete(path)["state"] == "stopped"
+    assert run.wait() == 0
+
+
 def test_the_host_stays_for_those_who_joined_until_it_is_told_again(shop: Shop) -> None:
     one = first(shop)
     two = shop.run(shop.colony({"web": page("second")}))
@@ -80,6 +103,22 @@ def test_when_the_instance_is_killed_the_joined_say_so_in_one_line_and_exit_4(sh
     # The next one finds the dead one's socket, takes its place and cleans up.
     three = first(shop)
     assert three.stop() == 130
+
+
+def test_one_that_joined_does_not_wait_for_an_instance_that_ctrl_z_has_stopped(
+    shop: Shop,
+) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    one.send(signal.SIGSTOP)
+    two.send(signal.SIGINT)
+    assert two.wait() == 4
+    two.expect_error(f"^error: the instance, pid {one.pid}, has been stopped by a signal")
+    # What was asked for is done as soon as it can be.
+    one.send(signal.SIGCONT)
+    assert eventually(lambda: names(shop) == [one.colonies[0].name])
+    assert one.stop() == 130
 
 
 def test_when_the_host_stops_all_in_order_the_joined_end_in_order(shop: Shop) -> None:

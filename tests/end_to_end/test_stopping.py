@@ -33,7 +33,7 @@ pytestmark = root_only
 def test_a_signal_stops_in_reverse_and_is_the_status(
     shop: Shop, door: tuple[str, ...], number: int, status: int
 ) -> None:
-    one = shop.colony({"first": page("1", 4001), "second": page("2", 4002)})
+    one = shop.colony({"first": page("1", 4001), "second": page("2", 4002, after=["first"])})
     two = shop.colony({"third": page("3", 4003)})
     run = shop.run(one, two, options=door)
     for service in ("first", "second", "third"):
@@ -105,6 +105,57 @@ def second_counts(run: Run) -> bool:
         run.send(signal.SIGINT)
         time.sleep(0.05)
     return run.out.find("killing what is left", 1) is not None
+
+
+def test_a_second_signal_kills_all_at_once_also_those_that_have_not_been_told(shop: Shop) -> None:
+    deaf = {"command": STUBBORN, "stop.grace": 300}
+    colony = shop.colony({"db": deaf, "api": {**deaf, "after": ["db"]}, "mail": deaf})
+    run = shop.run(colony, options=EMBEDDED)
+    for service in ("db", "api", "mail"):
+        run.expect(rf"{service} +\| deaf")
+    run.send(signal.SIGINT)
+    for service in ("api", "mail"):
+        run.expect(rf"■ {service} +stopping pid")
+    eventually(lambda: second_counts(run))
+    assert run.wait() == 130
+    assert "killing what is left" in run.transcript().partition("■ db")[0]
+    assert "restarting" not in run.transcript()
+
+
+MEETS = """
+trap 'touch {name}.told
+until [ -e a.told ] && [ -e b.told ] && [ -e c.told ]; do sleep 0.05; done
+touch {name}.done; exit 0' TERM
+echo up; while :; do sleep 600 & wait; done
+"""
+COMES_LAST = """
+trap '[ -e a.done ] && [ -e b.done ] && [ -e c.done ] && echo all gone; exit 0' TERM
+echo up; while :; do sleep 600 & wait; done
+"""
+
+
+@both_doors
+def test_what_is_independent_stops_together_and_what_it_needs_stops_last(
+    shop: Shop, door: tuple[str, ...]
+) -> None:
+    """None of three ends before all three have been told; told one by one they would be killed."""
+    three = {
+        name: {"command": MEETS.format(name=name), "after": ["db"], "stop.grace": 50}
+        for name in ("a", "b", "c")
+    }
+    colony = shop.colony({"db": {"command": COMES_LAST, "stop.grace": 50}, **three})
+    run = shop.run(colony, options=door)
+    for service in ("db", *three):
+        run.expect(rf"{service} +\| up")
+    assert run.stop() == 130
+    assert run.err.all() == []
+    lines = endings(run)
+    assert [lines[:4], sorted(lines[4:7]), lines[7:]] == [
+        [f"■ {colony.name}", "■ c", "■ b", "■ a"],
+        ["✓ a stopped", "✓ b stopped", "✓ c stopped"],
+        ["■ db", "✓ db stopped", f"✓ namespace colony-{colony.name} removed"],
+    ]
+    run.expect(r"db +\| all gone")
 
 
 def test_a_service_that_ignores_the_signal_is_killed_after_its_grace(shop: Shop) -> None:

@@ -242,6 +242,22 @@ async def test_a_service_that_fails_while_waited_for_is_told_with_its_last_lines
         assert (listed["state"], listed["culprit"]) == ("failed", "sick")
 
 
+async def test_what_waits_for_something_that_failed_is_not_waited_for(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r:
+        services: dict[str, dict[str, Any]] = {
+            "web": {**SLEEPER, "after": ["api"]},
+            "api": {**SLEEPER, "after": {"migrate": "completed"}},
+            "migrate": {"command": "exit 3", "restart": "never"},
+        }
+        name = unique()
+        body = {"path": str(r.write(name, services)), "wait": True, "timeout_ms": 600_000}
+        problem = await refused(r, "POST", "/api/colonies", body)
+        assert (problem.status, problem.code) == (424, "failed")
+        assert str(problem) == f"migrate of colony {name} did not get ready: exit code 3"
+        [listed] = await r.ask(r.client.get, "/api/colonies")
+        assert listed["state"] == "running"
+
+
 async def test_a_wait_that_takes_too_long_is_a_timeout(tmp_path: Path) -> None:
     async with rig(tmp_path) as r:
         services = {"slow": {"command": ["sleep", "1000"], "port": free_port()}}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+from typing import Any
 
 import anyio
 import pytest
 
 from actors import Refused
+from actors.events import ChildStartFailed
 from colony.events import (
     ServiceExited,
     ServiceReady,
@@ -19,6 +22,7 @@ from colony.events import (
     ServiceUnhealthy,
     ServiceWaiting,
 )
+from colony.logs import Feed, Logs, Stream
 from colony.services import (
     GetServices,
     StartService,
@@ -423,3 +427,26 @@ async def test_the_board_tells_of_all_in_the_files_order_and_refuses_unknown_nam
         with pytest.raises(Refused):
             await shop.board.call(WaitUntil("a", "happy"))  # type: ignore[arg-type]
         assert (await shop.board.call(WaitUntil("a", "ready"))).state == "ready"
+
+
+class Deaf(Logs):
+    """One that has no descriptor left to read with, from the second life on."""
+
+    lives = 0
+
+    def attach(
+        self, colony: str, service: str, stream: Stream, fd: int, *args: Any, **more: Any
+    ) -> Feed:
+        self.lives += stream == "stdout"
+        if self.lives > 1:
+            os.close(fd)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().attach(colony, service, stream, fd, *args, **more)
+
+
+async def test_a_process_whose_output_cannot_be_read_is_not_left_alone() -> None:
+    service = sleeper(backoff={"min": 60, "max": 60})
+    async with colony({"web": service}, logs=Deaf()) as shop:
+        os.kill((await shop.until("web", "ready")).pid or 0, signal.SIGKILL)
+        await shop.saw(ChildStartFailed)
+        assert shop.processes() == []
