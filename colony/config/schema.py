@@ -114,7 +114,10 @@ class Stop(Struct, frozen=True, kw_only=True):
     ] = 5.0
     command: Annotated[
         Command | None,
-        Meta(description="Runs instead of the signal, with its process in $COLONY_PID"),
+        Meta(
+            description="Runs instead of the signal, with its process in $COLONY_PID; if that "
+            "fails, the signal is sent, too"
+        ),
     ] = None
 
     @property

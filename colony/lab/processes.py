@@ -473,12 +473,13 @@ class LabSite:
         if self.stage.server is not None:
             self.stage.server.signal(number)
 
-    async def ask_to_end(self, pid: int) -> None:
+    async def ask_to_end(self, pid: int) -> str:
         """Sends the signal; a command to stop is taken for one that sends SIGTERM."""
         number = signal.SIGTERM if self.plan.stop.command else self.plan.stop.signal
         for each in (self.process, self.stage.server):
             if each is not None:
                 each.signal(number)
+        return ""
 
     async def strays_ended(self) -> None:
         """Waits for the server, if there is one."""

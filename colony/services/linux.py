@@ -345,28 +345,30 @@ class LinuxSite:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 
-    async def ask_to_end(self, pid: int) -> None:
-        """Runs the command that ends the service, or sends everything of it the signal."""
+    async def ask_to_end(self, pid: int) -> str:
+        """Runs the command that ends the service, or sends everything of it the signal; that as
+        well if the command fails: why it did, if the process still runs."""
         stop, process = self.plan.stop, self.process
         assert process is not None
-        if not stop.command:
-            await self.settle()
-            await ask_to_end(process, self.strays, stop.signal, self.elders)
-            if self.plan.pty and stop.signal == signal.SIGTERM:
-                # A shell at a terminal ignores SIGTERM; that its terminal is gone it understands.
-                process.signal_group(signal.SIGHUP)
-            return
-        with suppress(SpawnError):
-            command = await spawn(
-                self.thread,
-                stop.command,
-                namespace=self.place,
-                instance=self.plan.instance,
-                cwd=self.plan.cwd,
-                env={**self.env, "COLONY_PID": str(pid)},
+        why = await self._command_to_end(pid) if stop.command else ""
+        if stop.command and not why:
+            return ""
+        await self.settle()
+        await ask_to_end(process, self.strays, stop.signal, self.elders)
+        if self.plan.pty and stop.signal == signal.SIGTERM:
+            # A shell at a terminal ignores SIGTERM; that its terminal is gone it understands.
+            process.signal_group(signal.SIGHUP)
+        return why
+
+    async def _command_to_end(self, pid: int) -> str:
+        try:
+            why = await self.prober.run(
+                self.plan.stop.command, {**self.env, "COLONY_PID": str(pid)}
             )
-            async with command:
-                await command.wait()
+        except SpawnError as error:
+            return str(error)
+        ended = self.process is None or self.process.poll() is not None
+        return "" if ended else why  # what asks a server to end may lose its answer
 
     async def strays_ended(self) -> None:
         """Looks until nobody is left: a shell that is told to end does so at once, and leaves its

@@ -112,8 +112,9 @@ class Site(Protocol):
         """Sends such a server a signal; nothing happens if it has ended."""
         ...
 
-    async def ask_to_end(self, pid: int) -> None:
-        """Asks the process, or the server `pid`, and its strays to end, as `stop` says."""
+    async def ask_to_end(self, pid: int) -> str:
+        """Asks the process, or the server `pid`, and its strays to end, as `stop` says: by its
+        command, or by its signal. That is sent after a command that failed, too: why it did."""
         ...
 
     async def strays_ended(self) -> None:

@@ -77,8 +77,8 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class StopPlan(msgspec.Struct, frozen=True):
-    """How a service is ended: `command`, if there is one, else `signal` to its group; then `grace`
-    seconds; then SIGKILL."""
+    """How a service is ended: `command`, if there is one, and unless that works `signal` to its
+    group; `grace` seconds for both; then SIGKILL."""
 
     signal: int = signal.SIGTERM
     grace: float = 5.0

@@ -547,7 +547,10 @@ class PortActor(Actor):
         lingers = self.ctx.system.timers.after(LINGER, lambda: self._remark(grace - LINGER))
         try:
             with anyio.move_on_after(grace) as waiting:
-                await self.site.ask_to_end(self._pid or 0)
+                why = await self.site.ask_to_end(self._pid or 0)
+                if why:
+                    text = f"its stop command failed, and the signal is sent instead: {why}"
+                    self._publish(ServiceRemark, text=text)
                 await self.ended.wait()
                 await self.site.strays_ended()
         finally:

@@ -18,6 +18,7 @@ from colony.events import (
     ServiceLingers,
     ServiceOutput,
     ServiceReady,
+    ServiceRemark,
     ServiceStarted,
     ServiceStopped,
 )
@@ -316,6 +317,36 @@ async def test_one_that_is_suspended_ends_too() -> None:
         await shop.control.call(StopService("web"))
         [event] = shop.seen(ServiceStopped)
         assert (event.killed, event.status) == (False, "killed by SIGTERM")
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("echo no such server >&2; exit 3", "exit code 3: no such server"),
+        (["/none/such"], "cannot start '/none/such': /none/such does not exist"),
+    ],
+)
+async def test_after_a_stop_command_that_fails_the_signal_is_sent(
+    command: str | list[str], why: str
+) -> None:
+    job = sleeper(stop={"command": command, "grace": 60})
+    async with colony({"job": job}) as shop:
+        await shop.until("job", "ready")
+        await shop.control.call(StopService("job"))
+        stopped = await shop.saw(ServiceStopped, "job")
+        assert (stopped.killed, stopped.status) == (False, "killed by SIGTERM")
+        [said] = shop.seen(ServiceRemark, "job")
+        assert said.text == f"its stop command failed, and the signal is sent instead: {why}"
+
+
+async def test_a_stop_command_that_worked_may_end_as_it_likes() -> None:
+    gone = "until grep -q ^State:.Z /proc/$COLONY_PID/status; do sleep 0.01; done"
+    stop = {"command": f"kill -KILL $COLONY_PID; {gone}; exit 52", "grace": 60}
+    async with colony({"job": sleeper(stop=stop)}) as shop:
+        await shop.until("job", "ready")
+        await shop.control.call(StopService("job"))
+        await shop.saw(ServiceStopped, "job")
+        assert shop.seen(ServiceRemark, "job") == []
 
 
 async def test_a_stop_command_runs_in_place_of_the_signal() -> None:
