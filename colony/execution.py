@@ -78,7 +78,7 @@ async def execute(colony: RunningColony, wanted: Exec) -> Executed:
     async with process:
         status, timed_out = await _to_its_end(process, wanted, tails, pipes)
     return Executed(
-        code=code_of(status),
+        code=status.shell,
         stdout=tails["stdout"].text,
         stderr=tails["stderr"].text,
         timed_out=timed_out,
@@ -144,8 +144,3 @@ async def _read(fd: int, tail: Tail) -> None:
     finally:
         anyio.notify_closing(fd)
         os.close(fd)
-
-
-def code_of(status: ExitStatus) -> int:
-    """An exit status as a shell gives it."""
-    return status.code if status.code is not None else 128 + (status.signal or 0)

@@ -40,6 +40,7 @@ from colony.sdk.errors import (
 )
 from colony.sdk.face import ENDED, Colony, Service
 from colony.services.board import carried_over
+from colony.services.plan import ProcessExited
 from colony.services.specs import first_statuses
 from colony.services.status import ServiceStatus, after, explain
 from netns.actors import NamespaceMade
@@ -89,7 +90,10 @@ class RunningColony(Colony):
         self.reason: str | None = None
         """Why it has ended, in words; None until then."""
         self.exit_code: int | None = None
-        """The exit code of the service that ends the colony (`exit_colony`), once it has ended."""
+        """How the service ended that ends the colony (`exit_colony`), as a shell says it; None
+        until then."""
+        self._last = ""
+        """The path of that service's actor."""
         self.culprit: str | None = None
         """The service on whose account it gave up."""
         self.address: str | None = None
@@ -212,13 +216,21 @@ class RunningColony(Colony):
             )
         elif isinstance(event, ServiceExited) and self._is_its_end(event):
             self.exit_code = 1 if event.code is None else event.code
+            self._last = f"{self._services}/{event.service}"
             self.reason = f"{event.service}, with which it ends, has ended: {event.status}"
-        elif isinstance(event, kernel.Exited) and event.actor == self._path:
-            if self._ref is not None:
-                self._end(event.reason)
+        elif isinstance(event, kernel.Exited):
+            self._note_end(event)
             return
         for name, status in self._statuses.items():
             self._statuses[name] = after(status, event, self._services)
+
+    def _note_end(self, event: kernel.Exited) -> None:
+        """Its supervisor has ended, or a service of its, whose reason knows by which signal."""
+        if event.actor == self._path:
+            if self._ref is not None:
+                self._end(event.reason)
+        elif event.actor == self._last and isinstance(event.reason, ProcessExited):
+            self.exit_code = event.reason.status.shell
 
     def _is_its_end(self, event: ServiceExited) -> bool:
         """Whether the colony ends with this life of a service."""

@@ -61,6 +61,13 @@ class ExitStatus(msgspec.Struct, frozen=True):
     def ok(self) -> bool:
         return self.code == 0
 
+    @property
+    def shell(self) -> int:
+        """The number that a shell gives for it: the code, or 128 and the signal; 1 if unseen."""
+        if self.signal is not None:
+            return 128 + self.signal
+        return 1 if self.code is None else self.code
+
 
 def _signal_name(number: int) -> str:
     try:

@@ -92,8 +92,8 @@ class Providing(Struct, frozen=True):
 
 class Colony(Struct, frozen=True):
     """A colony as it is now. `reason` says why it ended, if it has; `path` is its colony.toml;
-    `exit_code` is that of the service with `exit_colony` with which it ended; `step` is what is
-    being provided for it before it starts."""
+    `exit_code` is that of the service with `exit_colony` with which it ended, 128 and the number
+    for a signal; `step` is what is being provided for it before it starts."""
 
     name: str
     state: ColonyState

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from colony.client import Address, Client, path_of
 from colony.run import ECHO
 from tests.end_to_end.colonies import Run, Shop, alive, eventually, page, root_only
@@ -134,12 +136,18 @@ def test_when_the_host_stops_all_in_order_the_joined_end_in_order(shop: Shop) ->
     assert two.err.all() == []
 
 
-def test_one_that_joined_ends_with_the_code_of_the_service_that_ends_it(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("end", "code", "words"),
+    [("exit 7", 7, "exit code 7"), ("kill -KILL $$", 137, "killed by SIGKILL")],
+)
+def test_one_that_joined_ends_with_the_code_of_the_service_that_ends_it(
+    shop: Shop, end: str, code: int, words: str
+) -> None:
     one = first(shop)
-    job = {"command": "sleep 0.3; exit 7", "exit_colony": True, "restart": "temporary"}
+    job = {"command": f"sleep 0.3; {end}", "exit_colony": True, "restart": "temporary"}
     two = shop.run(shop.colony({"web": page("second"), "job": job}))
-    assert two.wait() == 7
-    two.expect(r"job, with which it ends, has ended: exit code 7")
+    assert two.wait() == code
+    two.expect(rf"job, with which it ends, has ended: {words}")
     assert two.err.all() == []
     assert one.stop() == 130
 

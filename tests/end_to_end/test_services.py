@@ -165,6 +165,13 @@ def test_the_exit_code_of_the_service_that_is_the_point_is_that_of_run(
     run.expect(r"✓ web +stopped")
 
 
+def test_a_signal_that_ends_the_service_that_is_the_point_is_told_as_by_a_shell(shop: Shop) -> None:
+    test = {"command": "kill -TERM $$", "restart": "temporary", "exit_colony": True}
+    run = shop.run(shop.colony({"test": test}), options=HOST)
+    assert run.wait() == 143
+    run.expect(r"test, with which it ends, has ended: killed by SIGTERM")
+
+
 def test_a_second_interrupt_kills_what_does_not_want_to_end(shop: Shop) -> None:
     stubborn = {"command": "trap '' TERM; echo up; while :; do sleep 1; done"}
     run = shop.run(shop.colony({"web": stubborn | {"stop": {"grace": 300}}}), options=HOST)

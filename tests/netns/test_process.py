@@ -135,6 +135,8 @@ async def test_how_it_ended() -> None:
     assert str(ExitStatus(None, 99)) == "killed by signal 99"
     assert str(ExitStatus(None)) == "ended unseen"
     assert not ExitStatus(None, 15).ok
+    ends = ExitStatus(0), ExitStatus(7), ExitStatus(None, 9), ExitStatus(None)
+    assert [status.shell for status in ends] == [0, 7, 137, 1]
 
 
 async def test_many_may_wait_and_a_cancelled_wait_changes_nothing() -> None:
