@@ -439,6 +439,8 @@ def _enter(directory: str) -> None:
 def _reason(program: str, order: Order, error: OSError) -> str:
     if error.errno == errno.ENOENT and os.path.exists(os.path.join(order.cwd, program)):
         return f"the interpreter named in the first line of {program} does not exist"
+    if error.errno == errno.EACCES and os.path.isdir(os.path.join(order.cwd, program)):
+        return f"{program} is a folder; name a program in it"
     return {
         errno.ENOENT: f"{program} does not exist",
         errno.EACCES: f"{program} is not executable by this user; try chmod +x {program}",

@@ -226,6 +226,10 @@ async def test_what_cannot_be_started_is_said_in_words(tmp_path: Path) -> None:
         (["./such"], {"cwd": "/usr"}, "cannot start './such': ./such does not exist"),
         ([str(plain)], {},
          f"cannot start '{plain}': {plain} is not executable by this user; try chmod +x {plain}"),
+        ([str(tmp_path)], {},
+         f"cannot start '{tmp_path}': {tmp_path} is a folder; name a program in it"),
+        (["./lib"], {"cwd": "/usr"},
+         "cannot start './lib': ./lib is a folder; name a program in it"),
         ([str(script)], {},
          f"cannot start '{script}': the interpreter named in the first line of {script} does not "
          "exist"),
