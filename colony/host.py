@@ -222,7 +222,7 @@ class Host:
             await anyio.to_thread.run_sync(make_private, runtime)
             instance = await anyio.to_thread.run_sync(Instance.claim, runtime)
         except OSError as error:
-            raise HostFailed(f"the runtime directory {runtime} cannot be used: {error}") from None
+            raise HostFailed(_why_unusable(runtime, error)) from None
         self._stack.push_async_callback(self._give_up, instance)
         await self._stack.enter_async_context(self.system)
         if self.log_crashes:
@@ -534,6 +534,14 @@ def shared_port(config: Config, other: Config) -> str | None:
                 "networks of their own, see `colony doctor`, each has its own ports)"
             )
     return None
+
+
+def _why_unusable(runtime: Path, error: OSError) -> str:
+    """Why the runtime directory is none: in our own words where the error is ours."""
+    why = error.strerror or str(error)
+    if isinstance(error, FileExistsError) and not runtime.is_dir():
+        why = "it is a file; remove it, or set COLONY_RUNTIME_DIR to another path"
+    return f"the runtime directory {runtime} cannot be used: {why}"
 
 
 def _why_refused(name: str, refused: ChildRefused) -> str:

@@ -197,6 +197,18 @@ async def test_a_service_that_cannot_be_executed_takes_its_siblings_along(shop: 
 
 async def test_a_runtime_directory_that_cannot_be_made(shop: Shop) -> None:
     shop.runtime = Path("/proc/no-such-place")
-    with pytest.raises(HostFailed, match="/proc/no-such-place"):
+    with pytest.raises(HostFailed) as caught:
         async with entered(shop, options(shop, EMBEDDED)):
             pass
+    words = "the runtime directory /proc/no-such-place cannot be used: No such file or directory"
+    assert str(caught.value) == words
+
+
+async def test_a_runtime_directory_that_is_a_file(shop: Shop) -> None:
+    shop.runtime = shop.folder / "file"
+    shop.runtime.touch()
+    with pytest.raises(HostFailed) as caught:
+        async with entered(shop, options(shop, EMBEDDED)):
+            pass
+    words = f"the runtime directory {shop.runtime} cannot be used: it is a file; "
+    assert str(caught.value) == words + "remove it, or set COLONY_RUNTIME_DIR to another path"
