@@ -41,7 +41,7 @@ from colony.events import (
 from colony.logs import LineSplitter
 from colony.network.egress_proxy import EgressDenied
 from colony.network.ports import FocusChanged, ForwardOpened
-from colony.services.status import explain
+from colony.services.status import explain, restarts
 from colony.tree import COLONIES, SERVICES, SYSTEM
 from netns.actors import (
     NamespaceGone,
@@ -289,7 +289,8 @@ def _restarting(console: Console, event: events.Restarting) -> bytes:
 def _limit(console: Console, event: events.LimitReached) -> bytes:
     colony = colony_of(event.supervisor)
     name = event.child if colony is None else console.name(colony, event.child)
-    text = f"more than {event.intensity} restarts in {duration(event.period)}: giving up"
+    often = restarts(event.intensity)
+    text = f"more than {often} in {duration(event.period)}: giving up"
     return console.line("failed", name, text)
 
 

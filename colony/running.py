@@ -42,7 +42,7 @@ from colony.sdk.face import ENDED, Colony, Service
 from colony.services.board import carried_over
 from colony.services.plan import ProcessExited
 from colony.services.specs import first_statuses
-from colony.services.status import ServiceStatus, after, explain
+from colony.services.status import ServiceStatus, after, explain, restarts
 from netns.actors import NamespaceMade
 from netns.streams import stream_of
 
@@ -211,7 +211,7 @@ class RunningColony(Colony):
         elif isinstance(event, kernel.LimitReached) and event.supervisor == self._services:
             self.culprit = event.child
             self.reason = (
-                f"{event.child} needed more than {event.intensity} restarts in "
+                f"{event.child} needed more than {restarts(event.intensity)} in "
                 f"{event.period:g} s; the last time: {explain(event.reason)}"
             )
         elif isinstance(event, ServiceExited) and self._is_its_end(event):

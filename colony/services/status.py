@@ -117,6 +117,11 @@ def explain(reason: Reason) -> str:
     return str(reason.error) if isinstance(reason, Crashed) else str(reason)
 
 
+def restarts(count: int) -> str:
+    """`1 restart`, `2 restarts`."""
+    return f"{count} restart{'' if count == 1 else 's'}"
+
+
 def named_in(event: Event) -> str:
     """The service that an event may be about, by the name that it has there; "" for none."""
     return getattr(event, "service", "") or getattr(event, "child", "")
@@ -205,7 +210,8 @@ def _restarting(status: ServiceStatus, event: events.Restarting) -> ServiceStatu
 
 
 def _limit_reached(status: ServiceStatus, event: events.LimitReached) -> ServiceStatus:
-    text = f"more than {event.intensity} restarts in {event.period:g} s: {explain(event.reason)}"
+    often = restarts(event.intensity)
+    text = f"more than {often} in {event.period:g} s: {explain(event.reason)}"
     return _to(status, event, "failed", detail=text, pid=None)
 
 

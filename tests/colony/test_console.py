@@ -136,6 +136,20 @@ def test_a_restart_says_how_many_are_left() -> None:
     assert console().show(event).decode() == "↻ web        restarting, 2 of at most 5 in 1 min\n"
 
 
+@pytest.mark.parametrize(("allowed", "words"), [(1, "1 restart"), (2, "2 restarts")])
+def test_giving_up_says_after_how_many_restarts(allowed: int, words: str) -> None:
+    event = events.LimitReached(
+        at=0,
+        supervisor="system/colonies/shop/services",
+        child="web",
+        reason=Killed(),
+        intensity=allowed,
+        period=60,
+    )
+    said = f"✗ web        more than {words} in 1 min: giving up\n"
+    assert console().show(event).decode() == said
+
+
 def test_only_a_start_that_was_not_the_first_says_why_it_failed() -> None:
     one, why = console(), Crashed(ValueError("no such file: web.env"))
     failed = events.ChildStartFailed(

@@ -197,6 +197,13 @@ def test_a_crash_loop_is_slowed_down_then_given_up_with_its_last_words(shop: Sho
     run.expect_error(r"web \| why")
 
 
+def test_giving_up_after_one_restart_says_so(shop: Shop) -> None:
+    colony = shop.colony({"web": {"command": "exit 3"}}, supervision={"intensity": 1, "period": 60})
+    run = shop.run(colony, options=HOST)
+    assert run.wait() == 1
+    run.expect_error(r"gave up: web needed more than 1 restart in 60 s; .*exit code 3")
+
+
 def test_output_is_kept_in_a_file_that_outlives_the_colony(shop: Shop) -> None:
     colony = shop.colony({"web": {"command": "printf 'a\\377b\\n'; echo up >&2; exec sleep 100"}})
     run = shop.run(colony, options=HOST)

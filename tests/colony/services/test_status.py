@@ -64,6 +64,12 @@ def fold(*happened: Event, **first: Any) -> ServiceStatus:
             "failed",
             "more than 5 restarts in 60 s: exit code 1",
         ),
+        (
+            [STARTED, EXITED, msgspec.structs.replace(LIMIT, intensity=1)],
+            "permanent",
+            "failed",
+            "more than 1 restart in 60 s: exit code 1",
+        ),
         ([STARTED, READY, STOPPING], "permanent", "stopping", ""),
         ([STARTED, READY, STOPPING, STOPPED], "permanent", "stopped", ""),
         ([STARTED, DETACHED], "permanent", "detached", ""),
