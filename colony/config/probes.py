@@ -110,7 +110,7 @@ def signal_number(value: object) -> int:
         raise Refused(
             f"must be a signal: got {described(value)}",
             (meant(f"SIG{value}", names) if isinstance(value, str) else "")
-            or "as in SIGTERM, SIGINT, SIGQUIT",
+            or "as in SIGTERM, SIGINT, SIGQUIT; or a number, 1 to 31 or 34 to 64",
         )
     if number in _UNCATCHABLE:
         raise Refused(f"must be a signal that ends a process: got {described(value)}")

@@ -179,6 +179,11 @@ def test_files_of_variables_are_absolute_once_loaded(tmp_path: Path) -> None:
             "did you mean `SIGTERM`?",
         ),
         (
+            "stop = { signal = 99 }",
+            "`signal` in [services.web.stop] must be a signal: got the integer 99",
+            "as in SIGTERM, SIGINT, SIGQUIT; or a number, 1 to 31 or 34 to 64",
+        ),
+        (
             'stop = { signal = "STOP" }',
             "`signal` in [services.web.stop] must be a signal that ends a process: "
             'got the string "STOP"',
