@@ -87,12 +87,20 @@ class Console:
         self._splitters: dict[tuple[str, str, str], LineSplitter] = {}
         self._width = 0
         self._periods: dict[str, float] = {}
+        self._at_once: set[tuple[str, str]] = set()
         self._begun: set[tuple[str, str]] = set()
 
     def expect(
-        self, colony: str, services: dict[str, str], names: list[str], period: float
+        self,
+        colony: str,
+        services: dict[str, str],
+        names: list[str],
+        period: float,
+        at_once: Iterable[str] = (),
     ) -> None:
-        """Announces a colony: its services' names, for aligned prefixes, and their URLs."""
+        """Announces a colony: its services' names, for aligned prefixes, their URLs, and which of
+        them are killed without a grace."""
+        self._at_once.update((colony, name) for name in at_once)
         self.urls.update({(colony, name): url for name, url in services.items()})
         self._periods[colony] = period
         self._width = max([self._width, *(len(self.name(colony, name)) for name in names)])
@@ -368,7 +376,10 @@ def _stopping(console: Console, event: ServiceStopping) -> bytes:
 
 def _stopped(console: Console, event: ServiceStopped) -> bytes:
     name = console.name(event.colony, event.service)
-    how = "killed, it did not stop in time" if event.killed else "stopped"
+    how = "stopped"
+    if event.killed:
+        at_once = (event.colony, event.service) in console._at_once
+        how = "killed at once, its grace is 0" if at_once else "killed, it did not stop in time"
     rest = console.rest(event.colony, event.service)
     return rest + console.line("done", name, how, event.seconds)
 

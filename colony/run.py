@@ -38,6 +38,7 @@ from colony.host import ColonyFailed, Host, HostFailed, Options, RunningColony, 
 from colony.lanes import Lane, Table, providing, same_terminal, wanted
 from colony.modes import Impossible
 from colony.preparing import NOT_PROVIDED
+from colony.running import announce
 from colony.sdk.errors import ColonyError
 from colony.signals import ending
 from colony.tree import colony_of
@@ -295,9 +296,7 @@ class Run:
         with self.starting:
             await self.host.start()
             for config in self.configs:
-                urls = self.host.urls(config)
-                period = config.supervision.period
-                self.console.expect(config.name, urls, list(config.services), period)
+                announce(self.console, config, self.host.urls(config))
                 try:
                     self.colonies.append(await self.host.add(config, keep=self.keep))
                 except ColonyFailed as error:

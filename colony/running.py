@@ -190,8 +190,7 @@ class RunningColony(Colony):
     def announce(self, console: Console) -> None:
         """Tells a console what it has to know of the colony to show its lines; once."""
         if not console.knows(self.name):
-            period = self.config.supervision.period
-            console.expect(self.name, self.urls, list(self.config.services), period)
+            announce(console, self.config, self.urls)
 
     # -- what happens to it --------------------------------------------------------------------
 
@@ -373,6 +372,13 @@ class Statuses:
             if tree.colony_of(event) == colony.name:
                 return self._service.status
         raise StopAsyncIteration
+
+
+def announce(console: Console, config: Config, urls: dict[str, str]) -> None:
+    """Tells a console what it has to know of a colony to show its lines."""
+    at_once = [name for name, service in config.services.items() if service.stop.grace == 0]
+    period = config.supervision.period
+    console.expect(config.name, urls, list(config.services), period, at_once)
 
 
 def kernel_reason(ref: Ref[Supervisor]) -> Reason:

@@ -116,6 +116,19 @@ def test_an_event_is_a_line(event: Event, line: str) -> None:
     assert console().show(event).decode() == (line + "\n" if line else "")
 
 
+def test_one_without_a_grace_was_killed_at_once() -> None:
+    one = console()
+    one.expect("blog", {}, ["web"], 60.0, at_once=["web"])
+    for colony, words in (
+        ("shop", "killed, it did not stop in time"),
+        ("blog", "killed at once, its grace is 0"),
+    ):
+        event = ServiceStopped(
+            at=0, colony=colony, service="web", status="", killed=True, seconds=5.0
+        )
+        assert one.show(event).decode() == f"✓ web        {words:<58}   5.00 s\n"
+
+
 def test_the_first_time_that_a_service_is_ready_its_url_is_shown() -> None:
     one = console()
     line = "✓ web        ready on port 1" + " " * 46 + " 71 ms\n"

@@ -166,6 +166,14 @@ def test_a_service_that_ignores_the_signal_is_killed_after_its_grace(shop: Shop)
     run.expect(r"✓ web +killed, it did not stop in time")
 
 
+def test_a_service_without_a_grace_is_killed_at_once(shop: Shop) -> None:
+    colony = shop.colony({"web": {"command": STUBBORN, "stop.grace": 0}})
+    run = shop.run(colony, options=EMBEDDED)
+    run.expect(r"web \| deaf")
+    assert run.stop() == 130
+    run.expect(r"✓ web +killed at once, its grace is 0")
+
+
 ESCAPES = {
     "setsid": "setsid {sleep} & ",
     "double fork": "( ( {sleep} & ) & ) ; ",
