@@ -41,6 +41,9 @@ _PIPE: Final = 64 * 1024
 _KEPT: Final = 4096
 _HEAD: Final = 4096  # bytes of an answer in which its status line must end
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
+_INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d")
+_INTERIM_HEADS: Final = re.compile(rb"(?:HTTP/1\.[01] 1(?!01)\d\d.*?\n\r?\n)+", re.DOTALL)
+"""What may come before the answer, such as 103 Early Hints."""
 _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
@@ -114,12 +117,12 @@ class Prober:
             request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
             connection.send(request.encode())  # a fresh socket's buffer takes it whole
             head = b""
-            while b"\n" not in head and len(head) < _HEAD:
+            while (b"\n" not in head or _INTERIM.match(head)) and len(head) < _HEAD:
                 await anyio.wait_readable(connection)
                 data = connection.recv(_HEAD)
                 if not data:
                     break
-                head += data
+                head = _without_interim(head + data)
         found = _STATUS.match(head)
         if found is None:
             return f"GET {path} on port {port}: no HTTP answer"
@@ -201,6 +204,12 @@ class Words:
     def _take(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self._kept = (self._kept + os.read(self._ours, _PIPE))[-_KEPT:]
+
+
+def _without_interim(head: bytes) -> bytes:
+    """What has come of an answer, without the informational ones before it that are complete."""
+    found = _INTERIM_HEADS.match(head)
+    return head[found.end() :] if found else head
 
 
 async def _connect(family: int, address: str, port: int) -> socket.socket:

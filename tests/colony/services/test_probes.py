@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from itertools import islice
 
+import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
-from colony.services.plan import Probe
+from colony.services.plan import Probe, ServicePlan
 from colony.services.probes import (
     LONGEST_HEAD_START,
     SHRINKS,
     SLOWEST_PROBE,
+    Prober,
     expected,
     pauses,
 )
+from netns import NetworkThread
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,44 @@ def test_when_a_service_is_found_ready_follows_how_long_it_takes() -> None:
     assert min(late(0.03) for _ in range(200)) < 0.001
     assert min(late(0.02) for _ in range(200)) < 0.001
     assert max(late(0.04) for _ in range(200)) < 0.015
+
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(
+    ("pieces", "why"),
+    [
+        ([b"HTTP/1.1 204 Fine\r\n\r\n"], ""),
+        ([HINTS + b"HTTP/1.1 204 Fine\r\n\r\n"], ""),
+        ([HINTS + HINTS + b"HTTP/1.1 503 Later\r\n\r\n"], " answers 503"),
+        ([HINTS, b"HTTP/1.1 100 Continue\n\n", b"HTTP/1.1 503 Later\r\n\r\n"], " answers 503"),
+        ([HINTS[:30], HINTS[30:-2], HINTS[-2:] + b"HTTP/1.1 2", b"04 Fine\r\n"], ""),
+        ([HINTS], ": no HTTP answer"),
+        ([HINTS[:-2]], " answers 103"),
+        ([b"HTTP/1.1 101 Switching Protocols\r\n\r\n"], " answers 101"),
+        ([b"hello\n"], ": no HTTP answer"),
+    ],
+)
+async def test_what_comes_before_the_answer_is_not_taken_for_it(
+    pieces: list[bytes], why: str
+) -> None:
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            for piece in pieces:
+                await stream.send(piece)
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+        NetworkThread() as thread,
+    ):
+        tasks.start_soon(listener.serve, answer)
+        port = listener.extra(SocketAttribute.local_port)
+        plan = ServicePlan("shop", "web", ("web",), "/", {}, port, "0a0a0a", isolated=False)
+        probe = Probe("http", port=port, path="/up", timeout=30)
+        said = await Prober(plan, thread, None, {}).attempt(probe)
+        assert said == (why and f"GET /up on port {port}{why}")
+        tasks.cancel_scope.cancel()
