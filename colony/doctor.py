@@ -221,10 +221,13 @@ def _counted(colonies: int) -> str:
 
 
 def _instance() -> Finding:
-    from colony.client import Client, ClientError
+    from colony.client import Client, ClientError, Paused
 
     try:
         found = Client.find().get("/api/health")
+    except Paused as error:
+        text, _, fix = str(error).partition("; ")
+        return Finding("instance", "problem", text, fix)
     except ClientError as error:
         return Finding("instance", "ok", str(error))
     return Finding("instance", "ok", f"pid {found['pid']} runs, {_counted(found['colonies'])}")

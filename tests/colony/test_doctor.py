@@ -25,6 +25,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+LISTEN = """
+import os, signal, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
 def program(folder: Path, name: str, script: str) -> None:
     """A program of this name in a folder."""
     folder.mkdir(exist_ok=True)
@@ -214,3 +223,25 @@ def test_what_died_and_has_no_directory_any_more_is_listed(
     [found] = examine()
     assert (found.level, found.text) == ("problem", "of dead instances: a1b2c3")
     assert "colony doctor --fix removes it" in found.fix
+
+
+def test_an_instance_that_a_signal_has_stopped_is_a_problem(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, "instance")
+    assert run(shelf, "--json").status == 0
+    runtime = shelf.parent / "run"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    argv = [sys.executable, "-I", "-c", LISTEN, str(runtime / "colony.sock")]
+    with subprocess.Popen(argv) as instance:
+        os.waitid(os.P_PID, instance.pid, os.WSTOPPED)
+        found = run(shelf)
+        instance.kill()
+    assert (found.status, found.lines) == (
+        1,
+        [
+            f"✗ instance   the instance, pid {instance.pid}, has been stopped by a signal, as "
+            "Ctrl-Z sends one, and cannot answer",
+            f"             let it go on: fg in its terminal, or kill -CONT {instance.pid}",
+        ],
+    )
