@@ -138,10 +138,19 @@ def apply(session: Session, file: Path | None, dry_run: bool, as_json: bool) -> 
     if as_json:
         out.as_json(plan)
         return
-    if not plan["steps"]:
-        print(f"{plan['colony']} is as its file says")
     for step in plan["steps"]:
         print(_step(step, session.colour()))
+    if plan["colony"] != config.name:
+        out.message(_keeps_its_name(plan["colony"], config.name))
+    elif not plan["steps"]:
+        print(f"{plan['colony']} is as its file says")
+
+
+def _keeps_its_name(name: str, other: str) -> str:
+    return (
+        f"{name} keeps the name that it was started with, though its file says {other}; "
+        f"for another name: colony down {name}, then colony up"
+    )
 
 
 def _step(step: dict[str, Any], colour: bool) -> str:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from colony.client import path_of
@@ -313,6 +314,19 @@ async def test_apply_shows_what_it_does(tmp_path: Path) -> None:
         assert (await shell("apply", "--dry-run")).lines == expected
         assert (await shell("apply")).lines == expected
         assert (await shell("apply", "--json")).json["steps"] == []
+
+
+async def test_apply_does_not_rename_and_says_how_to(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r:
+        name, shell = await up(r, {"web": SLEEPER})
+        other, file = unique(), anyio.Path(r.host.colonies[name].config.path)
+        await file.write_text((await file.read_text()).replace(name, other))
+        ran = await shell("apply")
+        assert (ran.status, ran.out) == (0, "")
+        assert ran.err == (
+            f"{name} keeps the name that it was started with, though its file says {other}; "
+            f"for another name: colony down {name}, then colony up\n"
+        )
 
 
 async def test_a_wrong_file_exits_2_and_changes_nothing(tmp_path: Path) -> None:
