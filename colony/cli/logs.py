@@ -7,7 +7,8 @@ import re
 import sys
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
@@ -21,9 +22,10 @@ from colony.cli.session import (
     pass_session,
     service_names,
 )
-from colony.client import path_of
+from colony.client import Unreachable, path_of
 from colony.escapes import plain, tame
 from colony.exits import Exit
+from colony.paths import home_directory
 
 NAME_COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -81,18 +83,18 @@ def logs(
 
     With --json a line each: an object with seq, ts, service, stream and text.
     """
-    colony, wanted = _meant(session, services, name)
     stop = _pattern(until)
     if timeout is not None and until is None and not follow:
         raise Failed(Exit.WRONG, "--timeout is for --until or --follow: nothing is waited for")
-    query = {
-        "service": wanted,
+    query: dict[str, Any] = {
         "tail": tail,
         "since": _moment(since),
         "grep": _either(grep, until),
         "follow": follow or until is not None,
     }
-    several = len(wanted or session.found(colony)["services"]) != 1
+    with _or_where_files_are(session, name):
+        colony, query["service"] = _meant(session, services, name)
+        several = len(query["service"] or session.found(colony)["services"]) != 1
     show = Shower(session.colour(), prefix=several and not no_prefix, times=timestamps)
     path = path_of("colonies", colony, "logs")
     if not query["follow"]:
@@ -107,6 +109,20 @@ def logs(
         if deadline is not None and time.monotonic() >= deadline:
             raise Failed(Exit.TIMEOUT, f"no line matched {until!r} in {timeout:g} s")
         raise Failed(Exit.FAILED, f"the colony has ended, and no line matched {until!r}")
+
+
+@contextmanager
+def _or_where_files_are(session: Session, colony: str | None) -> Iterator[None]:
+    """Without an instance of this machine, says where what was written before is kept."""
+    try:
+        yield
+    except Unreachable as error:
+        folder = home_directory() / "logs" / (colony or "")
+        if session.client.address.path is None or not folder.is_dir():
+            raise
+        place = folder / "SERVICE.log" if colony else folder / "COLONY" / "SERVICE.log"
+        help = f"what was written before is in {place}"
+        raise Failed(Exit.UNREACHABLE, str(error), help) from None
 
 
 def _follow(

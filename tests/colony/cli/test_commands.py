@@ -56,6 +56,24 @@ def test_without_an_instance_clients_say_so_and_exit_4(tmp_path: Path, words: li
     assert ran.out == ""
 
 
+def test_without_an_instance_logs_says_where_they_are(tmp_path: Path) -> None:
+    home, runtime = tmp_path / "home", tmp_path / "run"
+    (home / "logs" / "x").mkdir(parents=True)
+    none = (
+        f"error: no instance runs ({runtime}/colony.sock); start one: colony run, or colony up -d"
+    )
+    for words, place in (
+        (("-C", str(tmp_path), "logs"), f"{home}/logs/COLONY/SERVICE.log"),
+        (("logs", "-c", "x"), f"{home}/logs/x/SERVICE.log"),
+    ):
+        ran = invoke(*words, runtime=runtime, home=home)
+        assert (ran.status, ran.out) == (4, "")
+        help = f"  = help: what was written before is in {place}"
+        assert ran.err.splitlines() == [none, help]
+    ran = invoke("logs", "-c", "y", runtime=runtime, home=home)
+    assert (ran.status, ran.err) == (4, none + "\n")
+
+
 def test_an_error_under_json_is_json_on_stderr(tmp_path: Path) -> None:
     ran = invoke("ls", "--json", runtime=tmp_path / "run")
     error = json.loads(ran.err)["error"]
