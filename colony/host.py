@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,7 @@ from actors import (
     events,
 )
 from colony import tree
+from colony.api.bonds import Bonds
 from colony.api.history import History
 from colony.api.owner import Api, Listen
 from colony.chronicle import Chronicle, ColonyPolicy
@@ -177,6 +178,7 @@ class Host:
         self.colonies: dict[str, RunningColony] = {}
         """Every colony by name, the oldest first; also those that have ended, until replaced."""
         self.history = History()
+        self.bonds = Bonds(self)
         self.opened = anyio.Event()
         """Set once the front door answers, so that URLs can be made."""
         self.http_port = 0
@@ -224,6 +226,7 @@ class Host:
         except OSError as error:
             raise HostFailed(_why_unusable(runtime, error)) from None
         self._stack.push_async_callback(self._give_up, instance)
+        self._stack.callback(self.bonds.close)
         await self._stack.enter_async_context(self.system)
         if self.log_crashes:
             self.system.events.listen(_log_own_fault)
@@ -387,14 +390,20 @@ class Host:
         }
 
     async def add(
-        self, config: Config, environ: Mapping[str, str] | None = None, *, keep: bool = False
+        self,
+        config: Config,
+        environ: Mapping[str, str] | None = None,
+        *,
+        keep: bool = False,
+        known: Callable[[RunningColony], object] | None = None,
     ) -> RunningColony:
         """Starts a colony and returns once its services' processes run.
 
         `environ` is the environment under the colony's own; this process's by default. With `keep`
-        what was provided for it stays when it cannot be started, and the next start goes on. Raises
-        `ColonyFailed`, with nothing of the colony left, if a step of starting it fails, or if this
-        instance has a colony of that name, or without namespaces one with its port.
+        what was provided for it stays when it cannot be started, and the next start goes on.
+        `known` is called with it before anything is provided or started. Raises `ColonyFailed`,
+        with nothing of the colony left, if a step of starting it fails, or if this instance has a
+        colony of that name, or without namespaces one with its port.
         """
         present = self.colonies.get(config.name)
         if present is not None and not present.ended:
@@ -404,6 +413,8 @@ class Host:
         colony = RunningColony(self, config, self.urls(config), environ)
         self._remember(colony)
         try:
+            if known is not None:
+                known(colony)
             await self._prepare_and_start(colony, environ, keep)
         except BaseException:
             if self.colonies.get(config.name) is colony:
@@ -487,10 +498,10 @@ class Host:
         colony.stopping = True
         if colony.preparing is not None:
             colony.preparing.cancel()
-            await colony.prepared.wait()
-            return
-        with suppress(ActorDown):
-            await self.system.stop_actor(colony.ref)
+        await colony.prepared.wait()
+        if colony.started:
+            with suppress(ActorDown):
+                await self.system.stop_actor(colony.ref)
 
     def _colonies(self) -> Ref[DynamicSupervisor]:
         return self.system.named(tree.COLONIES, DynamicSupervisor)

@@ -5,6 +5,7 @@
 
 first SIGINT or SIGTERM    stops the colonies that were added here, and only those; so does SIGHUP
 second                     kills what is left of them
+SIGKILL, or our own fault  the instance stops them (`api.bonds`)
 a colony gives up          its failing service's last lines, exit status 1
 a service ends it          that service's exit code (`exit_colony`)
 the instance is stopped    one line, exit status 0: so is a colony that somebody else stops
@@ -319,7 +320,10 @@ class Join:
         for config in self.configs:
             if self.signal is not None:
                 return
-            body = {"path": os.path.abspath(config.path), "env": environment, "keep": self.keep}
+            path = os.path.abspath(config.path)
+            body = {"path": path, "env": environment, "keep": self.keep}
+            if not self.leave:
+                body["bound"] = True  # so that it ends with us even if we are killed
             try:
                 before = self._present(config.name)
                 self.client.post("/api/colonies", body)

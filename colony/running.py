@@ -126,6 +126,11 @@ class RunningColony(Colony):
         return self._ref
 
     @property
+    def started(self) -> bool:
+        """Whether it has come to have a supervisor."""
+        return self._ref is not None
+
+    @property
     def state(self) -> ColonyState:
         """Where it stands, as the API says it."""
         if self.ended and self.exit_code is not None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -18,6 +19,7 @@ import msgspec
 
 from actors import ActorDown, Refused
 from colony.api import types as t
+from colony.api.bonds import Caller
 from colony.api.diff import same, steps
 from colony.api.network import NetworkOperations
 from colony.api.problems import ApiError, conflict, unknown
@@ -56,11 +58,13 @@ SHOWN_LINES: Final = 10
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """One request: the names in its path, its query and its body, checked."""
+    """One request: the names in its path, its query and its body, checked; and the process that
+    makes it, where it asks for something that is to end with it and the kernel knows which."""
 
     names: dict[str, str] = {}
     query: Any = None
     body: Any = None
+    caller: Caller | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -151,9 +155,13 @@ class Operations(NetworkOperations, TerminalOperations):
             self._same_or_conflict(present, config)
             await self._wait_if_asked(present, body)
             return Answer(self.views.colony(present), 200)
-        colony = await self._add(config, body.env, keep=body.keep)
+        known = None if ask.caller is None else partial(self._bind, ask.caller)
+        colony = await self._add(config, body.env, keep=body.keep, known=known)
         await self._wait_if_asked(colony, body)
         return Answer(self.views.colony(colony), 201, f"/api/colonies/{colony.name}")
+
+    def _bind(self, caller: Caller, colony: RunningColony) -> None:
+        self.host.bonds.bind(colony, caller)
 
     def _same_or_conflict(self, present: RunningColony, config: Config) -> None:
         if present.stopping:
@@ -174,11 +182,16 @@ class Operations(NetworkOperations, TerminalOperations):
         )
 
     async def _add(
-        self, config: Config, environ: dict[str, str] | None, *, keep: bool = False
+        self,
+        config: Config,
+        environ: dict[str, str] | None,
+        *,
+        keep: bool = False,
+        known: Callable[[RunningColony], object] | None = None,
     ) -> RunningColony:
         await self.host.opened.wait()
         try:
-            return await self.host.add(config, environ, keep=keep)
+            return await self.host.add(config, environ, keep=keep, known=known)
         except ColonyFailed as failed:
             if config.name in self.host.colonies:
                 raise conflict(str(failed), "give it another name, or stop that one") from None

@@ -1,7 +1,7 @@
 """The actor that owns the API: the sockets, the server, and under trio the thread that it needs.
 
-Its crash is nobody else's: colonies run on, what has happened is the host's to remember, and the
-next life serves on the same socket.
+Its crash is nobody else's: colonies run on, what has happened and which colony ends with whom
+(`bonds`) is the host's to remember, and the next life serves on the same socket.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class ApiOwner(Actor):
     async def started(self) -> None:
         """Not in `start`: nothing else needs to wait for it."""
         self.ctx.run(self._serve)
+        self.ctx.run(self.api.operations.host.bonds.keep)
 
     async def _serve(self) -> None:
         api = self.api

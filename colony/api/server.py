@@ -22,6 +22,7 @@ import msgspec
 from aiohttp import web
 
 from colony.api import problems, security
+from colony.api.bonds import Caller, caller_at
 from colony.api.bridge import Bridge
 from colony.api.operations import API, Answer, Ask, Operations
 from colony.api.problems import ApiError
@@ -192,7 +193,8 @@ class Server:
         if route.method == "GET" or route.name in FOR_THE_CALLER:
             value = await self.bridge.run(operation, ask)
         else:
-            value = await self._to_its_end(operation, ask)
+            caller = _bound_to(request, ask)
+            value = await self._to_its_end(operation, msgspec.structs.replace(ask, caller=caller))
         if isinstance(value, Answer):
             more = {} if value.location is None else {"Location": value.location}
             return _json(value.value, value.status, more)
@@ -205,6 +207,8 @@ class Server:
         task = asyncio.ensure_future(self.bridge.run(operation, ask))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
+        if ask.caller is not None:
+            task.add_done_callback(ask.caller.close)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -227,6 +231,23 @@ class Server:
             return answer
         paths = sorted({route.path for route in ROUTES})
         return _problem(problems.unknown("path", request.path, paths).problem)
+
+
+def _bound_to(request: web.Request, ask: Ask) -> Caller | None:
+    """The process that what is asked for ends with, if it asks for that and is on this machine."""
+    if not getattr(ask.body, "bound", False):
+        return None
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
+    sock = transport.get_extra_info("socket")
+    pid, _ = peer_of(sock) if sock.family == socket.AF_UNIX else (0, None)
+    if not pid:
+        return None
+    caller = caller_at(sock, pid)
+    if caller is None:
+        raise ConnectionResetError
+    return caller
 
 
 def peer_of(sock: Any) -> tuple[int, int | None]:

@@ -125,6 +125,9 @@ class CreateColony(Struct, frozen=True, forbid_unknown_fields=True):
         The environment under the colony's own; default the instance's.
     keep
         Should a step of providing its environment fail, leave what was made. Default false.
+    bound
+        Stop and forget the colony once the process that asks for it, over the unix socket, has
+        ended; over TCP, and where the colony is there already, this says nothing. Default false.
     wait
         Answer only once every service is ready, or one has failed. Default false.
     timeout_ms
@@ -138,6 +141,7 @@ class CreateColony(Struct, frozen=True, forbid_unknown_fields=True):
     workspace: str | None = None
     env: dict[str, str] | None = None
     keep: bool = False
+    bound: bool = False
     wait: bool = False
     timeout_ms: Annotated[float, Meta(ge=0, le=3_600_000)] = 60_000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import signal
@@ -162,6 +163,66 @@ def test_one_that_joined_follows_its_colony_over_a_restart_of_the_whole(shop: Sh
     assert two.service_pid(nth=2) != pid
     assert two.stop() == 130
     assert one.stop() == 130
+
+
+def known_to(pid: int) -> list[str]:
+    """The processes that a process has descriptors of; -1 for each that is no more."""
+    found = []
+    for fd in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += re.findall(r"^Pid:\t(.*)$", fd.read_text(), re.MULTILINE)
+    return found
+
+
+def sleepers(shop: Shop) -> int:
+    """How many of this test's processes sleep."""
+    return sum(Path(f"/proc/{pid}/comm").read_text() == "sleep\n" for pid in shop.processes())
+
+
+def test_the_colony_of_one_that_joined_and_is_killed_is_stopped_by_the_instance(
+    shop: Shop,
+) -> None:
+    one = first(shop)
+    stray = {"command": "setsid sleep 600 & exec sleep 601"}
+    two = shop.run(shop.colony({"web": page("second"), "stray": stray}))
+    two.ready()
+    pid = two.service_pid()
+    eventually(lambda: sleepers(shop) == 2)
+    assert known_to(one.pid).count(str(two.pid)) == 1
+    assert two.stop(signal.SIGKILL) == 128 + signal.SIGKILL
+    name = two.colonies[0].name
+    one.expect(f"the run of {name}, pid {two.pid}, is gone: its colony is stopped$")
+    eventually(lambda: names(shop) == [one.colonies[0].name])
+    assert not alive(pid)
+    eventually(lambda: sleepers(shop) == 0)
+    eventually(lambda: not {str(two.pid), "-1"} & set(known_to(one.pid)))
+    assert alive(one.service_pid())
+    assert one.stop() == 130
+
+
+def test_a_restart_of_the_whole_leaves_a_colony_bound_to_the_run_that_joined(shop: Shop) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    client(shop).post(path_of("colonies", two.colonies[0].name, "restart"))
+    two.ready(nth=2)
+    pid = two.service_pid(nth=2)
+    two.stop(signal.SIGKILL)
+    eventually(lambda: names(shop) == [one.colonies[0].name])
+    assert not alive(pid)
+    assert one.stop() == 130
+
+
+def test_the_host_does_not_stay_for_one_that_joined_and_was_killed(shop: Shop) -> None:
+    one = first(shop)
+    two = shop.run(shop.colony({"web": page("second")}))
+    two.ready()
+    pid = two.service_pid()
+    one.send(signal.SIGINT)
+    one.expect(rf"still here for {two.colonies[0].name}")
+    two.stop(signal.SIGKILL)
+    assert one.wait() == 130
+    assert not alive(pid)
 
 
 def test_a_follower_of_logs_notices_the_end_of_the_instance(shop: Shop) -> None:

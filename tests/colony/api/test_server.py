@@ -9,8 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from actors import Event
+from actors.events import Started
+from colony import config
 from colony.api.sockets import claim
 from colony.client import Address, Client, Problem, Unreachable, path_of
 from colony.host import Host, Options
@@ -135,6 +139,30 @@ async def test_a_colony_is_added_seen_and_deleted(tmp_path: Path) -> None:
         assert gone["state"] == "stopped"
         assert await r.ask(r.client.get, "/api/colonies") == []
         assert (await refused(r, "GET", path_of("colonies", name))).status == 404
+
+
+async def test_one_that_is_removed_while_its_actors_start_is_removed_once_they_have(
+    tmp_path: Path,
+) -> None:
+    async with rig(tmp_path) as r, anyio.create_task_group() as tasks:
+        file = r.write(unique(), {"job": SLEEPER})
+        name, removed = file.parent.name, anyio.Event()
+
+        async def remove() -> None:
+            await r.host.remove(name)
+            removed.set()
+
+        def note(event: Event) -> None:
+            if isinstance(event, Started) and event.actor.endswith(f"/colonies/{name}/board"):
+                assert not r.host.colonies[name].started
+                tasks.start_soon(remove)
+
+        r.host.system.events.listen(note, Started)
+        colony = await r.host.add(config.load(file))
+        await removed.wait()
+        assert not colony.ref.alive
+        r.host.system.events.release()
+        assert colony.state == "stopped"
 
 
 async def test_the_same_again_is_no_error_and_changes_nothing(tmp_path: Path) -> None:
