@@ -41,6 +41,12 @@ PARTING: Final = 5.0
 """Seconds that a process which is told to end may take before it is killed."""
 
 
+HEED: Final = 0.5
+"""Seconds after which Ctrl-C is looked for in any case. Python hears a signal between two steps of
+its own: of one that comes just before it begins to wait, or to another thread, not before the end
+of that."""
+
+
 class JobFailed(Exception):
     """A job has raised an error; the text says which one."""
 
@@ -113,7 +119,7 @@ class Crew(Generic[J, R]):
         for hand in self._hands:
             give(hand)
         while busy:
-            for hand in cast("list[Connection]", wait(list(busy))):
+            for hand in cast("list[Connection]", wait(list(busy), HEED)):
                 number = busy.pop(hand)
                 result = self._received(hand)
                 give(hand)

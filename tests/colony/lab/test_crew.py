@@ -128,3 +128,38 @@ def test_its_processes_end_with_their_owner(
     assert errors.count("Traceback") == (1 if number is signal.SIGINT else 0), errors
     if number is signal.SIGINT:
         assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+UNHEARD = """
+import signal, threading, time
+from colony.lab.crew import Crew
+from tests.colony.lab.test_crew import lasting
+
+def interrupt() -> None:
+    begun.wait()
+    time.sleep(0.2)  # the other one waits by now, and no signal wakes it that this one gets
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+if __name__ == "__main__":
+    begun = threading.Event()
+    threading.Thread(target=interrupt, daemon=True).start()
+    with Crew(lasting, 1) as crew:
+        list(crew.results([0]))
+        begun.set()
+        list(crew.results([600]))
+"""
+
+
+def test_ctrl_c_that_does_not_wake_the_one_who_waits_is_heeded(tmp_path: Path) -> None:
+    program = tmp_path / "owner.py"
+    program.write_text(UNHEARD)
+    owner = subprocess.run(
+        [sys.executable, str(program)],
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert owner.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert owner.returncode == -signal.SIGINT
