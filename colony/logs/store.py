@@ -59,7 +59,7 @@ _REST: Final = 64 * 1024
 _RESTS: Final = 3
 """Bytes that are read at once, and how often, of what is left of a stream."""
 
-GATHER: Final = 0.001
+GATHER: Final = 0.0004
 FEW: Final = 32 * 1024
 """Seconds that are waited before what has just come is read, unless at least so many bytes came the
 last time: who writes a line mostly has not written the last of it, nor done what the line is about,
