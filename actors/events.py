@@ -351,9 +351,9 @@ class EventStream:
     def hold(self, first: Callable[[], None] | None = None) -> None:
         """Holds what is published from now on until `release`, whoever calls that.
 
-        A supervisor does before it stops anybody, which may take long, and the system before it
-        ends; whoever answers by what he has heard ought to as well. The caller sees to it that
-        somebody does soon.
+        The caller sees to it that somebody does soon, by a timer of some milliseconds. A supervisor
+        releases before it stops anybody, which may take long, and the system before it ends. So
+        does whoever answers by what he has heard, so as not to answer with what is over.
 
         first
             Is called before anybody is told, and must neither block nor fail: what the listeners

@@ -64,8 +64,8 @@ LOOK_FACTOR: Final = 1.5
 
 DRAIN: Final = 0.5
 LONGEST_DRAIN: Final = 10.0
-"""Seconds that the end of what a dead process left in its pipes may take to come, since somebody
-else may have them; and, as long as there is something left to read, at most."""
+"""Seconds that are waited for the end of a dead process's pipes when there is nothing to read, for
+somebody else may hold them open; and at most, while there is."""
 
 ROUTED: Final = 2.0
 """Seconds that a service which listens waits at most for its route at the front door."""
