@@ -152,6 +152,10 @@ class HostFailed(Exception):
     """The instance cannot run; the text says why. Nothing of it is left."""
 
 
+YOUNG: Final = 5000
+"""Objects that are made, beyond those let go of, between two looks for garbage. With Python's 700
+each restart of a service would wait for one."""
+
 SWITCH: Final = 0.0005
 """Seconds for which the loop waits for a thread that computes, such as one that reads a terminal's
 flood. By Python's own 5 ms a turn that asks the kernel for something twice can take 10."""
@@ -362,6 +366,7 @@ class Host:
         """
         await self.served()
         gc.freeze()
+        gc.set_threshold(YOUNG)
 
     async def _unless_stopped(self, scope: anyio.CancelScope) -> None:
         await self._top.stopped()

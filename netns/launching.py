@@ -10,6 +10,9 @@ descriptors from the third on (`able`), it is asked to, through ctypes: the pare
 to that directory itself, which takes a thread with one of its own, nor lists what is open, which
 takes a tenth of a millisecond that each restart of a service waits for.
 
+What says how a program is to be started is kept once it is made, since the next life of a service
+mostly takes the same, descriptors included: their numbers are given out again.
+
 The interpreter's lock is kept over the call (`PyDLL`), as `os.posix_spawn` does: until the child is
 its program it holds all that is open here, so a listener that another thread closed then would
 still be open.
@@ -21,7 +24,7 @@ import ctypes
 import functools
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -45,6 +48,10 @@ _NUL: Final = "embedded null byte"
 
 _c: Final = ctypes.PyDLL(None)
 _Buffer = ctypes.Array[ctypes.c_char]
+_Strings = ctypes.Array[ctypes.c_char_p]
+
+Standard = tuple[int | None, int | None, int | None]
+"""What become stdin, stdout and stderr; None: /dev/null."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -54,10 +61,11 @@ class Terms(msgspec.Struct, frozen=True):
     argv: tuple[str, ...]
     env: dict[str, str]
     cwd: str
-    standard: tuple[int | None, int | None, int | None]
+    standard: Standard
     session: bool = False
 
 
+@functools.cache
 def able() -> bool:
     """Whether this C library can do all of it."""
     return all(hasattr(_c, name) for name in _NEEDED)
@@ -68,23 +76,39 @@ def start(program: str, terms: Terms) -> int:
 
     An error does not say whether it was the program or the directory.
     """
-    path, cwd = _text(program), _text(terms.cwd)
-    argv = _strings(terms.argv)
+    path, argv = _text(program), _arguments(terms.argv)
     env = _environment(tuple(terms.env.items()))
+    actions = _actions(terms.standard, terms.cwd)
     pid = ctypes.c_int()
-    actions = ctypes.create_string_buffer(_ROOM)
-    _check(_c.posix_spawn_file_actions_init(actions))
-    try:
-        _add_actions(actions, terms, cwd)
-        attributes = _attributes(terms.session)
-        _check(_c.posix_spawn(ctypes.byref(pid), path, actions, attributes, argv, env), program)
-    finally:
-        _c.posix_spawn_file_actions_destroy(actions)
+    attributes = _attributes(terms.session)
+    _check(_c.posix_spawn(ctypes.byref(pid), path, actions.made, attributes, argv, env), program)
     return pid.value
 
 
-def _add_actions(actions: _Buffer, terms: Terms, cwd: bytes) -> None:
-    for target, source in enumerate(terms.standard):
+class _Actions:
+    """What the child does with its descriptors and its directory before it becomes the program."""
+
+    __slots__ = ("made",)
+
+    def __init__(self) -> None:
+        self.made = ctypes.create_string_buffer(_ROOM)
+        _check(_c.posix_spawn_file_actions_init(self.made))
+
+    # Bound here: when the interpreter ends, the module's own names are gone before this object.
+    def __del__(self, destroy: Callable[..., int] = _c.posix_spawn_file_actions_destroy) -> None:
+        destroy(self.made)
+
+
+@functools.lru_cache(maxsize=128)
+def _actions(standard: Standard, directory: str) -> _Actions:
+    cwd = _text(directory)
+    actions = _Actions()
+    _add_actions(actions.made, standard, cwd)
+    return actions
+
+
+def _add_actions(actions: _Buffer, standard: Standard, cwd: bytes) -> None:
+    for target, source in enumerate(standard):
         if source is not None:
             _check(_c.posix_spawn_file_actions_adddup2(actions, source, target))
             continue
@@ -118,7 +142,7 @@ def _attributes(session: bool) -> _Buffer:
     return found
 
 
-def _strings(words: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
+def _strings(words: list[str]) -> _Strings:
     """Encoded all at once: an environment has many, and a restart waits for it."""
     encoded = os.fsencode("\0".join(words)).split(b"\0") if words else []
     if len(encoded) != len(words):
@@ -127,8 +151,12 @@ def _strings(words: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
 
 
 @functools.lru_cache(maxsize=64)
-def _environment(variables: tuple[tuple[str, str], ...]) -> ctypes.Array[ctypes.c_char_p]:
-    """A service that is started again mostly has the same, and it is only read."""
+def _arguments(words: tuple[str, ...]) -> _Strings:
+    return _strings([*words])
+
+
+@functools.lru_cache(maxsize=64)
+def _environment(variables: tuple[tuple[str, str], ...]) -> _Strings:
     return _strings([f"{name}={value}" for name, value in variables])
 
 

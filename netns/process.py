@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import shutil
 import signal
@@ -69,6 +70,7 @@ class ExitStatus(msgspec.Struct, frozen=True):
         return 1 if self.code is None else self.code
 
 
+@functools.cache
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -305,6 +307,9 @@ def _spawn(thread: NetworkThread, order: Order) -> Process:
 def _watched(pid: int, order: Order) -> Process:
     """What was just started, held."""
     limits.give_back(pid)  # at once: it has hardly begun to load its libraries
+    # We were woken in the midst of its exec, mostly on its processor and before it has gone on: it
+    # would wait there for all that we do next, while another processor has nothing to do.
+    os.sched_yield()
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:

@@ -10,8 +10,9 @@ nothing else: it neither waits for a disk, nor for a viewer, nor for the event l
 Each arrow after the ring has its own pace. The writer follows the ring by position, and leaves a
 remark where the ring has overtaken it. The event loop is given at most `SHARE` bytes of a stream
 every `PACE` seconds, since whoever shows them takes their time over each line, and with it the
-interpreter's lock; what waits for it is bounded, and what is dropped there is counted in the next
-event. The ring has it still.
+interpreter's lock; and nothing before `SOON`, since many a line is a program's last, and what comes
+after that in the event loop is its restart. What waits for it is bounded, and what is dropped there
+is counted in the next event. The ring has it still.
 
 Whoever shows a service's terminal wants every byte, and at once: a `Tap` is called on the reader
 thread with all that is read, and may have the reading `hold` until it has caught up.
@@ -65,6 +66,9 @@ FEW: Final = 32 * 1024
 last time: who writes a line mostly has not written the last of it, nor done what the line is about,
 and would share the processor with us for each."""
 
+SOON: Final = 0.005
+"""Seconds after which the event loop is told of the first of what waits for it."""
+
 PENDING: Final = 4 * 1024 * 1024
 """Bytes of one stream that may wait for the event loop."""
 
@@ -73,6 +77,7 @@ PACE: Final = 0.02
 """Bytes of one stream that the event loop is given at once, and the seconds between two times."""
 
 Key = tuple[str, str]
+Source = tuple[Key, Stream]
 Watch = Callable[[bytes], bool]
 Tap = Callable[["Feed", bytes], None]
 
@@ -111,6 +116,11 @@ class Feed:
 
     def __repr__(self) -> str:
         return f"<Feed {'/'.join(self.key)} {self.stream} fd={self.fd}>"
+
+    @property
+    def source(self) -> Source:
+        """What it is the output of."""
+        return self.key, self.stream
 
     @property
     def watched(self) -> bool:
@@ -196,10 +206,12 @@ class Logs:
         self._feeds: dict[int, Feed] = {}
         self._positions = itertools.count(1)
         self._position = 0
-        self._pending: dict[tuple[Key, Stream], _Pending] = {}
+        self._pending: dict[Source, _Pending] = {}
+        self._aside: dict[Source, _Pending] = {}
         self._ended: list[Feed] = []
         self._scheduled = False
         self._delivered = 0.0
+        self._due = 0.0
         self._closing = False
         self._loop: backend.Backend | None = None
         self._publish: Callable[[Event], None] = lambda event: None
@@ -241,6 +253,8 @@ class Logs:
             await anyio.to_thread.run_sync(reader.join)
             if writer is not None:
                 await anyio.to_thread.run_sync(writer.close)
+        for source in tuple(self._aside):
+            self._put_back(source)
         self._deliver()
         assert self._epoll is not None
         self._epoll.close()
@@ -323,20 +337,39 @@ class Logs:
         see it on that thread.
         """
         for feed, kept in feeds:
+            self._put_back(feed.source)
             self._finish(feed, kept)
         if self._ended:
             self._hand_over()
         self._rouse()
 
-    def is_over(self, feed: Feed) -> bool:
-        """Whether all that was written so far has been read, and whoever listens has been told."""
-        if feed.watched or not self._reads(feed) or feed.left():
-            return False
+    def flush(self) -> None:
+        """Publishes at once what has been read, before something is said that followed from it."""
+        if self._pending:
+            self._hand_over()
+
+    def is_brief(self, feed: Feed) -> bool:
+        """Whether `finish` can read all that has been written, and nobody is to see it before."""
+        return not feed.watched and self._reads(feed) and feed.left() <= FEW
+
+    def set_aside(self, feed: Feed) -> None:
+        """Publishes nothing more of a feed until `finish`, which comes soon, and publishes it all
+        at once. What is read until then waits as well."""
         with self._lock:
-            return (feed.key, feed.stream) not in self._pending
+            waiting = self._pending.pop(feed.source, None)
+            self._aside[feed.source] = waiting or _Pending()
+
+    def _put_back(self, source: Source) -> None:
+        with self._lock:
+            waiting = self._aside.pop(source, None)
+            if waiting is not None and waiting.chunks:
+                self._pending[source] = waiting
 
     def is_behind(self, feed: Feed) -> bool:
-        """Whether it has something that the reader thread is going to read."""
+        """Whether it has something that is going to be read, or published."""
+        with self._lock:
+            if feed.source in self._pending:
+                return True
         return self._reads(feed) and feed.left() > 0
 
     def _reads(self, feed: Feed) -> bool:
@@ -427,7 +460,7 @@ class Logs:
         with self._lock:
             if self._scheduled or not (self._pending or self._ended):
                 return -1
-            left = self._delivered + PACE - time.monotonic()
+            left = self._due - time.monotonic()
             if left > 0 and not self._ended:
                 return left
             self._schedule()
@@ -455,10 +488,16 @@ class Logs:
             self._position = position = next(self._positions)
             if feed.ring.append(position, time.time(), feed.stream, data):
                 self._dirty(feed)
-            pending = self._pending.get((feed.key, feed.stream))
-            if pending is None:
-                pending = self._pending[feed.key, feed.stream] = _Pending()
-            pending.add(data)
+            self._waiting(feed.source).add(data)
+
+    def _waiting(self, source: Source) -> _Pending:
+        """Where it waits what is read of this. The lock is held."""
+        aside = self._aside.get(source)
+        if aside is not None:
+            return aside
+        if not self._pending:
+            self._due = max(self._delivered + PACE, time.monotonic() + SOON)
+        return self._pending.setdefault(source, _Pending())
 
     def _dirty(self, feed: Feed) -> None:
         if self._writer is not None:
@@ -486,7 +525,7 @@ class Logs:
     def _hand_over(self) -> None:
         with self._lock:
             ended, self._ended = self._ended, []
-            over = {(feed.key, feed.stream) for feed in ended}
+            over = {feed.source for feed in ended}
             shares = {
                 source: waiting.take(None if source in over or self._reader is None else SHARE)
                 for source, waiting in self._pending.items()
@@ -509,6 +548,7 @@ class Logs:
             feed.ended.set()
         # From now on: what the listeners took over it is no part of the pause.
         self._delivered = time.monotonic()
+        self._due = self._delivered + PACE
 
     # -- asking --------------------------------------------------------------------------------
 

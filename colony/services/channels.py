@@ -95,9 +95,14 @@ class Channels:
             if name not in _OUTPUT:
                 os.close(self.theirs.pop(name))
 
-    def silent(self, logs: Logs) -> bool:
-        """Whether `finish` will find nothing to read, if nobody writes there any more."""
-        return all(feed.stream in self.theirs and logs.is_over(feed) for feed in self.feeds)
+    def may_wait(self, logs: Logs) -> bool:
+        """Whether all that is left to read may be read by `finish` some milliseconds from now, if
+        nobody writes there any more; and nothing of it is published until then."""
+        if not all(feed.stream in self.theirs and logs.is_brief(feed) for feed in self.feeds):
+            return False
+        for feed in self.feeds:
+            logs.set_aside(feed)
+        return True
 
     def finish(self, logs: Logs) -> None:
         """The process has ended: reads what it left, unless others write there still."""

@@ -10,6 +10,7 @@ that mark for as long as anything of it lives, whoever its parent is by then.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -74,7 +75,11 @@ REMEMBERED: Final = 1000
 """Services of which is remembered how long they took to be ready."""
 
 HASTE: Final = 0.005
-"""Seconds for which, at most, all that a restart need not wait for is put off."""
+"""Seconds for which, at most, all that a restart need not wait for is put off; and for which a port
+that its service has just left is taken for free, as it is while the next one comes to listen."""
+
+ON_PORT: Final = ("tcp", "http")
+"""What is asked of a service that listens on its port."""
 
 DYING: Final = 3.0
 """Seconds that a listener may be nobody's until it is somebody's whom we may not look at."""
@@ -95,6 +100,8 @@ class LinuxMachine:
         self.registrar = Registrar()
         self.took: dict[tuple[str, str], float] = {}
         """Seconds that each service is expected to take until it is ready, by the last times."""
+        self.freed: dict[tuple[str, str], float] = {}
+        """When each service's listener was seen to be gone, and nothing of it left."""
 
     def __repr__(self) -> str:
         return f"<LinuxMachine on {self.thread!r}>"
@@ -124,6 +131,8 @@ class LinuxSite:
         self.logs = machine.logs
         self.registrar = machine.registrar
         self.took = machine.took
+        self.freed = machine.freed
+        self.listened = False
         self.settled = False
         self.parting = False
         self.began: Moment | None = None
@@ -152,7 +161,7 @@ class LinuxSite:
         a listener that is nobody's is looked at again, some seconds at most.
         """
         port, until, pause = self.plan.port, self.system.now() + DYING, FIRST_LOOK
-        if port is None:
+        if port is None or self._just_freed():
             return None
         while True:
             late = self.system.now() > until
@@ -165,6 +174,11 @@ class LinuxSite:
                 return holder
             await anyio.sleep(pause)
             pause = min(pause * LOOK_FACTOR, SLOWEST_LOOK)
+
+    def _just_freed(self) -> bool:
+        """Whether it was our own a moment ago: to look at it would take longer than that is."""
+        freed = self.freed.get((self.plan.colony, self.plan.service), -math.inf)
+        return self.system.now() - freed < HASTE
 
     def _is_ours(self, holder: Holder) -> bool:
         return (holder.colony, holder.service) == (self.plan.colony, self.plan.service)
@@ -249,7 +263,11 @@ class LinuxSite:
 
         def seen() -> None:
             with suppress(RuntimeError):  # the loop is gone
-                soon(found)
+                soon(told)
+
+        def told() -> None:
+            self.logs.flush()
+            found()
 
         pattern = compiled(self.plan.ready.pattern)
         return lambda: LineWatch(pattern, seen)
@@ -264,8 +282,11 @@ class LinuxSite:
             self.why_not = await self.prober.attempt(probe)
             if not self.why_not:
                 break
+        self.logs.flush()  # what it said until then came before
+        self.listened = probe.kind in ON_PORT and probe.port == self.plan.port
         if len(took) > REMEMBERED:
             took.clear()
+            self.freed.clear()
         took[key] = expected(self.system.now() - began, looks, pause)
 
     def unready(self) -> str:
@@ -381,25 +402,31 @@ class LinuxSite:
     def over(self) -> bool:
         """As far as one look at those who came after the process tells: mostly it does.
 
-        If it has left nothing to read either, closing its channels and telling everybody of its end
-        is put off until the next life has begun: together they take half as long as all the rest of
-        a restart.
+        If it has not left much to read either, to read that, to close its channels and to let go of
+        it, and to tell everybody of its end, are put off until the next life has begun: together
+        they take half as long as all the rest of a restart.
         """
-        if self.channels is None or not self._alone():
+        if self.channels is None or self.process is None or not self._alone():
             return False
-        if self.channels.silent(self.logs):
+        if self.listened:
+            self.freed[self.plan.colony, self.plan.service] = self.system.now()
+        if self.channels.may_wait(self.logs):
             self.parting = True
             self.system.events.hold(self._part)
             self.system.timers.after(HASTE, self.system.events.release)
             return True
         self.channels.finish(self.logs)
+        if self.channels.empty:
+            self.process.kill_and_reap()
         return self.channels.empty
 
     def _part(self) -> None:
         """What was put off."""
         self.parting = False
-        if self.channels is not None:
-            self.channels.finish(self.logs)
+        assert self.channels is not None
+        assert self.process is not None
+        self.channels.finish(self.logs)
+        self.process.kill_and_reap()
         self.close()
 
     def _alone(self) -> bool:

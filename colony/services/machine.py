@@ -123,7 +123,8 @@ class Site(Protocol):
 
     def over(self) -> bool:
         """Whether it can be told at once that a process which has ended left nothing behind: nobody
-        who is to be killed, and nothing to read; what little there is to read is read."""
+        who is to be killed, and nothing to read; what little there is to read is read. If so, the
+        process is let go of as well."""
         ...
 
     async def sweep(self) -> int:

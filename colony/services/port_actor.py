@@ -281,6 +281,7 @@ class PortActor(Actor):
 
     async def _hold(self, process: Running) -> None:
         """Waits for the process, and sees to it that nothing of it is left, whoever ends first."""
+        over = False
         try:
             self.status = await process.wait()
             self.ended.set()
@@ -288,12 +289,13 @@ class PortActor(Actor):
                 self.ctx.ref.tell(ProcessEnded())
                 if self._is_all(self.status) and self.listener is None and self.site.over():
                     # The actor's end, and so a restart, need not wait until this task has ended.
-                    self.swept = True
+                    self.swept = over = True
                     return
             await anyio.sleep_forever()
         finally:
-            process.signal_group(signal.SIGKILL)
-            await process.aclose()
+            if not over:
+                process.signal_group(signal.SIGKILL)
+                await process.aclose()
             if not self.swept:
                 with anyio.CancelScope(shield=True):
                     await self._sweep()
