@@ -199,13 +199,15 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def turns(names: Sequence[str], rounds: int) -> Iterator[str]:
-    """The contestants' names in turn, `rounds` times each: A B, B A, A B, …
+    """The contestants' names in turn, `rounds` times each: A B C, B C A, C A B, C B A, B A C, …
 
-    Each round begins with another one, so that nobody always runs in the same one's wake.
+    Each round begins with another one, and each cycle of rounds goes the other way about, so that
+    nobody always runs in the same one's wake.
     """
     for index in range(rounds):
-        first = index % len(names)
-        yield from (*names[first:], *names[:first])
+        cycle, first = divmod(index, len(names))
+        order = names[::-1] if cycle % 2 else names
+        yield from (*order[first:], *order[:first])
 
 
 def spread(samples: Sequence[float]) -> Spread:
