@@ -340,6 +340,11 @@ class EventStream:
         """Whether anybody listens, so that there is a point in making an event."""
         return bool(self._listeners)
 
+    @property
+    def held(self) -> bool:
+        """Whether what is published waits for `release`."""
+        return self._held is not None
+
     def publish(self, event: Event) -> None:
         """Hands an event to every listener for its kind, in the order in which they came; later,
         while events are held."""

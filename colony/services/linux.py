@@ -204,6 +204,7 @@ class LinuxSite:
                 stderr=theirs.get("stderr"),
                 session=plan.pty,
                 controlling_tty=channels.terminal,
+                first=self.system.events.held,  # it is a restart then
             )
             self.system.events.release()  # earlier lives are over before this one's first line
             channels.attach(self.logs, plan.colony, plan.service, self._line_watch(found))
