@@ -75,8 +75,12 @@ REMEMBERED: Final = 1000
 """Services of which is remembered how long they took to be ready."""
 
 HASTE: Final = 0.005
-"""Seconds for which, at most, all that a restart need not wait for is put off; and for which a port
-that its service has just left is taken for free, as it is while the next one comes to listen."""
+"""Seconds for which, at most, all that a restart need not wait for is put off."""
+
+FREED: Final = 0.005
+"""Seconds for which a port that its service has just left is taken for free without a look, as it
+is for longer than that while the next life comes to listen. Whoever has come first nevertheless is
+found when that fails."""
 
 ON_PORT: Final = ("tcp", "http")
 """What is asked of a service that listens on its port."""
@@ -176,9 +180,9 @@ class LinuxSite:
             pause = min(pause * LOOK_FACTOR, SLOWEST_LOOK)
 
     def _just_freed(self) -> bool:
-        """Whether it was our own a moment ago: to look at it would take longer than that is."""
-        freed = self.freed.get((self.plan.colony, self.plan.service), -math.inf)
-        return self.system.now() - freed < HASTE
+        """Whether our own listener had it a moment ago; said once."""
+        freed = self.freed.pop((self.plan.colony, self.plan.service), -math.inf)
+        return self.system.now() - freed < FREED
 
     def _is_ours(self, holder: Holder) -> bool:
         return (holder.colony, holder.service) == (self.plan.colony, self.plan.service)
@@ -287,7 +291,6 @@ class LinuxSite:
         self.listened = probe.kind in ON_PORT and probe.port == self.plan.port
         if len(took) > REMEMBERED:
             took.clear()
-            self.freed.clear()
         took[key] = expected(self.system.now() - began, looks, pause)
 
     def unready(self) -> str:
@@ -410,6 +413,8 @@ class LinuxSite:
         if self.channels is None or self.process is None or not self._alone():
             return False
         if self.listened:
+            if len(self.freed) > REMEMBERED:
+                self.freed.clear()
             self.freed[self.plan.colony, self.plan.service] = self.system.now()
         if self.channels.may_wait(self.logs):
             self.parting = True

@@ -42,6 +42,23 @@ async def test_both_ways_the_program_finds_the_same(way: str) -> None:
     os.close(leaked)
 
 
+async def test_what_is_kept_of_one_start_is_not_taken_for_another(way: str) -> None:
+    async with NetworkThread() as thread:
+        for number, place in enumerate(("/usr", "/etc", "/usr", "/usr")):
+            word = str(number // 3)
+            _, text = await run(
+                thread, sys.executable, "-c", REPORT, word, cwd=place, env={"X": word}
+            )
+            seen = json.loads(text)
+            assert (seen["argv"], seen["cwd"], seen["env"]["X"]) == ([word], place, word)
+
+
+async def test_one_that_goes_first_is_no_other() -> None:
+    async with NetworkThread() as thread:
+        status, text = await run(thread, "/bin/echo", "here", first=True)
+        assert (status, text) == (ExitStatus(0), "here\n")
+
+
 async def test_the_standard_descriptors_may_be_each_others(way: str) -> None:
     code = (
         "import os, sys\n"

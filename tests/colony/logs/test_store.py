@@ -15,7 +15,7 @@ import pytest
 
 from actors import Event
 from colony.events import Notice, ServiceOutput
-from colony.logs import Filter, Limits, Logs
+from colony.logs import Filter, Limits, Logs, store
 from colony.logs.store import PENDING
 
 pytestmark = pytest.mark.real_time
@@ -221,6 +221,60 @@ async def test_a_stream_to_which_somebody_else_writes_goes_on() -> None:
     with anyio.fail_after(PATIENCE):
         await feed.ended.wait()
     assert shown(published) == b"one\ntwo\nthree\n"
+    await logs.close()
+
+
+async def test_what_is_set_aside_is_published_when_its_stream_is_finished_and_no_sooner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store, "SOON", 0.0)
+    logs, published = Logs(), list[Event]()
+    await logs.start(published.append)
+    (read, write), other = pipe(), pipe()
+    feed = logs.attach("app", "web", "stdout", read)
+    logs.attach("app", "other", "stdout", other[0])
+    logs.set_aside(feed)
+    os.write(write, b"one\n")
+    await eventually(lambda: len(logs.last_lines("app", "web", 9)) == 1)
+    os.write(other[1], b"its own\n")
+    await eventually(lambda: shown(published) == b"its own\n")
+    os.write(write, b"two\n")
+    logs.finish([(feed, write)])
+    assert (feed.ended.is_set(), shown(published)) == (True, b"its own\none\ntwo\n")
+    os.close(other[1])
+    await logs.close()
+    assert shown(published) == b"its own\none\ntwo\n"
+
+
+async def test_what_is_set_aside_and_never_finished_is_published_at_the_end() -> None:
+    logs, published = Logs(), list[Event]()
+    await logs.start(published.append)
+    read, write = pipe()
+    feed = logs.attach("app", "web", "stdout", read)
+    logs.set_aside(feed)
+    os.write(write, b"one\n")
+    await eventually(lambda: len(logs.last_lines("app", "web", 9)) == 1)
+    await logs.close()
+    assert shown(published) == b"one\n"
+    logs.close_feed(feed)
+    os.close(write)
+
+
+async def test_what_waits_to_be_published_can_be_published_before_what_follows_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store, "SOON", 1000.0)
+    logs, published = Logs(), list[Event]()
+    await logs.start(published.append)
+    read, write = pipe()
+    feed = logs.attach("app", "web", "stdout", read)
+    os.write(write, b"listening\n")
+    await eventually(lambda: len(logs.last_lines("app", "web", 9)) == 1)
+    assert shown(published) == b""
+    logs.flush()
+    assert shown(published) == b"listening\n"
+    logs.close_feed(feed)
+    os.close(write)
     await logs.close()
 
 

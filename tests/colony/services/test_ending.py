@@ -24,6 +24,7 @@ from colony.events import (
 )
 from colony.logs import store
 from colony.services import RestartService, StartService, StopService, linux, port_actor
+from colony.services.control import WriteStdin
 from colony.services.plan import DETACH
 from netns import sweep
 from tests.colony.services.hosting import (
@@ -69,6 +70,53 @@ async def test_what_is_told_of_a_life_is_told_before_its_end_and_that_before_the
         await shop.saw(ServiceExited, "job", count=2)
         told = [event for event in shop.events if isinstance(event, kinds)]
         assert [type(event) for event in told] == [*kinds, *kinds]
+
+
+async def test_the_last_words_that_nobody_has_read_are_told_before_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store, "GATHER", 0.3)
+    monkeypatch.setattr(store, "SOON", 1000.0)
+    kinds = (ServiceStarted, ServiceOutput, ServiceExited)
+    say = python("import os; os.write(1, b'bye' + bytes(20000)); os._exit(3)")
+    async with colony({"job": {"command": say}}) as shop:
+        await shop.saw(ServiceExited, "job", count=2)
+        told = [event for event in shop.events if isinstance(event, kinds)]
+        assert [type(event) for event in told] == [*kinds, *kinds]
+        assert [len(event.data) for event in shop.seen(ServiceOutput)] == [20003] * 2
+
+
+async def test_who_takes_a_port_in_the_instant_of_a_restart_is_named_once_that_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(linux, "FREED", 1000.0)
+    port = free_port()
+    lets_go = python(
+        "import os, socket, sys\n"
+        "listening = socket.socket()\n"
+        "listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+        f"listening.bind(('127.0.0.1', {port}))\n"
+        "listening.listen()\n"
+        "sys.stdin.readline()\n"
+        "listening.close()\n"
+        "print('closed', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "os._exit(3)\n"
+    )
+    async with colony({"web": {"command": lets_go, "port": port}}) as shop:
+        await shop.until("web", "ready")
+        await shop.control.call(WriteStdin("web", b"\n"))
+        await shop.wrote("web", b"closed")
+        with socket.create_server(("127.0.0.1", port)):
+            await shop.control.call(WriteStdin("web", b"\n"))
+            await shop.saw(ServiceStarted, "web", count=2)
+            # Should the probe have met this test's listener before the service failed to listen,
+            # it is the third life's own look that finds it.
+            monkeypatch.setattr(linux, "FREED", 0.0)
+            failed = await shop.saw(ServiceFailed, "web")
+        assert failed.reason.startswith(f"port {port} is taken by pid {os.getpid()} ")
+        assert [event.code for event in shop.seen(ServiceExited)] == [3, 1]
+        assert len(shop.seen(ServiceStarted)) == 2
 
 
 async def test_what_a_process_left_is_read_to_its_end_however_late_the_reading_is(
