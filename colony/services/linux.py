@@ -104,8 +104,8 @@ class LinuxMachine:
         self.registrar = Registrar()
         self.took: dict[tuple[str, str], float] = {}
         """Seconds that each service is expected to take until it is ready, by the last times."""
-        self.freed: dict[tuple[str, str], float] = {}
-        """When each service's listener was seen to be gone, and nothing of it left."""
+        self.freed: dict[tuple[str, int], float] = {}
+        """When the listener on each colony's port was seen to be gone, and nothing of it left."""
 
     def __repr__(self) -> str:
         return f"<LinuxMachine on {self.thread!r}>"
@@ -165,7 +165,7 @@ class LinuxSite:
         a listener that is nobody's is looked at again, some seconds at most.
         """
         port, until, pause = self.plan.port, self.system.now() + DYING, FIRST_LOOK
-        if port is None or self._just_freed():
+        if port is None or self._just_freed(port):
             return None
         while True:
             late = self.system.now() > until
@@ -179,9 +179,9 @@ class LinuxSite:
             await anyio.sleep(pause)
             pause = min(pause * LOOK_FACTOR, SLOWEST_LOOK)
 
-    def _just_freed(self) -> bool:
+    def _just_freed(self, port: int) -> bool:
         """Whether our own listener had it a moment ago; said once."""
-        freed = self.freed.pop((self.plan.colony, self.plan.service), -math.inf)
+        freed = self.freed.pop((self.plan.colony, port), -math.inf)
         return self.system.now() - freed < FREED
 
     def _is_ours(self, holder: Holder) -> bool:
@@ -412,10 +412,10 @@ class LinuxSite:
         """
         if self.channels is None or self.process is None or not self._alone():
             return False
-        if self.listened:
+        if self.listened and self.plan.port is not None:
             if len(self.freed) > REMEMBERED:
                 self.freed.clear()
-            self.freed[self.plan.colony, self.plan.service] = self.system.now()
+            self.freed[self.plan.colony, self.plan.port] = self.system.now()
         if self.channels.may_wait(self.logs):
             self.parting = True
             self.system.events.hold(self._part)
