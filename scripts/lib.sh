@@ -123,7 +123,7 @@ venv_works() { "$venv/bin/python" -m pip --version >/dev/null 2>&1; }
 # install_colony base|test: Colony, editable, in .venv, alone or with the tests' tools. The stamp
 # names what it was installed from: a changed pyproject.toml or a moved clone installs again.
 install_colony() {
-    source=$({ cat "$root/pyproject.toml" && printf '%s' "$root"; } | cksum | tr -d ' ')
+    source=$({ cat "$root/pyproject.toml" && printf '%s by path' "$root"; } | cksum | tr -d ' ')
     for stamp in "$venv/.colony-$1-$source" "$venv/.colony-test-$source"; do
         if [ -e "$stamp" ] && [ -x "$venv/bin/python" ]; then
             return 0
@@ -135,8 +135,9 @@ install_colony() {
     esac
     venv_works || make_venv
     say "pip: installing Colony in .venv ($1)"
+    # By a path, and not by an import hook, which takes 5 ms of each command.
     quietly "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --editable "$what" || die "pip could not install Colony"
+        --config-settings editable_mode=compat --editable "$what" || die "pip could not install Colony"
     rm -f "$venv"/.colony-*
     : >"$venv/.colony-$1-$source"
 }
