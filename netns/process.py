@@ -90,7 +90,6 @@ class Order(msgspec.Struct, frozen=True):
     session: bool
     terminal: str | None
     capabilities: int = 0
-    first: bool = False
 
     def __repr__(self) -> str:
         return f"<Order {' '.join(self.argv)}>"  # never the environment: it may hold secrets
@@ -230,9 +229,6 @@ class Options(TypedDict, total=False):
     capabilities
         Those of this process's own that the program keeps, a bit each, where it would lose them by
         not being root. Default: none.
-    first
-        Whether it goes first where it shares a processor with the caller, who may be held up by
-        some milliseconds then: for one that somebody waits for. Default: false.
     """
 
     namespace: Place | Located | None
@@ -246,7 +242,6 @@ class Options(TypedDict, total=False):
     session: bool
     controlling_tty: str | None
     capabilities: int
-    first: bool
 
 
 async def spawn(thread: NetworkThread, argv: Sequence[str], **options: Unpack[Options]) -> Process:
@@ -292,7 +287,6 @@ def _order(argv: Sequence[str], options: Options) -> Order:
         session=session,
         terminal=terminal,
         capabilities=options.get("capabilities", 0),
-        first=options.get("first", False),
     )
 
 
@@ -313,10 +307,6 @@ def _spawn(thread: NetworkThread, order: Order) -> Process:
 def _watched(pid: int, order: Order) -> Process:
     """What was just started, held."""
     limits.give_back(pid)  # at once: it has hardly begun to load its libraries
-    if order.first:
-        # We were woken in the midst of its exec, and mostly on its processor: there it would wait
-        # for all that we do next, while another may have nothing to do.
-        os.sched_yield()
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:

@@ -77,6 +77,9 @@ REMEMBERED: Final = 1000
 HASTE: Final = 0.005
 """Seconds for which, at most, all that a restart need not wait for is put off."""
 
+SHARED: Final = 0.0005
+"""Seconds that it takes to come back to us only if somebody else had our processor meanwhile."""
+
 FREED: Final = 0.005
 """Seconds for which a port that its service has just left is taken for free without a look, as it
 is for longer than that while the next life comes to listen. Whoever has come first nevertheless is
@@ -208,8 +211,9 @@ class LinuxSite:
                 stderr=theirs.get("stderr"),
                 session=plan.pty,
                 controlling_tty=channels.terminal,
-                first=self.system.events.held,  # it is a restart then
             )
+            if self.system.events.held:
+                await self._give_way()
             self.system.events.release()  # earlier lives are over before this one's first line
             channels.attach(self.logs, plan.colony, plan.service, self._line_watch(found))
             channels.started()
@@ -220,6 +224,18 @@ class LinuxSite:
             raise
         self.registrar.services.add(self.process)
         return self.process
+
+    async def _give_way(self) -> None:
+        """Lets a process that somebody waits for go on, if it shares a processor with us.
+
+        We were woken in the midst of its exec, and mostly on its processor: there it would wait for
+        all that we do next, while another has nothing to do. If it was given the processor for a
+        while, we have it now at its expense, and mostly get another one by sleeping.
+        """
+        began = self.system.now()
+        os.sched_yield()
+        if self.system.now() - began > SHARED:
+            await anyio.sleep(SHARED)
 
     async def _open_channels(self) -> Channels:
         shown = await self._shown()

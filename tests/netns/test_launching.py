@@ -53,12 +53,6 @@ async def test_what_is_kept_of_one_start_is_not_taken_for_another(way: str) -> N
             assert (seen["argv"], seen["cwd"], seen["env"]["X"]) == ([word], place, word)
 
 
-async def test_one_that_goes_first_is_no_other() -> None:
-    async with NetworkThread() as thread:
-        status, text = await run(thread, "/bin/echo", "here", first=True)
-        assert (status, text) == (ExitStatus(0), "here\n")
-
-
 async def test_the_standard_descriptors_may_be_each_others(way: str) -> None:
     code = (
         "import os, sys\n"
