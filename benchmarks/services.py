@@ -470,7 +470,8 @@ def tell_crashes(report: _ratio.Report, crashes: _ratio.Samples) -> None:
 
 
 def tell_level(report: _ratio.Report, crashes: _ratio.Samples, server: str) -> None:
-    """What each takes beyond a raw start of the same round, and whether they are level."""
+    """What each takes beyond a raw start of the same round, and whether they are level; `server`
+    says of what."""
     raw, what = _ratio.sure(crashes["raw"]), f"crash → answering, {server}"
     report.state(f"raw start → answering, {server}", raw, unit="ms")
     for name in ("colony", "runit"):
@@ -523,7 +524,7 @@ def _measure(
         case "level":
             two = [COLONY, *(peer for peer in peers if peer.name == "runit")]
             rounds = 8 if quick else 80
-            tell_level(report, measure_crashes(folder, two, rounds), "in many rounds")
+            tell_level(report, measure_crashes(folder, two, rounds), "server in Python")
             if shutil.which("perl") is None:
                 report.unable("crash → answering, quick server", "needs perl")
                 return

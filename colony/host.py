@@ -361,8 +361,9 @@ class Host:
 
     async def settle(self) -> None:
         """Once the API is served, takes what is loaded for lasting: what looks for garbage passes
-        over it from then on. To look through all of it holds the event loop for as long as some
-        hundred requests take, and it is none. For a process that is an instance and nothing else.
+        over it from then on, and comes less often. To look through all of it holds the event loop
+        for as long as some hundred requests take, and it is none. For a process that is an instance
+        and nothing else.
         """
         await self.served()
         gc.freeze()

@@ -43,8 +43,8 @@ _CATCHABLE: Final = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _OPEN, _CLOSE, _DUP2 = os.POSIX_SPAWN_OPEN, os.POSIX_SPAWN_CLOSE, os.POSIX_SPAWN_DUP2
 
 
-Standard = tuple[int | None, int | None, int | None]
-"""Descriptors to become stdin, stdout and stderr; None: /dev/null, or the terminal."""
+Standard = launching.Standard
+"""The same, where None may be the terminal as well."""
 
 
 class ExitStatus(msgspec.Struct, frozen=True):

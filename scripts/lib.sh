@@ -135,9 +135,10 @@ install_colony() {
     esac
     venv_works || make_venv
     say "pip: installing Colony in .venv ($1)"
-    # By a path, and not by an import hook, which takes 5 ms of each command.
+    # By a path, and not by an import hook, which takes some milliseconds of each command.
     quietly "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --config-settings editable_mode=compat --editable "$what" || die "pip could not install Colony"
+        --config-settings editable_mode=compat --editable "$what" ||
+        die "pip could not install Colony"
     rm -f "$venv"/.colony-*
     : >"$venv/.colony-$1-$source"
 }

@@ -210,7 +210,6 @@ class Logs:
         self._aside: dict[Source, _Pending] = {}
         self._ended: list[Feed] = []
         self._scheduled = False
-        self._delivered = 0.0
         self._due = 0.0
         self._closing = False
         self._loop: backend.Backend | None = None
@@ -344,7 +343,8 @@ class Logs:
         self._rouse()
 
     def flush(self) -> None:
-        """Publishes at once what has been read, before something is said that followed from it."""
+        """Publishes at once what has been read, before something is said that followed from it. In
+        the event loop. What still lies in a pipe, of the last `GATHER`, is not read for it."""
         if self._pending:
             self._hand_over()
 
@@ -354,7 +354,7 @@ class Logs:
 
     def set_aside(self, feed: Feed) -> None:
         """Publishes nothing more of a feed until `finish`, which comes soon, and publishes it all
-        at once. What is read until then waits as well."""
+        at once. What is read until then waits as well. Without a `finish`, `close` does."""
         with self._lock:
             waiting = self._pending.pop(feed.source, None)
             self._aside[feed.source] = waiting or _Pending()
@@ -496,7 +496,7 @@ class Logs:
         if aside is not None:
             return aside
         if not self._pending:
-            self._due = max(self._delivered + PACE, time.monotonic() + SOON)
+            self._due = max(self._due, time.monotonic() + SOON)
         return self._pending.setdefault(source, _Pending())
 
     def _dirty(self, feed: Feed) -> None:
@@ -547,8 +547,7 @@ class Logs:
         for feed in ended:
             feed.ended.set()
         # From now on: what the listeners took over it is no part of the pause.
-        self._delivered = time.monotonic()
-        self._due = self._delivered + PACE
+        self._due = time.monotonic() + PACE
 
     # -- asking --------------------------------------------------------------------------------
 

@@ -95,9 +95,10 @@ class Channels:
             if name not in _OUTPUT:
                 os.close(self.theirs.pop(name))
 
-    def may_wait(self, logs: Logs) -> bool:
-        """Whether all that is left to read may be read by `finish` some milliseconds from now, if
-        nobody writes there any more; and nothing of it is published until then."""
+    def put_off(self, logs: Logs) -> bool:
+        """Leaves what is left to read to a `finish` some milliseconds from now, and has nothing of
+        it published until then; whether it can be left, which takes that `finish` can read it all.
+        """
         if not all(feed.stream in self.theirs and logs.is_brief(feed) for feed in self.feeds):
             return False
         for feed in self.feeds:

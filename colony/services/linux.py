@@ -86,7 +86,7 @@ is for longer than that while the next life comes to listen. Whoever has come fi
 found when that fails."""
 
 ON_PORT: Final = ("tcp", "http")
-"""What is asked of a service that listens on its port."""
+"""The probes that are answered by whoever listens on a port."""
 
 DYING: Final = 3.0
 """Seconds that a listener may be nobody's until it is somebody's whom we may not look at."""
@@ -226,7 +226,8 @@ class LinuxSite:
         return self.process
 
     async def _give_way(self) -> None:
-        """Lets a process that somebody waits for go on, if it shares a processor with us.
+        """Lets a process that somebody waits for go on, if it shares a processor with us, for which
+        we are held up by some milliseconds.
 
         We were woken in the midst of its exec, and mostly on its processor: there it would wait for
         all that we do next, while another has nothing to do. If it was given the processor for a
@@ -432,7 +433,7 @@ class LinuxSite:
             if len(self.freed) > REMEMBERED:
                 self.freed.clear()
             self.freed[self.plan.colony, self.plan.port] = self.system.now()
-        if self.channels.may_wait(self.logs):
+        if self.channels.put_off(self.logs):
             self.parting = True
             self.system.events.hold(self._part)
             self.system.timers.after(HASTE, self.system.events.release)

@@ -25,6 +25,7 @@ from colony.events import (
 from colony.logs import store
 from colony.services import RestartService, StartService, StopService, linux, port_actor
 from colony.services.control import WriteStdin
+from colony.services.holder import Search
 from colony.services.plan import DETACH
 from netns import sweep
 from tests.colony.services.hosting import (
@@ -119,6 +120,30 @@ async def test_who_takes_a_port_in_the_instant_of_a_restart_is_named_once_that_h
         assert failed.reason.startswith(f"port {port} is taken by pid {os.getpid()} ")
         assert [event.code for event in shop.seen(ServiceExited)] == [3, 1]
         assert len(shop.seen(ServiceStarted)) == 2
+
+
+@pytest.mark.parametrize(("freed", "looks"), [(1000.0, 1), (0.0, 2)])
+async def test_a_port_that_its_service_has_just_left_is_not_looked_at(
+    freed: float, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    holder = Search.holder
+
+    async def counted(search: Search, port: int) -> object:
+        looked.append(port)
+        return await holder(search, port)
+
+    monkeypatch.setattr(linux, "FREED", freed)
+    monkeypatch.setattr(Search, "holder", counted)
+    # So that the machine's load has no say in which way is taken.
+    monkeypatch.setattr(linux.LinuxSite, "_alone", lambda site: site.process.poll() is not None)
+    port = free_port()
+    async with colony({"web": server(port)}) as shop:
+        status = await shop.until("web", "ready")
+        assert status.pid is not None
+        os.kill(status.pid, signal.SIGKILL)
+        await shop.until("web", "ready", life=2)
+        assert looked == [port] * looks
 
 
 async def test_what_a_process_left_is_read_to_its_end_however_late_the_reading_is(
